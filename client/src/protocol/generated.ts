@@ -1,0 +1,858 @@
+// Generated from server/livelens/protocol/messages.py by scripts/generate_protocol.py; do not edit.
+
+export type Command =
+  | StartRun
+  | JoinRun
+  | Pause
+  | Resume
+  | StepOnce
+  | Stop
+  | SetInterventions
+  | Subscribe
+  | RequestKeyframe
+  | RequestPositions
+  | RequestValues
+  | RequestAttention
+  | Ping;
+export type Event =
+  | Hello
+  | RunStarted
+  | RunJoined
+  | Step
+  | RunStateChanged
+  | InterventionsApplied
+  | RunRewound
+  | RunFinished
+  | ValuesReady
+  | AttentionReady
+  | Acknowledged
+  | Pong
+  | ErrorReport;
+
+/**
+ * livelens protocol 1.0, websocket subprotocol livelens.v1.
+ */
+export interface LivelensProtocol {
+  command: Command;
+  event: Event;
+}
+/**
+ * Begin a run and watch it. Any run this viewer watched before is left.
+ */
+export interface StartRun {
+  type: "start_run";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  prompt: string;
+  apply_chat_template: boolean;
+  sampling: Sampling;
+  /**
+   * prefill, then wait for resume or step_once
+   */
+  start_paused: boolean;
+  /**
+   * sets by the position they hold from, ascending; replays a log
+   */
+  intervention_log: InterventionSegment[];
+  /**
+   * direct_logit's target; none: the token chosen at each step
+   */
+  target_token: string | null;
+  /**
+   * subtracted from the target; none: the mean logit
+   */
+  distractor_token: string | null;
+}
+/**
+ * How the next token is chosen. Same prompt, seed, settings and intervention log: same tokens.
+ */
+export interface Sampling {
+  /**
+   * 0 is greedy
+   */
+  temperature: number;
+  /**
+   * 0 is off
+   */
+  top_k: number;
+  /**
+   * 1 is off
+   */
+  top_p: number;
+  seed: number;
+  max_new_tokens: number;
+  stop_at_eos: boolean;
+}
+/**
+ * The whole set that holds from `from_pos` on, until the next segment of a log.
+ */
+export interface InterventionSegment {
+  /**
+   * first position whose forward pass is under this set
+   */
+  from_pos: number;
+  interventions: InterventionSpec[];
+}
+/**
+ * What is changed in the network: data, never code. Several factors on one component multiply.
+ */
+export interface InterventionSpec {
+  /**
+   * chosen by the viewer
+   */
+  intervention_id: string;
+  /**
+   * `zero` is `scale` by 0
+   */
+  operation: "scale" | "zero";
+  components: Component[];
+  /**
+   * the factor of `scale`; ignored by `zero`
+   */
+  amount: number;
+  /**
+   * a listed but disabled intervention changes nothing
+   */
+  enabled: boolean;
+}
+/**
+ * Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`.
+ */
+export interface Component {
+  kind: "attn" | "head" | "mlp" | "neuron";
+  /**
+   * 0 .. n_layers-1
+   */
+  layer: number;
+  /**
+   * head_index or neuron index in the layer; 0 for attn and mlp
+   */
+  index: number;
+}
+/**
+ * Watch a run that exists: by its link, or after a reload or a lost connection.
+ */
+export interface JoinRun {
+  type: "join_run";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * newest seq the viewer holds; -1: send everything
+   */
+  last_seq: number;
+}
+/**
+ * Hold the run at the next token boundary; harmless when it is paused.
+ */
+export interface Pause {
+  type: "pause";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * Go on; harmless when it is running.
+ */
+export interface Resume {
+  type: "resume";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * Make exactly one token, then be paused.
+ */
+export interface StepOnce {
+  type: "step_once";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * End the run, keeping its text; harmless when it has ended.
+ */
+export interface Stop {
+  type: "stop";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * Replace the run's whole intervention set; the last one wins.
+ *
+ *     `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
+ *     `recompute`: positions from `recompute_from` on are run again under the set; the tokens generated so
+ *     far are kept, or with `restart` dropped and generated anew with the same seed.
+ */
+export interface SetInterventions {
+  type: "set_interventions";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  interventions: InterventionSpec[];
+  mode: "from_now" | "recompute";
+  /**
+   * first position to run again; only for recompute
+   */
+  recompute_from: number;
+  /**
+   * drop the generated tokens; only for recompute
+   */
+  restart: boolean;
+}
+/**
+ * Which channels this viewer wants from now on; only what some viewer wants is computed.
+ */
+export interface Subscribe {
+  type: "subscribe";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  channels: ("attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  /**
+   * false: a hidden tab, tokens only; one keyframe follows when true again
+   */
+  visible: boolean;
+}
+/**
+ * The viewer lost the chain of differences: the next step comes whole.
+ */
+export interface RequestKeyframe {
+  type: "request_keyframe";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * Send the steps of these positions again, whole, in the subscribed channels.
+ */
+export interface RequestPositions {
+  type: "request_positions";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  positions: number[];
+}
+/**
+ * Exact float32 history of components: what the inspector shows.
+ */
+export interface RequestValues {
+  type: "request_values";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  components: Component[];
+  from_pos: number;
+  /**
+   * exclusive; none: up to the newest
+   */
+  to_pos: number | null;
+}
+/**
+ * One head's exact attention row.
+ */
+export interface RequestAttention {
+  type: "request_attention";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  head_index: number;
+  query_pos: number;
+}
+/**
+ * Is the server there? Answered with `pong`.
+ */
+export interface Ping {
+  type: "ping";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+}
+/**
+ * First event on every connection.
+ */
+export interface Hello {
+  type: "hello";
+  protocol_version: string;
+  server_version: string;
+  /**
+   * names this viewer in `author` fields
+   */
+  viewer_id: string;
+  model_info: ModelInfo;
+  limits: Limits;
+}
+/**
+ * Shape and identity of the model being watched, in TransformerLens's nouns.
+ */
+export interface ModelInfo {
+  model_name: string;
+  architecture: string;
+  n_layers: number;
+  n_heads: number;
+  n_key_value_heads: number;
+  d_model: number;
+  d_head: number;
+  d_mlp: number;
+  d_vocab: number;
+  /**
+   * longest sequence the model takes, tokens
+   */
+  n_ctx: number;
+  dtype: string;
+  weights_sha256: string;
+  capabilities: Capabilities;
+}
+/**
+ * What the engine can capture and change: declared, never guessed.
+ */
+export interface Capabilities {
+  channels: ("attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  operations: ("scale" | "zero")[];
+  component_kinds: ("attn" | "head" | "mlp" | "neuron")[];
+  missing: MissingCapability[];
+  has_chat_template: boolean;
+}
+/**
+ * A channel this model or engine cannot give, and why; the page greys it out.
+ */
+export interface MissingCapability {
+  channel: "attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
+  reason: string;
+}
+/**
+ * The server's bounds, so that a viewer can refuse before it sends.
+ */
+export interface Limits {
+  max_command_bytes: number;
+  max_prompt_chars: number;
+  max_interventions: number;
+  /**
+   * a run without viewers ends after this long
+   */
+  grace_secs: number;
+}
+/**
+ * Answer to `start_run`.
+ */
+export interface RunStarted {
+  type: "run_started";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  run: RunSnapshot;
+}
+/**
+ * A run as it stands: enough to draw its text; its steps follow, newest first for a joiner.
+ */
+export interface RunSnapshot {
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  prompt: string;
+  apply_chat_template: boolean;
+  sampling: Sampling;
+  n_prompt_tokens: number;
+  /**
+   * prompt and generated tokens, by position
+   */
+  tokens: TokenInfo[];
+  /**
+   * the generated text so far
+   */
+  text: string;
+  state: "finished" | "paused" | "prefilling" | "running";
+  finish_reason:
+    ("abandoned" | "context_full" | "engine_fault" | "eos" | "max_new_tokens" | "nonfinite" | "stopped") | null;
+  revision: number;
+  intervention_log: AppliedInterventions[];
+  /**
+   * newest seq when the snapshot was taken; -1: none
+   */
+  last_seq: number;
+  /**
+   * positions with a captured step
+   */
+  n_steps: number;
+  author: string;
+  target_id: number | null;
+  distractor_id: number | null;
+  /**
+   * something the person should know, e.g. a split target
+   */
+  notice: string | null;
+}
+/**
+ * One token of a run's text.
+ */
+export interface TokenInfo {
+  token_id: number;
+  /**
+   * the token alone, for a label; may be part of a character
+   */
+  text: string;
+  /**
+   * natural log-probability when it was chosen; none for prompt tokens not yet scored
+   */
+  logprob: number | null;
+}
+/**
+ * One entry of a run's intervention log.
+ */
+export interface AppliedInterventions {
+  /**
+   * counts the sets a run has had; 0 is the set it started with
+   */
+  revision: number;
+  /**
+   * first position whose forward pass is under this set
+   */
+  from_pos: number;
+  mode: "from_now" | "recompute";
+  interventions: InterventionSpec[];
+  /**
+   * viewer_id of who set it
+   */
+  author: string;
+}
+/**
+ * Answer to `join_run`; the missing steps follow, newest position first, then oldest first.
+ */
+export interface RunJoined {
+  type: "run_joined";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  run: RunSnapshot;
+}
+/**
+ * Everything new at one position. May come again for a `pos` with further tensors, which merge.
+ */
+export interface Step {
+  type: "step";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * counts the steps sent for this run, in order of emission
+   */
+  seq: number;
+  /**
+   * the step whose tensors sparse tensors differ from; -1: keyframe, all whole
+   */
+  base_seq: number;
+  /**
+   * position of the token whose activations these are
+   */
+  pos: number;
+  /**
+   * the token at pos
+   */
+  token_id: number;
+  /**
+   * that token alone, for a label
+   */
+  text: string;
+  /**
+   * the token after pos: the next prompt token, or the one chosen here
+   */
+  chosen_id: number | null;
+  chosen_text: string | null;
+  /**
+   * what the chosen token adds to the generated text; empty within a character
+   */
+  text_delta: string;
+  /**
+   * the token after pos was chosen by the model at this step
+   */
+  generated: boolean;
+  /**
+   * likeliest next tokens, best first
+   */
+  top_tokens: TopToken[];
+  /**
+   * natural log-probability of chosen_id
+   */
+  logprob: number | null;
+  /**
+   * entropy of the prediction at pos, nats
+   */
+  entropy: number | null;
+  /**
+   * intervention set under which this position was computed
+   */
+  revision: number;
+  /**
+   * server's monotonic clock when the step was made, nanoseconds
+   */
+  server_ns: number;
+  tensors: StepTensors;
+  /**
+   * text of each lens_token_id
+   */
+  lens_texts: string[] | null;
+  direct_target_id: number | null;
+  /**
+   * none: the mean of all logits was subtracted
+   */
+  direct_distractor_id: number | null;
+  /**
+   * this viewer was too slow for the tensors; request_positions brings them
+   */
+  detail_dropped: boolean;
+}
+/**
+ * One candidate for the next token.
+ */
+export interface TopToken {
+  token_id: number;
+  text: string;
+  prob: number;
+}
+/**
+ * The arrays of one position, by channel; absent where no viewer asked or the model has none.
+ */
+export interface StepTensors {
+  /**
+   * int8 [n_layers, d_mlp]: mlp.out.hook_in, companded; -128 marks a non-finite value
+   */
+  neurons?: Tensor | null;
+  /**
+   * float32 [n_layers]: the largest |activation| of each layer
+   */
+  neurons_scale?: Tensor | null;
+  /**
+   * float16 [n_layers, n_heads]: L2 norm of z @ W_O[head], what a head writes
+   */
+  heads?: Tensor | null;
+  /**
+   * uint8 [n_layers, n_heads, n_keys]: this position's row of pattern, in 1/255; n_keys is pos+1, or 64 where attention_keys is present
+   */
+  attention?: Tensor | null;
+  /**
+   * uint16 or uint32 [n_layers, n_heads, 64]: key_pos of each weight, long rows only
+   */
+  attention_keys?: Tensor | null;
+  /**
+   * uint8 [n_layers, n_heads]: weight left to all other keys, in 1/255, long rows only
+   */
+  attention_rest?: Tensor | null;
+  /**
+   * float16 [n_layers+1]: norm of the stream before layer 0 and after each layer
+   */
+  residual?: Tensor | null;
+  /**
+   * float16 [n_layers]: norm of what the layer's attention writes
+   */
+  attn_out?: Tensor | null;
+  /**
+   * float16 [n_layers]: norm of what the layer's MLP writes
+   */
+  mlp_out?: Tensor | null;
+  /**
+   * int32 [n_layers]: top token of each layer's logit lens
+   */
+  lens_token_id?: Tensor | null;
+  /**
+   * float16 [n_layers]: probability of that token
+   */
+  lens_prob?: Tensor | null;
+  /**
+   * float16 [n_layers]: entropy of the layer's prediction, nats
+   */
+  lens_entropy?: Tensor | null;
+  /**
+   * int32 [n_layers]: rank of the token in fact chosen, 0 is top
+   */
+  lens_rank?: Tensor | null;
+  /**
+   * float32 [n_layers]: log-probability of the token in fact chosen
+   */
+  lens_logprob?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads]: direct contribution of each head, logits
+   */
+  direct_heads?: Tensor | null;
+  /**
+   * float32 [n_layers]: direct contribution of each layer's MLP, logits
+   */
+  direct_mlps?: Tensor | null;
+  /**
+   * float32 [n_layers]: direct contribution of each attention output bias, logits
+   */
+  direct_bias?: Tensor | null;
+  /**
+   * float32 [3]: contribution of the embedding, of the final biases, and the total (the metric itself, before any soft cap); heads+mlps+bias+embedding+final = total
+   */
+  direct_ends?: Tensor | null;
+  /**
+   * uint16 [k]: layer of each of the strongest neurons
+   */
+  direct_neuron_layer?: Tensor | null;
+  /**
+   * uint32 [k]: index of each of the strongest neurons in its layer
+   */
+  direct_neuron_index?: Tensor | null;
+  /**
+   * float32 [k]: direct contribution of that neuron, logits
+   */
+  direct_neuron_value?: Tensor | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * The run's state now; answers pause, resume, step_once and stop, and is told to every viewer.
+ */
+export interface RunStateChanged {
+  type: "run_state_changed";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  state: "finished" | "paused" | "prefilling" | "running";
+  request_id: number | null;
+  author: string | null;
+}
+/**
+ * The set that holds from `applied.from_pos` on; answers `set_interventions`, told to every viewer.
+ */
+export interface InterventionsApplied {
+  type: "interventions_applied";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  applied: AppliedInterventions;
+  request_id: number | null;
+}
+/**
+ * Recompute: captured steps from `from_pos` on are void; tokens from `n_tokens` on are dropped.
+ */
+export interface RunRewound {
+  type: "run_rewound";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  from_pos: number;
+  n_tokens: number;
+  /**
+   * the generated text that is kept
+   */
+  text: string;
+  revision: number;
+}
+/**
+ * The run has ended; its text and steps stay readable.
+ */
+export interface RunFinished {
+  type: "run_finished";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  reason: "abandoned" | "context_full" | "engine_fault" | "eos" | "max_new_tokens" | "nonfinite" | "stopped";
+  message: string;
+  n_generated: number;
+  text: string;
+}
+/**
+ * Answer to `request_values`.
+ */
+export interface ValuesReady {
+  type: "values_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  components: Component[];
+  positions: number[];
+  values: Tensor1;
+  /**
+   * false: some come from the quantised record, not from float32
+   */
+  exact: boolean;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor1 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * Answer to `request_attention`.
+ */
+export interface AttentionReady {
+  type: "attention_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  head_index: number;
+  query_pos: number;
+  row: Tensor2;
+  exact: boolean;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor2 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * The command was taken and needs no other answer.
+ */
+export interface Acknowledged {
+  type: "acknowledged";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+}
+/**
+ * Answer to `ping`.
+ */
+export interface Pong {
+  type: "pong";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  server_ns: number;
+}
+/**
+ * A refusal or a fault: what is wrong, which limit, and what to do. Nothing else is lost.
+ */
+export interface ErrorReport {
+  type: "error_report";
+  /**
+   * stable, snake_case
+   */
+  code: string;
+  message: string;
+  request_id: number | null;
+  run_id: string | null;
+}
+
+export const PROTOCOL_VERSION = "1.0" as const;
+export const SUBPROTOCOL = "livelens.v1" as const;
+export const MAX_COMMAND_BYTES = 65536 as const;
+export const MAX_PROMPT_CHARS = 49152 as const;
+export const MAX_REQUESTED_POSITIONS = 4096 as const;
+export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit"] as const;
+export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"]} as const;
+export const NONFINITE_INT8 = -128 as const;
+export const FRAME_PLAIN = 0 as const;
+export const FRAME_ZSTD = 1 as const;

@@ -1,0 +1,56 @@
+// The page's whole state: signals for what changes at human speed, History for what changes per token.
+import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import type { Component, InterventionSpec, ModelInfo } from "../protocol/generated";
+import { History } from "./history";
+import type { ConnectionState, DisplayChannel, RunView, Theme, TokenChip } from "./types";
+
+export interface Store {
+  connection: Signal<ConnectionState>;
+  model_info: Signal<ModelInfo | null>;
+  run: Signal<RunView | null>;
+  /** Prompt and generated tokens by position; the last one may not have a step yet. */
+  tokens: Signal<readonly TokenChip[]>;
+  history: History;
+  /** Position whose activations are shown; -1 when there is none. */
+  current_pos: Signal<number>;
+  /** The shown position goes along with the newest step. */
+  follow: Signal<boolean>;
+  selection: Signal<Component | null>;
+  hovered: Signal<Component | null>;
+  /** The whole intervention set, as last sent or applied. */
+  interventions: Signal<readonly InterventionSpec[]>;
+  /** Keys `kind:layer:index` of every component that an enabled intervention touches. */
+  touched: ReadonlySignal<ReadonlySet<string>>;
+  display_channel: Signal<DisplayChannel>;
+  theme: Signal<Theme>;
+  reduced_motion: Signal<boolean>;
+  tokens_per_second: Signal<number | null>;
+}
+
+export function component_key(component: Component): string {
+  return `${component.kind}:${component.layer}:${component.index}`;
+}
+
+export function create_store(): Store {
+  const interventions = signal<readonly InterventionSpec[]>([]);
+  return {
+    connection: signal<ConnectionState>("connecting"),
+    model_info: signal<ModelInfo | null>(null),
+    run: signal<RunView | null>(null),
+    tokens: signal<readonly TokenChip[]>([]),
+    history: new History(),
+    current_pos: signal(-1),
+    follow: signal(true),
+    selection: signal<Component | null>(null),
+    hovered: signal<Component | null>(null),
+    interventions,
+    touched: computed(
+      () =>
+        new Set(interventions.value.filter((spec) => spec.enabled).flatMap((spec) => spec.components.map(component_key))),
+    ),
+    display_channel: signal<DisplayChannel>("activation"),
+    theme: signal<Theme>("dark"),
+    reduced_motion: signal(false),
+    tokens_per_second: signal<number | null>(null),
+  };
+}

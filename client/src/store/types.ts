@@ -1,0 +1,77 @@
+// What the page knows, in one place: the contract between connection (writes), scene and ui (read).
+import type {
+  AppliedInterventions,
+  CHANNEL_TENSORS,
+  Component,
+  FinishReason,
+  Sampling,
+  TopToken,
+} from "../protocol/generated";
+
+export type Channel = keyof typeof CHANNEL_TENSORS;
+export type TensorName = (typeof CHANNEL_TENSORS)[Channel][number];
+export type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
+
+/** A reconstructed tensor: aligned, owned, float16 widened to float32 after its checksum was compared. */
+export interface HostTensor {
+  shape: readonly number[];
+  values: TensorValues;
+}
+
+/** One position of the run, as far as it has arrived; `tensors` grows when a step comes again. */
+export interface StepRecord {
+  pos: number;
+  seq: number;
+  token_id: number;
+  text: string;
+  chosen_id: number | null;
+  chosen_text: string | null;
+  generated: boolean;
+  top_tokens: TopToken[];
+  logprob: number | null;
+  entropy: number | null;
+  revision: number;
+  tensors: Partial<Record<TensorName, HostTensor>>;
+  lens_texts: string[] | null;
+  direct_target_id: number | null;
+  direct_distractor_id: number | null;
+  detail_dropped: boolean;
+}
+
+/** A token of the text: `logprob` and `entropy` are of its own choice, none where not known. */
+export interface TokenChip {
+  pos: number;
+  token_id: number;
+  text: string;
+  generated: boolean;
+  logprob: number | null;
+  entropy: number | null;
+}
+
+export type RunState = "prefilling" | "running" | "paused" | "finished";
+
+/** The run being watched, without its tokens and steps. */
+export interface RunView {
+  run_id: string;
+  prompt: string;
+  apply_chat_template: boolean;
+  sampling: Sampling;
+  n_prompt_tokens: number;
+  text: string;
+  state: RunState;
+  finish_reason: FinishReason | null;
+  revision: number;
+  intervention_log: AppliedInterventions[];
+  notice: string | null;
+}
+
+export type ConnectionState = "connecting" | "open" | "reconnecting" | "refused" | "closed";
+
+/** What brightness means: an activation's size, or a signed contribution to the logit. */
+export type DisplayChannel = "activation" | "direct_logit";
+export type ViewPreset = "three_quarter" | "front" | "time";
+export type Theme = "dark" | "light";
+
+export function same_component(a: Component | null, b: Component | null): boolean {
+  return a === b || (!!a && !!b && a.kind === b.kind && a.layer === b.layer && a.index === b.index);
+}

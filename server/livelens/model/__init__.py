@@ -1,0 +1,1 @@
+"""The network being watched: engines, capture, interventions, and where models come from."""

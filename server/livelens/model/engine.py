@@ -1,0 +1,196 @@
+"""The seam between the network and everything above it; nothing above `model/` knows which engine runs.
+
+All arrays here are numpy, float32, of the new positions only. An engine is used by one thread (the
+model thread); its `info` may be read from any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.model.interventions import InterventionMasks
+from livelens.protocol.messages import Channel, ModelInfo
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+class EngineError(RuntimeError):
+    """The engine could not do what was asked; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogitPair:
+    """What direct_logit explains: `logit(target) - logit(distractor)`.
+
+    `target_id` none: the chosen token. `distractor_id` none: the mean of all logits.
+    """
+
+    target_id: int | None = None
+    distractor_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LensRows:
+    """Each layer's resid_post through the final norm and unembedding. All [n_layers]."""
+
+    token_id: I32
+    prob: F32
+    entropy: F32
+    rank: I32
+    logprob: F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectLogit:
+    """Direct contributions to the metric, in logits before any soft cap; they sum to `total`.
+
+    heads [n_layers, n_heads], mlps [n_layers], attn_bias [n_layers]; embed, final_bias, total scalars;
+    neuron_layer, neuron_index, neuron_value [k]: the strongest neurons, largest magnitude first.
+    """
+
+    target_id: int
+    distractor_id: int | None
+    heads: F32
+    mlps: F32
+    attn_bias: F32
+    embed: float
+    final_bias: float
+    total: float
+    neuron_layer: I32
+    neuron_index: I32
+    neuron_value: F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepArrays:
+    """What one position did, exact; fields are none where the channel was not asked for or not possible.
+
+    neurons [n_layers, d_mlp]; heads [n_layers, n_heads] (norms); attention [n_layers, n_heads, pos+1];
+    residual [n_layers+1], attn_out [n_layers], mlp_out [n_layers] (norms).
+    """
+
+    neurons: F32 | None = None
+    heads: F32 | None = None
+    attention: F32 | None = None
+    residual: F32 | None = None
+    attn_out: F32 | None = None
+    mlp_out: F32 | None = None
+    lens: LensRows | None = None
+    direct: DirectLogit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the model predicts after one position, and how it scored the token in fact chosen."""
+
+    top_ids: I32
+    top_probs: F32
+    logprob: float
+    entropy: float
+
+
+class Captured(Protocol):
+    """What one forward call left behind: its new positions, read out one at a time, in any order.
+
+    Holds the captured tensors alive; drop it when every wanted position was read.
+    """
+
+    @property
+    def n_positions(self) -> int:
+        """New positions of this forward call."""
+
+    @property
+    def logits(self) -> F32:
+        """[d_vocab] of the last position, as the sampler sees them (after any soft cap)."""
+
+    def first_nonfinite_layer(self) -> int | None:
+        """The first layer whose output holds NaN or infinity; none when all is finite.
+
+        n_layers where only the logits do.
+        """
+
+    def prediction(self, index: int, *, chosen_id: int, top_k: int) -> Prediction:
+        """The prediction after new position `index` (0 is the first new one)."""
+
+    def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
+        """The channels of new position `index`; they must be among those the forward call captured.
+
+        logit_lens of any position but the last is computed here and costs as much as a decode step.
+        """
+
+
+class TokenSequence(Protocol):
+    """One run's KV cache. One forward at a time; hooks live only inside `forward`."""
+
+    @property
+    def n_positions(self) -> int:
+        """Positions computed so far."""
+
+    def forward(
+        self, token_ids: SequenceOf[int], *, masks: InterventionMasks | None, channels: frozenset[Channel]
+    ) -> Captured:
+        """Append `token_ids` under `masks`, capturing what `channels` need.
+
+        Raises EngineError when the context is full or memory runs out; the sequence is then as before.
+        """
+
+    def truncate(self, n_positions: int) -> None:
+        """Forget every position from `n_positions` on."""
+
+    def close(self) -> None:
+        """Free the cache; harmless when closed."""
+
+
+class TextStream(Protocol):
+    """Turns token ids into text that never breaks a character made of several tokens."""
+
+    def push(self, token_id: int) -> str:
+        """The text that this token completes; empty inside a character."""
+
+    def flush(self) -> str:
+        """What is left, with U+FFFD for an unfinished character."""
+
+
+class Engine(Protocol):
+    """A network that can be watched."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Shape, identity and capabilities."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end a text."""
+
+    def tokenize(self, text: str, *, apply_chat_template: bool) -> list[int]:
+        """Token ids of a prompt, with the special tokens the model expects.
+
+        Raises EngineError when there is no chat template or it fails.
+        """
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a bare piece of text, no special tokens: for target and distractor."""
+
+    def token_text(self, token_id: int) -> str:
+        """One token alone, for a label."""
+
+    def text_stream(self, prompt_ids: SequenceOf[int]) -> TextStream:
+        """A stream that continues after `prompt_ids`."""
+
+    def open_sequence(self) -> TokenSequence:
+        """A new, empty sequence."""
+
+    def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
+        """Memory that a run of `n_positions` takes: cache and captures."""
+
+    def hooks_left(self) -> int:
+        """Hooks of ours on the model right now; 0 between forward calls, always."""
+
+    def close(self) -> None:
+        """Let go of the model."""
