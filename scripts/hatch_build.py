@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class PageGuard(BuildHookInterface[Any]):
     """An editable install may lack the page (it is built next); an artifact may not."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Raise before anything is written when the built page is missing."""
         page = Path(self.root, "server/livelens/static/index.html")
         if version != "editable" and not page.is_file():

@@ -3,11 +3,12 @@ import type {
   AppliedInterventions,
   CHANNEL_TENSORS,
   Component,
-  FinishReason,
+  RunSnapshot,
   Sampling,
   TopToken,
 } from "../protocol/generated";
 
+export type FinishReason = NonNullable<RunSnapshot["finish_reason"]>;
 export type Channel = keyof typeof CHANNEL_TENSORS;
 export type TensorName = (typeof CHANNEL_TENSORS)[Channel][number];
 export type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
