@@ -1,0 +1,245 @@
+"""Write the golden frames in `shared_schema/fixtures`: what both sides must decode to the same bytes.
+
+They are made once per protocol version and kept: a test that decodes old frames is what shows that a
+new minor version still reads them. `manifest.json` says what each frame holds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from livelens.protocol import codec, tensors
+from livelens.protocol import messages as m
+
+FIXTURES = Path(__file__).resolve().parent.parent / "shared_schema" / "fixtures"
+N_LAYERS, N_HEADS, D_MLP = 3, 2, 41
+Arrays = dict[str, Any]
+
+
+def step_arrays(rng: np.random.Generator, pos: int, previous: Arrays | None) -> Arrays:
+    """Arrays of one position; neurons differ little from the step before, so that they go out sparse."""
+    neurons, scale = tensors.compand_int8(rng.standard_normal((N_LAYERS, D_MLP)).astype(np.float32) ** 3)
+    if previous is not None:
+        kept = previous["neurons"].copy()
+        kept.reshape(-1)[rng.integers(0, kept.size, 4)] = rng.integers(-127, 128, 4)
+        neurons = kept
+    heads = rng.random((N_LAYERS, N_HEADS)).astype(np.float32)
+    heads[0, 0] = (np.nan, -0.0, 6e-8, 65504.0)[pos % 4]  # float16's corners
+    pattern = rng.dirichlet(np.ones(pos + 1), (N_LAYERS, N_HEADS)).astype(np.float32)
+    return {
+        "neurons": neurons,
+        "neurons_scale": scale,
+        "heads": tensors.to_float16(heads),
+        **tensors.quantise_attention(pattern),
+        "residual": tensors.to_float16(rng.random(N_LAYERS + 1).astype(np.float32) * 1e5 if pos == 2 else heads[:, 1]),
+        "lens_token_id": rng.integers(0, 49152, N_LAYERS).astype(np.int32),
+        "direct_heads": rng.standard_normal((N_LAYERS, N_HEADS)).astype(np.float32),
+        "direct_neuron_layer": np.array([2, 0], np.uint16),
+        "direct_neuron_index": np.array([40, 7], np.uint32),
+    }
+
+
+def step_event(seq: int, base_seq: int, pos: int, arrays: Arrays, base: Arrays | None, text: str = " Mary") -> m.Step:
+    """The step with its tensors encoded against `base`."""
+    encoded = {name: tensors.encode_tensor(array, (base or {}).get(name)) for name, array in arrays.items()}
+    return m.Step(
+        run_id="fixture-run",
+        seq=seq,
+        base_seq=base_seq,
+        pos=pos,
+        token_id=1000 + pos,
+        text=text,
+        chosen_id=1001 + pos,
+        chosen_text=text,
+        text_delta=text,
+        generated=pos > 1,
+        top_tokens=[m.TopToken(1001 + pos, text, 0.5), m.TopToken(7, "<b>é漢</b>", 0.25)],
+        logprob=-0.6931471805599453,
+        entropy=1.25,
+        revision=0,
+        server_ns=123_456_789_012_345,
+        tensors=m.StepTensors(**encoded),
+        lens_texts=["a", "\ufffd", ""],
+    )
+
+
+class Writer:
+    """Collects frames and what they mean."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.damaged: list[dict[str, str]] = []
+
+    def frame(self, chain: str, name: str, event: m.Event, arrays: Arrays | None = None) -> bytes:
+        """One good frame; frames of one chain are decoded in order by one decoder."""
+        data = codec.encode_event(event)
+        (FIXTURES / f"{name}.bin").write_bytes(data)
+        plain = msgspec.json.decode(
+            msgspec.json.encode(
+                msgspec.structs.replace(event, tensors=m.StepTensors())
+                if isinstance(event, m.Step)
+                else _without_bytes(event)
+            )
+        )
+        expected = {
+            key: {
+                "dtype": value.dtype.name,
+                "shape": list(value.shape),
+                "hex": np.ascontiguousarray(value).tobytes().hex(),
+            }
+            for key, value in (arrays or {}).items()
+        }
+        self.frames.append({"chain": chain, "file": f"{name}.bin", "event": plain, "tensors": expected})
+        return data
+
+    def bad(self, name: str, note: str, data: bytes) -> None:
+        """One frame that must be refused with a typed error."""
+        (FIXTURES / f"{name}.bin").write_bytes(data)
+        self.damaged.append({"file": f"{name}.bin", "note": note})
+
+
+def _without_bytes(event: m.Event) -> m.Event | dict[str, Any]:
+    if isinstance(event, m.ValuesReady | m.AttentionReady):
+        built = msgspec.to_builtins(event, builtin_types=(bytes,))
+        built.pop("values", None), built.pop("row", None)
+        return built
+    return event
+
+
+def write_chain(out: Writer, rng: np.random.Generator) -> m.Step:
+    """A keyframe, differences, a step that a viewer misses, and the keyframe that heals the gap."""
+    previous: Arrays | None = None
+    newest: m.Step | None = None
+    for seq in range(6):
+        arrays = step_arrays(rng, seq, previous)
+        is_keyframe = seq in (0, 4)
+        newest = step_event(
+            seq,
+            -1 if is_keyframe else seq - 1,
+            seq,
+            arrays,
+            None if is_keyframe else previous,
+            text=" Mary" * (1 + 40 * (seq % 2)),
+        )  # different lengths move every byte offset
+        if seq == 3:  # never written: the viewer's gap
+            previous = arrays
+            continue
+        out.frame("steps", f"step_{seq}", newest, arrays)
+        previous = arrays
+    assert newest is not None
+    return newest
+
+
+def write_long_row(out: Writer, rng: np.random.Generator) -> None:
+    """Above 512 keys a row is its strongest 64 and the rest."""
+    pattern = rng.dirichlet(np.full(700, 0.05), (N_LAYERS, N_HEADS)).astype(np.float32)
+    arrays = dict(tensors.quantise_attention(pattern))
+    out.frame("long_row", "step_long_row", step_event(0, -1, 699, arrays, None), arrays)
+
+
+def write_events(out: Writer) -> None:
+    """Every other event once."""
+    info = m.ModelInfo(
+        "tiny",
+        "LlamaForCausalLM",
+        N_LAYERS,
+        N_HEADS,
+        1,
+        8,
+        4,
+        D_MLP,
+        49152,
+        8192,
+        "float32",
+        "ab" * 32,
+        m.Capabilities(
+            list(m.CHANNELS),
+            ["zero", "scale"],
+            ["head", "neuron", "attn", "mlp"],
+            [m.MissingCapability("attention", "flash kernel")],
+            True,
+        ),
+    )
+    spec = m.InterventionSpec("i1", "scale", [m.Component("head", 1, 1), m.Component("attn", 2)], 0.5)
+    applied = m.AppliedInterventions(1, 7, "from_now", [spec], "viewer-1")
+    run = m.RunSnapshot(
+        run_id="fixture-run",
+        prompt="Hi",
+        apply_chat_template=False,
+        sampling=m.Sampling(),
+        n_prompt_tokens=1,
+        tokens=[m.TokenInfo(5, "Hi"), m.TokenInfo(6, "!", -0.5)],
+        text="!",
+        state="paused",
+        revision=1,
+        intervention_log=[applied],
+        last_seq=3,
+        n_steps=2,
+        author="viewer-1",
+    )
+    component = m.Component("neuron", 2, 40)
+    row = tensors.encode_tensor(np.array([0.25, 0.75], np.float32))
+    values = tensors.encode_tensor(np.array([[1.5, np.nan]], np.float32))
+    for event in (
+        m.Hello(m.PROTOCOL_VERSION, "0.1.0", "viewer-1", info, m.Limits(65536, 49152, 256, 10.0)),
+        m.RunStarted(1, run),
+        m.RunJoined(2, run),
+        m.RunStateChanged("fixture-run", "running", 3, "viewer-1"),
+        m.InterventionsApplied("fixture-run", applied, 4),
+        m.RunRewound("fixture-run", 0, 1, "", 2),
+        m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
+        m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
+        m.AttentionReady(6, "fixture-run", 1, 1, 1, row, True),
+        m.Acknowledged(7),
+        m.Pong(8, 123),
+        m.ErrorReport("bad_command", "layer 9 does not exist: this model has layers 0 to 2", 9, None),
+    ):
+        out.frame("events", f"event_{event.__struct_config__.tag}", event)
+
+
+def write_damaged(out: Writer, step: m.Step) -> None:
+    """Frames that a decoder must refuse without falling over."""
+    good = codec.encode_event(step)
+    out.bad("damaged_empty", "no bytes", b"")
+    out.bad("damaged_truncated", "cut in the middle", good[: len(good) // 2])
+    out.bad("damaged_packing", "unknown packing byte", b"\x07" + good[1:])
+    out.bad("damaged_zstd", "zstd body of noise", b"\x01" + bytes(range(64)))
+    # A zstd frame whose header declares 2 GiB of content (RFC 8878: descriptor 0xA0, 4-byte content size).
+    out.bad("damaged_zstd_bomb", "declares 2 GiB", b"\x01\x28\xb5\x2f\xfd\xa0\x00\x00\x00\x80\x01\x00\x00")
+    out.bad("damaged_array_bomb", "declares 2**32-1 elements", b"\x00\xdd\xff\xff\xff\xff")
+    out.bad("damaged_type", "a type this version does not know", b"\x00" + msgspec.msgpack.encode({"type": "nonsense"}))
+    wrong_sum = msgspec.structs.replace(step.tensors.direct_heads, crc32=1)
+    out.bad(
+        "damaged_checksum",
+        "a tensor whose checksum differs",
+        codec.encode_event(msgspec.structs.replace(step, base_seq=-1, tensors=m.StepTensors(direct_heads=wrong_sum))),
+    )
+    short = msgspec.structs.replace(step.tensors.direct_heads, shape=[9, 9])
+    out.bad(
+        "damaged_shape",
+        "data does not fill its shape",
+        codec.encode_event(msgspec.structs.replace(step, base_seq=-1, tensors=m.StepTensors(direct_heads=short))),
+    )
+
+
+def main() -> None:
+    """Write every fixture and the manifest."""
+    FIXTURES.mkdir(parents=True, exist_ok=True)
+    for old in FIXTURES.glob("*.bin"):
+        old.unlink()
+    out, rng = Writer(), np.random.default_rng(20261121)
+    step = write_chain(out, rng)
+    write_long_row(out, rng)
+    write_events(out)
+    write_damaged(out, step)
+    manifest = {"protocol_version": m.PROTOCOL_VERSION, "frames": out.frames, "damaged": out.damaged}
+    (FIXTURES / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

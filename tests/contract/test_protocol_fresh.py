@@ -1,0 +1,31 @@
+"""The generated files are what the messages say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from livelens.protocol import messages as m
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_schema_and_typescript_are_fresh() -> None:
+    """The failing output names the command to run."""
+    script = ROOT / "scripts" / "generate_protocol.py"
+    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_tensor_belongs_to_exactly_one_channel() -> None:
+    """Subscription and coalescing rely on it."""
+    listed = [name for names in m.CHANNEL_TENSORS.values() for name in names]
+    assert sorted(listed) == sorted(m.StepTensors.__struct_fields__)
+    assert tuple(m.CHANNEL_TENSORS) == m.CHANNELS
+
+
+def test_no_command_names_a_model_a_path_or_a_url() -> None:
+    """What is loaded is decided on the command line, never over the wire."""
+    fields = {name for command in m.Command.__args__ for name in command.__struct_fields__}
+    assert not {name for name in fields if any(word in name for word in ("model", "path", "url", "file", "host"))}
