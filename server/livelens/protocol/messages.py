@@ -68,7 +68,7 @@ def _require_finite(name: str, value: float) -> None:
 # ---------------------------------------------------------------------------- shared values
 
 
-class Component(_Input):
+class Component(_Input, frozen=True):
     """Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`."""
 
     kind: ComponentKind
@@ -76,7 +76,7 @@ class Component(_Input):
     index: Annotated[Index, Meta(description="head_index or neuron index in the layer; 0 for attn and mlp")] = 0
 
 
-class InterventionSpec(_Input):
+class InterventionSpec(_Input, frozen=True):
     """What is changed in the network: data, never code. Several factors on one component multiply."""
 
     intervention_id: Annotated[str, Meta(min_length=1, max_length=64, description="chosen by the viewer")]
@@ -92,14 +92,14 @@ class InterventionSpec(_Input):
 InterventionSet = Annotated[list[InterventionSpec], Meta(max_length=MAX_INTERVENTIONS)]
 
 
-class InterventionSegment(_Input):
+class InterventionSegment(_Input, frozen=True):
     """The whole set that holds from `from_pos` on, until the next segment of a log."""
 
     from_pos: Annotated[Index, Meta(description="first position whose forward pass is under this set")]
     interventions: InterventionSet
 
 
-class Sampling(_Input):
+class Sampling(_Input, frozen=True):
     """How the next token is chosen. Same prompt, seed, settings and intervention log: same tokens."""
 
     temperature: Annotated[float, Meta(ge=0, le=100, description="0 is greedy")] = 0.0
@@ -114,14 +114,14 @@ class Sampling(_Input):
         _require_finite("top_p", self.top_p)
 
 
-class MissingCapability(_Value):
+class MissingCapability(_Value, frozen=True):
     """A channel this model or engine cannot give, and why; the page greys it out."""
 
     channel: Channel
     reason: str
 
 
-class Capabilities(_Value):
+class Capabilities(_Value, frozen=True):
     """What the engine can capture and change: declared, never guessed."""
 
     channels: list[Channel]
@@ -131,7 +131,7 @@ class Capabilities(_Value):
     has_chat_template: bool = False
 
 
-class ModelInfo(_Value):
+class ModelInfo(_Value, frozen=True):
     """Shape and identity of the model being watched, in TransformerLens's nouns."""
 
     model_name: str
@@ -149,7 +149,7 @@ class ModelInfo(_Value):
     capabilities: Capabilities
 
 
-class Limits(_Value):
+class Limits(_Value, frozen=True):
     """The server's bounds, so that a viewer can refuse before it sends."""
 
     max_command_bytes: int
@@ -158,7 +158,7 @@ class Limits(_Value):
     grace_secs: Annotated[float, Meta(description="a run without viewers ends after this long")]
 
 
-class TopToken(_Value):
+class TopToken(_Value, frozen=True):
     """One candidate for the next token."""
 
     token_id: Index
@@ -166,7 +166,7 @@ class TopToken(_Value):
     prob: float
 
 
-class TokenInfo(_Value):
+class TokenInfo(_Value, frozen=True):
     """One token of a run's text."""
 
     token_id: Index
@@ -177,7 +177,7 @@ class TokenInfo(_Value):
     ] = None
 
 
-class Tensor(_Value, omit_defaults=True):
+class Tensor(_Value, frozen=True, omit_defaults=True):
     """One array. Whole: `data` holds every value. Sparse: values that differ from the base step's."""
 
     dtype: DType
@@ -190,7 +190,7 @@ class Tensor(_Value, omit_defaults=True):
     ] = None
 
 
-class StepTensors(_Value, omit_defaults=True):
+class StepTensors(_Value, frozen=True, omit_defaults=True):
     """The arrays of one position, by channel; absent where no viewer asked or the model has none."""
 
     neurons: Annotated[
@@ -292,11 +292,11 @@ CHANNEL_TENSORS: dict[Channel, tuple[str, ...]] = {
 # ---------------------------------------------------------------------------- commands
 
 
-class _Command(_Input, tag_field="type", tag=True):
+class _Command(_Input, frozen=True, tag_field="type", tag=True):
     request_id: RequestId
 
 
-class StartRun(_Command, tag="start_run"):
+class StartRun(_Command, frozen=True, tag="start_run"):
     """Begin a run and watch it. Any run this viewer watched before is left."""
 
     prompt: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS)]
@@ -315,7 +315,7 @@ class StartRun(_Command, tag="start_run"):
     ] = None
 
 
-class JoinRun(_Command, tag="join_run"):
+class JoinRun(_Command, frozen=True, tag="join_run"):
     """Watch a run that exists: by its link, or after a reload or a lost connection."""
 
     run_id: RunId
@@ -324,27 +324,27 @@ class JoinRun(_Command, tag="join_run"):
     ] = -1
 
 
-class _RunCommand(_Command):
+class _RunCommand(_Command, frozen=True):
     run_id: RunId
 
 
-class Pause(_RunCommand, tag="pause"):
+class Pause(_RunCommand, frozen=True, tag="pause"):
     """Hold the run at the next token boundary; harmless when it is paused."""
 
 
-class Resume(_RunCommand, tag="resume"):
+class Resume(_RunCommand, frozen=True, tag="resume"):
     """Go on; harmless when it is running."""
 
 
-class StepOnce(_RunCommand, tag="step_once"):
+class StepOnce(_RunCommand, frozen=True, tag="step_once"):
     """Make exactly one token, then be paused."""
 
 
-class Stop(_RunCommand, tag="stop"):
+class Stop(_RunCommand, frozen=True, tag="stop"):
     """End the run, keeping its text; harmless when it has ended."""
 
 
-class SetInterventions(_RunCommand, tag="set_interventions"):
+class SetInterventions(_RunCommand, frozen=True, tag="set_interventions"):
     """Replace the run's whole intervention set; the last one wins.
 
     `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
@@ -358,7 +358,7 @@ class SetInterventions(_RunCommand, tag="set_interventions"):
     restart: Annotated[bool, Meta(description="drop the generated tokens; only for recompute")] = False
 
 
-class Subscribe(_Command, tag="subscribe"):
+class Subscribe(_Command, frozen=True, tag="subscribe"):
     """Which channels this viewer wants from now on; only what some viewer wants is computed."""
 
     channels: Annotated[list[Channel], Meta(max_length=len(CHANNELS))]
@@ -367,17 +367,17 @@ class Subscribe(_Command, tag="subscribe"):
     ] = True
 
 
-class RequestKeyframe(_RunCommand, tag="request_keyframe"):
+class RequestKeyframe(_RunCommand, frozen=True, tag="request_keyframe"):
     """The viewer lost the chain of differences: the next step comes whole."""
 
 
-class RequestPositions(_RunCommand, tag="request_positions"):
+class RequestPositions(_RunCommand, frozen=True, tag="request_positions"):
     """Send the steps of these positions again, whole, in the subscribed channels."""
 
     positions: Annotated[list[Index], Meta(min_length=1, max_length=MAX_REQUESTED_POSITIONS)]
 
 
-class RequestValues(_RunCommand, tag="request_values"):
+class RequestValues(_RunCommand, frozen=True, tag="request_values"):
     """Exact float32 history of components: what the inspector shows."""
 
     components: Annotated[list[Component], Meta(min_length=1, max_length=MAX_VALUE_COMPONENTS)]
@@ -385,7 +385,7 @@ class RequestValues(_RunCommand, tag="request_values"):
     to_pos: Annotated[Index | None, Meta(description="exclusive; none: up to the newest")] = None
 
 
-class RequestAttention(_RunCommand, tag="request_attention"):
+class RequestAttention(_RunCommand, frozen=True, tag="request_attention"):
     """One head's exact attention row."""
 
     layer: Index
@@ -393,7 +393,7 @@ class RequestAttention(_RunCommand, tag="request_attention"):
     query_pos: Index
 
 
-class Ping(_Command, tag="ping"):
+class Ping(_Command, frozen=True, tag="ping"):
     """Is the server there? Answered with `pong`."""
 
 
@@ -417,11 +417,11 @@ Command = (
 # ---------------------------------------------------------------------------- events
 
 
-class _Event(_Value, tag_field="type", tag=True):
+class _Event(_Value, frozen=True, tag_field="type", tag=True):
     pass
 
 
-class Hello(_Event, tag="hello"):
+class Hello(_Event, frozen=True, tag="hello"):
     """First event on every connection."""
 
     protocol_version: str
@@ -431,7 +431,7 @@ class Hello(_Event, tag="hello"):
     limits: Limits
 
 
-class AppliedInterventions(_Value):
+class AppliedInterventions(_Value, frozen=True):
     """One entry of a run's intervention log."""
 
     revision: Annotated[Count, Meta(description="counts the sets a run has had; 0 is the set it started with")]
@@ -441,7 +441,7 @@ class AppliedInterventions(_Value):
     author: Annotated[str, Meta(description="viewer_id of who set it")]
 
 
-class RunSnapshot(_Value, kw_only=True):
+class RunSnapshot(_Value, frozen=True, kw_only=True):
     """A run as it stands: enough to draw its text; its steps follow, newest first for a joiner."""
 
     run_id: RunId
@@ -463,21 +463,21 @@ class RunSnapshot(_Value, kw_only=True):
     notice: Annotated[str | None, Meta(description="something the person should know, e.g. a split target")] = None
 
 
-class RunStarted(_Event, tag="run_started"):
+class RunStarted(_Event, frozen=True, tag="run_started"):
     """Answer to `start_run`."""
 
     request_id: RequestId
     run: RunSnapshot
 
 
-class RunJoined(_Event, tag="run_joined"):
+class RunJoined(_Event, frozen=True, tag="run_joined"):
     """Answer to `join_run`; the missing steps follow, newest position first, then oldest first."""
 
     request_id: RequestId
     run: RunSnapshot
 
 
-class Step(_Event, tag="step", kw_only=True):
+class Step(_Event, frozen=True, tag="step", kw_only=True):
     """Everything new at one position. May come again for a `pos` with further tensors, which merge."""
 
     run_id: RunId
@@ -514,7 +514,7 @@ class Step(_Event, tag="step", kw_only=True):
     ] = False
 
 
-class RunStateChanged(_Event, tag="run_state_changed"):
+class RunStateChanged(_Event, frozen=True, tag="run_state_changed"):
     """The run's state now; answers pause, resume, step_once and stop, and is told to every viewer."""
 
     run_id: RunId
@@ -523,7 +523,7 @@ class RunStateChanged(_Event, tag="run_state_changed"):
     author: str | None = None
 
 
-class InterventionsApplied(_Event, tag="interventions_applied"):
+class InterventionsApplied(_Event, frozen=True, tag="interventions_applied"):
     """The set that holds from `applied.from_pos` on; answers `set_interventions`, told to every viewer."""
 
     run_id: RunId
@@ -531,7 +531,7 @@ class InterventionsApplied(_Event, tag="interventions_applied"):
     request_id: RequestId | None = None
 
 
-class RunRewound(_Event, tag="run_rewound"):
+class RunRewound(_Event, frozen=True, tag="run_rewound"):
     """Recompute: captured steps from `from_pos` on are void; tokens from `n_tokens` on are dropped."""
 
     run_id: RunId
@@ -541,7 +541,7 @@ class RunRewound(_Event, tag="run_rewound"):
     revision: Count
 
 
-class RunFinished(_Event, tag="run_finished"):
+class RunFinished(_Event, frozen=True, tag="run_finished"):
     """The run has ended; its text and steps stay readable."""
 
     run_id: RunId
@@ -551,7 +551,7 @@ class RunFinished(_Event, tag="run_finished"):
     text: str
 
 
-class ValuesReady(_Event, tag="values_ready"):
+class ValuesReady(_Event, frozen=True, tag="values_ready"):
     """Answer to `request_values`."""
 
     request_id: RequestId
@@ -565,7 +565,7 @@ class ValuesReady(_Event, tag="values_ready"):
     exact: Annotated[bool, Meta(description="false: some come from the quantised record, not from float32")]
 
 
-class AttentionReady(_Event, tag="attention_ready"):
+class AttentionReady(_Event, frozen=True, tag="attention_ready"):
     """Answer to `request_attention`."""
 
     request_id: RequestId
@@ -577,20 +577,20 @@ class AttentionReady(_Event, tag="attention_ready"):
     exact: bool
 
 
-class Acknowledged(_Event, tag="acknowledged"):
+class Acknowledged(_Event, frozen=True, tag="acknowledged"):
     """The command was taken and needs no other answer."""
 
     request_id: RequestId
 
 
-class Pong(_Event, tag="pong"):
+class Pong(_Event, frozen=True, tag="pong"):
     """Answer to `ping`."""
 
     request_id: RequestId
     server_ns: int
 
 
-class ErrorReport(_Event, tag="error_report"):
+class ErrorReport(_Event, frozen=True, tag="error_report"):
     """A refusal or a fault: what is wrong, which limit, and what to do. Nothing else is lost."""
 
     code: Annotated[str, Meta(description="stable, snake_case")]

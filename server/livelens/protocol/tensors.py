@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.protocol.messages import Tensor
+from livelens.protocol.messages import DType, Tensor
 
 NONFINITE_INT8: Final = -128
 LONG_ROW_KEYS: Final = 512
@@ -20,7 +20,7 @@ STRONGEST_KEYS: Final = 64
 
 Array = NDArray[np.generic]
 
-_DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
+_DTYPES: Final[dict[DType, np.dtype[np.generic]]] = {
     "int8": np.dtype("<i1"),
     "uint8": np.dtype("<u1"),
     "uint16": np.dtype("<u2"),
@@ -45,21 +45,14 @@ def compand_int8(activations: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
     Returns: codes int8 [n_layers, d_mlp] (-128 where not finite) and scale float32 [n_layers].
     """
     finite = np.isfinite(activations)
-    all_finite = bool(finite.all())
-    magnitude = np.abs(activations if all_finite else np.where(finite, activations, 0)).astype(np.float32, copy=False)
+    clean = activations if finite.all() else np.where(finite, activations, np.float32(0))
+    magnitude = np.abs(clean)
     scale = magnitude.max(axis=1)
-    divisor = np.where(scale > 0, scale, 1).astype(np.float32)
-    codes = np.rint(127 * np.sqrt(magnitude / divisor[:, None]))
-    codes = np.copysign(codes, activations).astype(np.int8) if all_finite else _signed_codes(codes, activations, finite)
+    divisor = np.where(scale > 0, scale, np.float32(1))
+    codes = np.copysign(np.rint(127 * np.sqrt(magnitude / divisor[:, None])), clean).astype(np.int8)
+    if clean is not activations:
+        codes[~finite] = NONFINITE_INT8
     return codes, scale
-
-
-def _signed_codes(
-    codes: NDArray[np.float32], activations: NDArray[np.float32], finite: NDArray[np.bool_]
-) -> NDArray[np.int8]:
-    signed = np.copysign(codes, np.where(finite, activations, 0)).astype(np.int8)
-    signed[~finite] = NONFINITE_INT8
-    return signed
 
 
 def expand_int8(codes: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,15 +101,23 @@ def encode_tensor(current: Array, base: Array | None = None) -> Tensor:
     """
     whole = np.ascontiguousarray(current)
     raw = whole.tobytes()
-    header = {"dtype": whole.dtype.name, "shape": list(whole.shape), "crc32": zlib.crc32(raw)}
+    dtype_name = _wire_name(whole.dtype)
+    shape, crc32 = list(whole.shape), zlib.crc32(raw)
     if base is not None and base.dtype == whole.dtype and base.shape == whole.shape:
         bits = np.dtype(f"u{whole.dtype.itemsize}")
         now, before = whole.reshape(-1).view(bits), np.ascontiguousarray(base).reshape(-1).view(bits)
         changed = now != before
         if int(np.count_nonzero(changed)) * (4 + whole.dtype.itemsize) < len(raw):
             indices = np.flatnonzero(changed).astype("<u4")
-            return Tensor(**header, data=now[indices].tobytes(), indices=indices.tobytes())
-    return Tensor(**header, data=raw)
+            return Tensor(dtype_name, shape, now[indices].tobytes(), crc32, indices.tobytes())
+    return Tensor(dtype_name, shape, raw, crc32)
+
+
+def _wire_name(dtype: np.dtype[np.generic]) -> DType:
+    for name, known in _DTYPES.items():
+        if known == dtype:
+            return name
+    raise TensorError(f"arrays of {dtype} have no form on the wire: use one of {', '.join(_DTYPES)}")
 
 
 def reconstruct(tensor: Tensor, base: Array | None = None) -> Array:
