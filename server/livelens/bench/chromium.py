@@ -1,4 +1,7 @@
-"""Print the path of a Chromium for tests, screenshots and the page's benchmark; exit 1 when there is none."""
+"""Find and start a Chromium for tests, screenshots and the page's measurements.
+
+`python -m livelens.bench.chromium` prints its path, or says what to do and exits 1.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,19 @@ import shutil
 import sys
 from pathlib import Path
 
+# WebGL2 in software, so that pictures and times do not hang on the machine's graphics; the rest keeps
+# the browser from looking for its maker's hosts.
+LAUNCH_ARGS = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -32,9 +48,15 @@ def _playwrights_own() -> str | None:
     return path if Path(path).is_file() else None
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the path; the exit code."""
     chromium = find_chromium()
     if chromium is None:
-        print("no Chromium found: install one, or name it in LIVELENS_CHROMIUM", file=sys.stderr)
-        sys.exit(1)
-    print(chromium)
+        sys.stderr.write("no Chromium found: install one, or name it in LIVELENS_CHROMIUM\n")
+        return 1
+    sys.stdout.write(chromium + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
