@@ -40,7 +40,7 @@ def find_chromium() -> str | None:
 
 def _playwrights_own() -> str | None:
     try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415  only the test extra has it
+        from playwright.sync_api import sync_playwright  # only the test extra has it
     except ImportError:
         return None
     with sync_playwright() as playwright:
