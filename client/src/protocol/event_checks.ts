@@ -1,0 +1,144 @@
+// One checker per event. The compiler holds them to the generated types: a field that the schema gains and
+// this file lacks does not compile.
+import { bytes, count, flag, known, list, one_of, optional, real, struct, text, whole, with_default } from "./check";
+import type { Check } from "./check";
+import {
+  CHANNELS,
+  type AppliedInterventions, type Capabilities, type Component, type Event, type InterventionSpec, type Limits,
+  type MissingCapability, type ModelInfo, type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor,
+  type TokenInfo, type TopToken,
+} from "./generated";
+
+const tag = <T extends string>(type: T): Check<T> => one_of(type);
+const channel = one_of(...CHANNELS);
+/** Any text where only some are known: a newer minor may add operations that this page can still list. */
+const open_text = <T extends string>(): Check<T> => text as Check<string> as Check<T>;
+
+export const tensor_check: Check<Tensor> = struct<Tensor>({
+  dtype: one_of("int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"),
+  shape: list(count),
+  data: bytes,
+  crc32: count,
+  indices: optional(bytes),
+});
+
+const component = struct<Component>({
+  kind: one_of("attn", "head", "mlp", "neuron"),
+  layer: count,
+  index: with_default(count, 0),
+});
+const intervention = struct<InterventionSpec>({
+  intervention_id: text,
+  operation: open_text<InterventionSpec["operation"]>(),
+  components: list(component),
+  amount: with_default(real, 0),
+  enabled: with_default(flag, true),
+});
+const sampling = struct<Sampling>({
+  temperature: real,
+  top_k: count,
+  top_p: real,
+  seed: count,
+  max_new_tokens: count,
+  stop_at_eos: flag,
+});
+const capabilities = struct<Capabilities>({
+  channels: known(...CHANNELS),
+  operations: known("scale", "zero"),
+  component_kinds: known("attn", "head", "mlp", "neuron"),
+  missing: with_default(list(struct<MissingCapability>({ channel, reason: text })), []),
+  has_chat_template: with_default(flag, false),
+});
+const model_info = struct<ModelInfo>({
+  model_name: text, architecture: text, n_layers: count, n_heads: count, n_key_value_heads: count, d_model: count,
+  d_head: count, d_mlp: count, d_vocab: count, n_ctx: count, dtype: text, weights_sha256: text, capabilities,
+});
+const limits = struct<Limits>({
+  max_command_bytes: count, max_prompt_chars: count, max_interventions: count, grace_secs: real,
+});
+const token_info = struct<TokenInfo>({ token_id: count, text, logprob: optional(real) });
+const top_token = struct<TopToken>({ token_id: count, text, prob: real });
+const run_state = one_of("prefilling", "running", "paused", "finished");
+const finish_reason = open_text<NonNullable<RunSnapshot["finish_reason"]>>();
+const applied = struct<AppliedInterventions>({
+  revision: count,
+  from_pos: count,
+  mode: one_of("from_now", "recompute"),
+  interventions: list(intervention),
+  author: text,
+});
+const run_snapshot = struct<RunSnapshot>({
+  run_id: text,
+  prompt: text,
+  apply_chat_template: flag,
+  sampling,
+  n_prompt_tokens: count,
+  tokens: list(token_info),
+  text,
+  state: run_state,
+  finish_reason: optional(finish_reason),
+  revision: count,
+  intervention_log: list(applied),
+  last_seq: whole,
+  n_steps: count,
+  author: text,
+  target_id: optional(count),
+  distractor_id: optional(count),
+  notice: optional(text),
+});
+
+const EMPTY_TENSORS: Check<StepTensors> = () => ({});
+
+export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: T }>> } = {
+  hello: struct({ type: tag("hello"), protocol_version: text, server_version: text, viewer_id: text, model_info, limits }),
+  run_started: struct({ type: tag("run_started"), request_id: count, run: run_snapshot }),
+  run_joined: struct({ type: tag("run_joined"), request_id: count, run: run_snapshot }),
+  step: struct<Step>({
+    type: tag("step"),
+    run_id: text,
+    seq: count,
+    base_seq: with_default(whole, -1),
+    pos: count,
+    token_id: count,
+    text,
+    chosen_id: optional(count),
+    chosen_text: optional(text),
+    text_delta: with_default(text, ""),
+    generated: with_default(flag, false),
+    top_tokens: with_default(list(top_token), []),
+    logprob: optional(real),
+    entropy: optional(real),
+    revision: count,
+    server_ns: real,
+    tensors: EMPTY_TENSORS, // the decoder rebuilds them one by one, so that one lost array costs only itself
+    lens_texts: optional(list(text)),
+    direct_target_id: optional(count),
+    direct_distractor_id: optional(count),
+    detail_dropped: with_default(flag, false),
+  }),
+  run_state_changed: struct({
+    type: tag("run_state_changed"), run_id: text, state: run_state, request_id: optional(count), author: optional(text),
+  }),
+  interventions_applied: struct({
+    type: tag("interventions_applied"), run_id: text, applied, request_id: optional(count),
+  }),
+  run_rewound: struct({
+    type: tag("run_rewound"), run_id: text, from_pos: count, n_tokens: count, text, revision: count,
+  }),
+  run_finished: struct({
+    type: tag("run_finished"), run_id: text, reason: finish_reason, message: text, n_generated: count, text,
+  }),
+  values_ready: struct({
+    type: tag("values_ready"), request_id: count, run_id: text, components: list(component), positions: list(count),
+    values: tensor_check, exact: flag,
+  }),
+  attention_ready: struct({
+    type: tag("attention_ready"), request_id: count, run_id: text, layer: count, head_index: count, query_pos: count,
+    row: tensor_check, exact: flag,
+  }),
+  acknowledged: struct({ type: tag("acknowledged"), request_id: count }),
+  pong: struct({ type: tag("pong"), request_id: count, server_ns: real }),
+  error_report: struct({
+    type: tag("error_report"), code: text, message: text, request_id: optional(count), run_id: optional(text),
+  }),
+};
