@@ -1,0 +1,1 @@
+"""Pure functions on weights and captured activations: lenses, direct contributions, norms."""

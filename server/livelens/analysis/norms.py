@@ -1,0 +1,49 @@
+"""Normalisation with its denominator frozen: then it is linear, and a sum goes through it term by term.
+
+Freezing the final norm's scale is the usual linearisation of direct logit attribution (Elhage et al.
+2021, "A Mathematical Framework for Transformer Circuits"; TransformerLens `apply_ln_to_stack`): the
+scale is that of the whole residual stream at this position, so the terms still sum exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormWeights:
+    """A LayerNorm (`is_centred`) or RMSNorm: gain [d_model], bias [d_model] or none."""
+
+    gain: Tensor
+    bias: Tensor | None
+    is_centred: bool
+    eps: float
+
+    def scale(self, stream: Tensor) -> Tensor:
+        """What the norm divides `stream` [..., d_model] by: [..., 1]."""
+        centred = stream - stream.mean(-1, keepdim=True) if self.is_centred else stream
+        return (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
+
+    def apply(self, stream: Tensor) -> Tensor:
+        """The norm itself: [..., d_model] to [..., d_model]."""
+        centred = stream - stream.mean(-1, keepdim=True) if self.is_centred else stream
+        normed = centred / self.scale(stream) * self.gain
+        return normed if self.bias is None else normed + self.bias
+
+    def pull_back(self, direction: Tensor, stream: Tensor) -> Tensor:
+        """The vector w with `norm(stream) . direction = stream . w + bias . direction`, scale frozen.
+
+        direction, stream and w: [..., d_model]. Any part of `stream` contributes its own dot with w.
+        """
+        through_gain = direction * self.gain
+        if self.is_centred:
+            through_gain = through_gain - through_gain.mean(-1, keepdim=True)
+        return through_gain / self.scale(stream)
+
+    def bias_along(self, direction: Tensor) -> Tensor:
+        """The norm's bias along `direction` [..., d_model]: [...]."""
+        if self.bias is None:
+            return direction.new_zeros(direction.shape[:-1])
+        return direction @ self.bias

@@ -1,0 +1,186 @@
+"""Putting an engine together from a loaded model, and finding out what it can show.
+
+One real forward call is compared with what livelens would compute from its captures; a channel that
+does not agree is declared missing, with the reason, instead of being shown wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from livelens.model.anatomy import Anatomy, read_anatomy
+from livelens.model.capture import CaptureSite, ForwardHooks
+from livelens.model.captured import CapturedTensors, TorchCaptured
+from livelens.model.edits import NO_EDITS
+from livelens.model.engine import LogitPair
+from livelens.model.readout import Readout, WriteWeights
+from livelens.model.source_errors import ModelSourceError
+from livelens.model.tokens import Tokens
+from livelens.model.torch_engine import TorchEngine
+from livelens.protocol.messages import (
+    CHANNELS,
+    Capabilities,
+    Channel,
+    ComponentKind,
+    MissingCapability,
+    ModelInfo,
+)
+
+_PROBE_TOKENS = 3
+_ALL_SITES: frozenset[CaptureSite] = frozenset(
+    ("z", "neurons", "pattern", "attn_raw", "attn_out", "mlp_raw", "mlp_out", "resid")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """One forward call with everything captured, and the logits the model itself gave."""
+
+    sites: dict[CaptureSite, list[Tensor | None]]
+    normed: Tensor
+    logits: Tensor
+
+
+def assemble_engine(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, model_name: str, weights_sha256: str
+) -> TorchEngine:
+    """The engine of a loaded model (eager attention, eval mode).
+
+    Raises ModelSourceError when TransformerLens does not know its architecture, or when its own logits
+    cannot be reproduced.
+    """
+    anatomy = read_anatomy(model)
+    probe = _probe(model, anatomy)
+    readout = Readout(anatomy=anatomy, logit_scale=_logit_scale(anatomy, probe))
+    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    if not _close(readout.logits(probe.normed), probe.logits, tolerance):
+        raise ModelSourceError(
+            f"{anatomy.shape.architecture} turns its residual stream into logits in a way livelens does not know"
+        )
+    weights = WriteWeights(anatomy)
+    missing = _missing(anatomy, probe, readout, weights, tolerance)
+    info = _model_info(
+        model,
+        anatomy,
+        missing,
+        model_name=model_name,
+        sha256=weights_sha256,
+        has_template=Tokens(tokenizer).has_chat_template,
+    )
+    return TorchEngine(model, tokenizer, anatomy=anatomy, readout=readout, weights=weights, info=info)
+
+
+@torch.inference_mode()
+def _probe(model: PreTrainedModel, anatomy: Anatomy) -> _Probe:
+    normed: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
+        normed.append(args[0])
+
+    ids = torch.arange(1, 1 + _PROBE_TOKENS, device=model.device)[None] % anatomy.shape.d_vocab
+    handle = anatomy.unembed.register_forward_pre_hook(keep)
+    try:
+        with ForwardHooks(anatomy, edits=NO_EDITS, sites=_ALL_SITES) as hooks:
+            logits = model(input_ids=ids, use_cache=False).logits
+    except TypeError as error:
+        raise ModelSourceError(f"{anatomy.shape.architecture} cannot be watched: {error}") from error
+    finally:
+        handle.remove()
+    return _Probe(sites=hooks.tensors, normed=normed[0], logits=logits.float())
+
+
+@torch.inference_mode()
+def _logit_scale(anatomy: Anatomy, probe: _Probe) -> float:
+    """What the family multiplies its logits by (1 in most), read off the probe: least squares."""
+    raw = anatomy.unembed(probe.normed).float()
+    cap = anatomy.shape.soft_cap
+    given = probe.logits if cap is None else torch.atanh((probe.logits / cap).clamp(-0.999999, 0.999999)) * cap
+    scale = float((raw * given).sum() / raw.square().sum())
+    return 1.0 if abs(scale - 1.0) < 1e-3 else scale
+
+
+def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    return float((ours - theirs).abs().max()) <= tolerance * max(1.0, float(theirs.abs().max()))
+
+
+def _missing(
+    anatomy: Anatomy, probe: _Probe, readout: Readout, weights: WriteWeights, tolerance: float
+) -> list[MissingCapability]:
+    """The channels this model cannot give, and why."""
+    missing: list[MissingCapability] = []
+    if any(layer.mlp_output is None for layer in anatomy.layers):
+        missing.append(MissingCapability(channel="neurons", reason="its MLPs have no single output matrix"))
+    if any(pattern is None for pattern in probe.sites["pattern"]):
+        missing.append(MissingCapability(channel="attention", reason="its attention keeps no pattern"))
+    last = probe.sites["resid"][-1]
+    with torch.inference_mode():
+        normed = None if last is None else anatomy.final_norm(last)
+    if normed is None or not _close(normed.float(), probe.normed.float(), tolerance):
+        missing.append(
+            MissingCapability(channel="logit_lens", reason="its last layer is not followed by the final norm")
+        )
+    reason = _direct_logit_fault(anatomy, probe, readout, weights, tolerance)
+    if reason is not None:
+        missing.append(MissingCapability(channel="direct_logit", reason=reason))
+    return missing
+
+
+def _direct_logit_fault(
+    anatomy: Anatomy, probe: _Probe, readout: Readout, weights: WriteWeights, tolerance: float
+) -> str | None:
+    if any(layer.mlp_output is None for layer in anatomy.layers):
+        return "its MLPs have no single output matrix"
+    tensors = CapturedTensors(
+        sites=probe.sites, normed=probe.normed, last_logits=probe.logits[0, -1], lens_logits=None, edits=NO_EDITS
+    )
+    captured = TorchCaptured(tensors, readout=readout, weights=weights)
+    only: frozenset[Channel] = frozenset(("direct_logit",))
+    direct = captured.arrays(0, channels=only, chosen_id=1, pair=LogitPair(target_id=1, distractor_id=2)).direct
+    if direct is None:
+        return "it could not be computed"
+    parts = np.concatenate([direct.heads.ravel(), direct.mlps, direct.attn_bias, [direct.embed, direct.final_bias]])
+    if abs(float(parts.sum()) - direct.total) > tolerance * max(1.0, float(np.abs(parts).max())):
+        return "its residual stream is not the sum of what heads and MLPs write"
+    return None
+
+
+def _model_info(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    missing: list[MissingCapability],
+    *,
+    model_name: str,
+    sha256: str,
+    has_template: bool,
+) -> ModelInfo:
+    shape = anatomy.shape
+    absent = {entry.channel for entry in missing}
+    kinds: list[ComponentKind] = ["head", "neuron", "attn", "mlp"]
+    if "neurons" in absent:
+        kinds.remove("neuron")
+    return ModelInfo(
+        model_name=model_name,
+        architecture=shape.architecture,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        n_key_value_heads=shape.n_key_value_heads,
+        d_model=shape.d_model,
+        d_head=shape.d_head,
+        d_mlp=shape.d_mlp,
+        d_vocab=shape.d_vocab,
+        n_ctx=shape.n_ctx,
+        dtype=str(model.dtype).removeprefix("torch."),
+        weights_sha256=sha256,
+        capabilities=Capabilities(
+            channels=[channel for channel in CHANNELS if channel not in absent],
+            operations=["zero", "scale"],
+            component_kinds=kinds,
+            missing=missing,
+            has_chat_template=has_template,
+        ),
+    )

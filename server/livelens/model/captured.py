@@ -1,0 +1,185 @@
+"""What one forward call left behind, read out position by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livelens.analysis.lens import logit_statistics
+from livelens.model.capture import CaptureSite, stack
+from livelens.model.edits import SiteEdits
+from livelens.model.engine import F32, DirectLogit, LensRows, LogitPair, Prediction, StepArrays
+from livelens.model.explain import PositionWrites, explain
+from livelens.model.readout import Readout, WriteWeights
+from livelens.protocol.messages import Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedTensors:
+    """One forward call's tensors: by site (see `ForwardHooks.tensors`), and what left the final norm.
+
+    normed: [batch, n, d_model]; lens_logits: [n_layers, d_vocab] of the last position, the last row
+    being the model's own logits; last_logits: [d_vocab].
+    """
+
+    sites: dict[CaptureSite, list[Tensor | None]]
+    normed: Tensor
+    last_logits: Tensor
+    lens_logits: Tensor | None
+    edits: SiteEdits
+
+
+def _numpy(tensor: Tensor) -> F32:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())
+
+
+class TorchCaptured:
+    """`Captured` of one batch row of a forward call."""
+
+    def __init__(self, tensors: CapturedTensors, *, readout: Readout, weights: WriteWeights, row: int = 0) -> None:
+        self._tensors = tensors
+        self._readout = readout
+        self._weights = weights
+        self._row = row
+        self._logits: F32 | None = None
+
+    @property
+    def n_positions(self) -> int:
+        """New positions of this forward call."""
+        return int(self._tensors.normed.shape[1])
+
+    @property
+    def logits(self) -> F32:
+        """[d_vocab] of the last position, as the sampler sees them (after any soft cap)."""
+        if self._logits is None:
+            self._logits = _numpy(self._tensors.last_logits)
+        return self._logits
+
+    def first_nonfinite_layer(self) -> int | None:
+        """The first layer whose output holds NaN or infinity; n_layers where only the logits do."""
+        logits_are_finite = bool(torch.isfinite(self._tensors.last_logits).all())
+        if logits_are_finite and self.n_positions == 1:
+            return None  # what breaks the stream stays in it up to the logits
+        streams = self._tensors.sites["resid"][1:]
+        for layer, stream in enumerate(streams):
+            if stream is not None and not bool(torch.isfinite(stream[self._row]).all()):
+                return layer
+        return None if logits_are_finite else len(streams)
+
+    def prediction(self, index: int, *, chosen_id: int, top_k: int) -> Prediction:
+        """The prediction after new position `index` (0 is the first new one)."""
+        logits = self._position_logits(self._checked(index))
+        statistics = logit_statistics(logits[None], chosen_id)
+        values, ids = logits.topk(min(top_k, logits.shape[-1]))
+        log_total = logits.logsumexp(-1)
+        return Prediction(
+            top_ids=ids.cpu().numpy().astype(np.int32),
+            top_probs=_numpy((values - log_total).exp()),
+            logprob=float(statistics.logprob[0]),
+            entropy=float(statistics.entropy[0]),
+        )
+
+    def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
+        """The channels of new position `index`; they must be among those the forward call captured."""
+        index = self._checked(index)
+        with torch.inference_mode():
+            return StepArrays(
+                neurons=_numpy(self._at("neurons", index)) if "neurons" in channels else None,
+                heads=self._head_norms(index) if "heads" in channels else None,
+                attention=self._attention(index) if "attention" in channels else None,
+                residual=self._norms("resid", index) if "residual" in channels else None,
+                attn_out=self._norms("attn_out", index) if "residual" in channels else None,
+                mlp_out=self._norms("mlp_out", index) if "residual" in channels else None,
+                lens=self._lens(index, chosen_id) if "logit_lens" in channels else None,
+                direct=self._direct(index, chosen_id, pair) if "direct_logit" in channels else None,
+            )
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < self.n_positions:
+            raise IndexError(f"position {index} is not among the {self.n_positions} new ones of this forward call")
+        return index
+
+    def _at(self, site: CaptureSite, index: int) -> Tensor:
+        """[n_layers, width] of one position."""
+        tensors = self._tensors.sites.get(site)
+        if tensors is None:
+            raise KeyError(f"{site} was not captured by this forward call")
+        return stack(tensors, lambda tensor: tensor[self._row, index])
+
+    def _norms(self, site: CaptureSite, index: int) -> F32:
+        return _numpy(self._at(site, index).norm(dim=-1))
+
+    def _z(self, index: int) -> Tensor:
+        shape = self._readout.anatomy.shape
+        return self._at("z", index).view(shape.n_layers, shape.n_heads, shape.d_head)
+
+    def _head_norms(self, index: int) -> F32:
+        written = self._weights.head_factors @ self._z(index)[..., None]
+        return _numpy(written[..., 0].norm(dim=-1))
+
+    def _attention(self, index: int) -> F32:
+        patterns = self._tensors.sites["pattern"]
+        first = next(pattern for pattern in patterns if pattern is not None)
+        n_keys = first.shape[-1] - self.n_positions + index + 1
+        return _numpy(stack(patterns, lambda pattern: pattern[self._row, :, index, :n_keys]))
+
+    def _position_logits(self, index: int) -> Tensor:
+        if index == self.n_positions - 1:
+            return self._tensors.last_logits
+        with torch.inference_mode():
+            return self._readout.logits(self._tensors.normed[self._row, index])
+
+    def _lens(self, index: int, chosen_id: int) -> LensRows:
+        logits = self._tensors.lens_logits if index == self.n_positions - 1 else None
+        if logits is None:
+            logits = lens_logits(self._tensors.sites["resid"], self._tensors.normed, self._readout, self._row, index)
+        statistics = logit_statistics(logits, chosen_id)
+        return LensRows(
+            token_id=statistics.token_id.cpu().numpy().astype(np.int32),
+            prob=_numpy(statistics.prob),
+            entropy=_numpy(statistics.entropy),
+            rank=statistics.rank.cpu().numpy().astype(np.int32),
+            logprob=_numpy(statistics.logprob),
+        )
+
+    def _direct(self, index: int, chosen_id: int, pair: LogitPair) -> DirectLogit:
+        resid = self._tensors.sites["resid"]
+        first, last = resid[0], resid[-1]
+        if first is None or last is None:
+            raise RuntimeError("the residual stream was not captured")
+        writes = PositionWrites(
+            embed=first[self._row, index].float(),
+            stream=last[self._row, index].float(),
+            z=self._z(index),
+            neurons=self._at("neurons", index),
+            mlp_out=self._at("mlp_out", index),
+            attn_raw=self._optional("attn_raw", index),
+            mlp_raw=self._optional("mlp_raw", index),
+        )
+        return explain(
+            writes,
+            self._weights,
+            target_id=chosen_id if pair.target_id is None else pair.target_id,
+            distractor_id=pair.distractor_id,
+            logit_scale=self._readout.logit_scale,
+            edits=self._tensors.edits,
+            row=self._row,
+        )
+
+    def _optional(self, site: CaptureSite, index: int) -> Tensor | None:
+        tensors = self._tensors.sites.get(site)
+        return None if tensors is None or tensors[0] is None else self._at(site, index)
+
+
+def lens_logits(resid: list[Tensor | None], normed: Tensor, readout: Readout, row: int, index: int) -> Tensor:
+    """[n_layers, d_vocab]: the lens of every layer at one position, in one product with the unembedding.
+
+    The last layer's row is the model's own prediction, so it costs no second reading of the weights.
+    """
+    before_last = [stream[row, index] for stream in resid[1:-1] if stream is not None]
+    own = normed[row, index][None]
+    rows = own if not before_last else torch.cat([readout.anatomy.final_norm(torch.stack(before_last)), own])
+    return readout.logits(rows)

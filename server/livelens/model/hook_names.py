@@ -1,0 +1,81 @@
+"""TransformerLens's names of the places where livelens reads and writes the network.
+
+Everything that names a place in a model names it as here; `hf_paths.py` says where the same place is
+in the Hugging Face model.
+"""
+
+from __future__ import annotations
+
+EMBED = "embed"
+FINAL_NORM = "ln_final"
+UNEMBED = "unembed"
+
+
+def block(layer: int) -> str:
+    """Component: one layer; its `hook_out` is resid_post."""
+    return f"blocks.{layer}"
+
+
+def attention(layer: int) -> str:
+    """Component: a layer's attention."""
+    return f"blocks.{layer}.attn"
+
+
+def attention_output(layer: int) -> str:
+    """Component: the output matrix W_O (and b_O) of a layer's attention."""
+    return f"blocks.{layer}.attn.o"
+
+
+def mlp(layer: int) -> str:
+    """Component: a layer's MLP."""
+    return f"blocks.{layer}.mlp"
+
+
+def mlp_output(layer: int) -> str:
+    """Component: the output matrix W_out (and b_out) of a layer's MLP."""
+    return f"blocks.{layer}.mlp.out"
+
+
+def attention_post_norm(layer: int) -> str:
+    """Component: the norm between attention and the residual stream, where a model has one (Gemma-2)."""
+    return f"blocks.{layer}.ln1_post"
+
+
+def mlp_post_norm(layer: int) -> str:
+    """Component: the norm between MLP and the residual stream, where a model has one (Gemma-2)."""
+    return f"blocks.{layer}.ln2_post"
+
+
+def hook_z(layer: int) -> str:
+    """Hook: [batch, pos, n_heads, d_head], the heads' values mixed by their patterns, before W_O."""
+    return f"{attention(layer)}.hook_z"
+
+
+def hook_pattern(layer: int) -> str:
+    """Hook: [batch, n_heads, pos, key_pos], attention after the softmax."""
+    return f"{attention(layer)}.hook_pattern"
+
+
+def hook_neurons(layer: int) -> str:
+    """Hook: [batch, pos, d_mlp], what multiplies W_out: after activation and gate."""
+    return f"{mlp_output(layer)}.hook_in"
+
+
+def hook_attn_out(layer: int, *, has_post_norm: bool) -> str:
+    """Hook: [batch, pos, d_model], what attention writes to the residual stream."""
+    return f"{attention_post_norm(layer) if has_post_norm else attention(layer)}.hook_out"
+
+
+def hook_mlp_out(layer: int, *, has_post_norm: bool) -> str:
+    """Hook: [batch, pos, d_model], what the MLP writes to the residual stream."""
+    return f"{mlp_post_norm(layer) if has_post_norm else mlp(layer)}.hook_out"
+
+
+def hook_resid_pre(layer: int) -> str:
+    """Hook: [batch, pos, d_model], the residual stream before a layer."""
+    return f"{block(layer)}.hook_in"
+
+
+def hook_resid_post(layer: int) -> str:
+    """Hook: [batch, pos, d_model], the residual stream after a layer."""
+    return f"{block(layer)}.hook_out"

@@ -1,0 +1,144 @@
+"""One run's key/value cache, and the forward call that extends it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicLayer
+
+from livelens.model.anatomy import Anatomy
+from livelens.model.capture import ForwardHooks, sites_for
+from livelens.model.captured import CapturedTensors, TorchCaptured, lens_logits
+from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
+from livelens.model.engine import EngineError
+from livelens.model.interventions import InterventionMasks
+from livelens.model.readout import Readout, WriteWeights
+from livelens.protocol.messages import Channel
+
+
+def _new_cache() -> Cache:
+    # Full-length layers even where the model slides a window over them: only those can be cut back to
+    # any position. The sliding window is in the attention mask all the same.
+    return Cache(layer_class_to_replicate=DynamicLayer)
+
+
+def _cut(cache: Cache, n_positions: int) -> None:
+    """Keep the first `n_positions` of every layer, also where an interrupted forward grew only some."""
+    for layer in cache.layers:
+        if isinstance(layer.keys, Tensor) and isinstance(layer.values, Tensor):
+            layer.keys = layer.keys[..., :n_positions, :]
+            layer.values = layer.values[..., :n_positions, :]
+
+
+class TorchSequence:
+    """`TokenSequence` on a Hugging Face model: batch of one, though nothing here but the row depends on it."""
+
+    def __init__(self, model: PreTrainedModel, anatomy: Anatomy, *, readout: Readout, weights: WriteWeights) -> None:
+        self._model = model
+        self._anatomy = anatomy
+        self._readout = readout
+        self._weights = weights
+        self._cache: Cache | None = _new_cache()
+        self._n_positions = 0
+        self._masks: InterventionMasks | None = None
+        self._edits = NO_EDITS
+
+    @property
+    def n_positions(self) -> int:
+        """Positions computed so far."""
+        return self._n_positions
+
+    def forward(
+        self, token_ids: Sequence[int], *, masks: InterventionMasks | None, channels: frozenset[Channel]
+    ) -> TorchCaptured:
+        """Append `token_ids` under `masks`, capturing what `channels` need.
+
+        Raises EngineError when the context is full or memory runs out; the sequence is then as before.
+        """
+        self._check(token_ids)
+        edits = self._edits_of(masks)
+        try:
+            tensors = self._run(token_ids, edits, channels)
+        except (torch.OutOfMemoryError, MemoryError):
+            tensors = None
+        except RuntimeError as error:
+            self._restore()
+            if "allocate memory" not in str(error):
+                raise
+            tensors = None
+        except BaseException:
+            self._restore()
+            raise
+        if tensors is None:
+            # Out here the error, its traceback and so the tensors of its frames are gone.
+            self._restore()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            raise EngineError(
+                f"out of memory while computing {len(token_ids)} tokens after {self._n_positions}:"
+                " use a shorter prompt, fewer channels or a smaller model"
+            )
+        self._n_positions += len(token_ids)
+        return TorchCaptured(tensors, readout=self._readout, weights=self._weights)
+
+    def truncate(self, n_positions: int) -> None:
+        """Forget every position from `n_positions` on. Raises ValueError for positions it does not have."""
+        if not 0 <= n_positions <= self._n_positions:
+            raise ValueError(f"cannot truncate {self._n_positions} positions to {n_positions}")
+        self._n_positions = n_positions
+        self._restore()
+
+    def close(self) -> None:
+        """Free the cache; harmless when closed."""
+        self._cache = None
+        self._n_positions = 0
+
+    def _check(self, token_ids: Sequence[int]) -> None:
+        shape = self._anatomy.shape
+        if self._cache is None:
+            raise EngineError("this sequence is closed")
+        if not token_ids:
+            raise EngineError("no tokens to compute")
+        if self._n_positions + len(token_ids) > shape.n_ctx:
+            raise EngineError(
+                f"the context is full: {self._n_positions} + {len(token_ids)} tokens are more than the"
+                f" {shape.n_ctx} that this model takes"
+            )
+        if not all(0 <= token_id < shape.d_vocab for token_id in token_ids):
+            raise EngineError(f"token ids must be 0 to {shape.d_vocab - 1}")
+
+    def _edits_of(self, masks: InterventionMasks | None) -> SiteEdits:
+        if masks is not self._masks:
+            parameter = self._readout.anatomy.unembed.weight
+            if not isinstance(parameter, Tensor):
+                raise TypeError("the unembedding has no weight")
+            self._edits = edits_from([masks], shape=self._anatomy.shape, device=parameter.device, dtype=parameter.dtype)
+            self._masks = masks
+        return self._edits
+
+    def _restore(self) -> None:
+        """Cut the cache back to the positions that count."""
+        if self._n_positions == 0:
+            self._cache = _new_cache()
+        elif self._cache is not None:
+            _cut(self._cache, self._n_positions)
+
+    @torch.inference_mode()
+    def _run(self, token_ids: Sequence[int], edits: SiteEdits, channels: frozenset[Channel]) -> CapturedTensors:
+        ids = torch.tensor([list(token_ids)], device=self._model.device)
+        with ForwardHooks(self._anatomy, edits=edits, sites=sites_for(channels)) as hooks:
+            normed = self._model.base_model(
+                input_ids=ids, past_key_values=self._cache, use_cache=True
+            ).last_hidden_state
+        lens: Tensor | None = None
+        if "logit_lens" in channels:
+            lens = lens_logits(hooks.tensors["resid"], normed, self._readout, 0, len(token_ids) - 1)
+            last = lens[-1]
+        else:
+            last = self._readout.logits(normed[0, -1])
+        return CapturedTensors(sites=hooks.tensors, normed=normed, last_logits=last, lens_logits=lens, edits=edits)

@@ -1,0 +1,123 @@
+"""`Engine` on a Hugging Face model with torch hooks under TransformerLens's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from livelens.model.anatomy import Anatomy
+from livelens.model.capture import hooks_on
+from livelens.model.readout import Readout, WriteWeights
+from livelens.model.sequence import TorchSequence
+from livelens.model.tokens import Tokens, TokenTextStream
+from livelens.protocol.messages import Channel, ModelInfo
+
+if TYPE_CHECKING:
+    from livelens.model.bridge import TransformerBridge
+
+
+class TorchEngine:
+    """A network on this machine. Used by one thread; `info` may be read from any."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        anatomy: Anatomy,
+        readout: Readout,
+        weights: WriteWeights,
+        info: ModelInfo,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._anatomy = anatomy
+        self._readout = readout
+        self._weights = weights
+        self._info = info
+        self._tokens = Tokens(tokenizer)
+        self._hooks_before = hooks_on(anatomy.hooked_modules())
+        self._bridge: TransformerBridge | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """Shape, identity and capabilities."""
+        return self._info
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The Hugging Face model that the streaming path hooks."""
+        return self._model
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Where the model's components lie."""
+        return self._anatomy
+
+    @property
+    def bridge(self) -> TransformerBridge:
+        """TransformerLens's bridge over the same parameters, made at the first call, for analysis."""
+        if self._bridge is None:
+            from livelens.model.bridge import build_bridge  # seldom needed
+
+            self._bridge = build_bridge(self._model, self._tokenizer)
+        return self._bridge
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        declared: list[int] = []
+        for config in (self._model.generation_config, self._model.config):
+            eos = getattr(config, "eos_token_id", None)
+            declared += eos if isinstance(eos, list) else [] if eos is None else [eos]
+        return self._tokens.eos_ids(declared)
+
+    def tokenize(self, text: str, *, apply_chat_template: bool) -> list[int]:
+        """Token ids of a prompt, with the special tokens the model expects. Raises EngineError."""
+        return self._tokens.tokenize(text, apply_chat_template=apply_chat_template)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a bare piece of text, no special tokens: for target and distractor."""
+        return self._tokens.token_ids(text)
+
+    def token_text(self, token_id: int) -> str:
+        """One token alone, for a label."""
+        return self._tokens.token_text(token_id)
+
+    def text_stream(self, prompt_ids: Sequence[int]) -> TokenTextStream:
+        """A stream that continues after `prompt_ids`."""
+        return self._tokens.text_stream(prompt_ids)
+
+    def open_sequence(self) -> TorchSequence:
+        """A new, empty sequence."""
+        return TorchSequence(self._model, self._anatomy, readout=self._readout, weights=self._weights)
+
+    def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
+        """Memory that a run of `n_positions` takes, computed in one call: cache, captures, scores."""
+        shape = self._anatomy.shape
+        wide = {
+            "neurons": shape.d_mlp,
+            "heads": shape.n_heads * shape.d_head,
+            "residual": 2 * shape.d_model,
+            "direct_logit": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
+        }
+        cache = 2 * shape.n_key_value_heads * shape.d_head
+        stream = shape.d_model
+        captures = sum(width for channel, width in wide.items() if channel in channels)
+        per_position = shape.n_layers * (cache + stream + captures)
+        kept_patterns = shape.n_layers if "attention" in channels else 2
+        patterns = kept_patterns * shape.n_heads * n_positions * n_positions
+        return int((per_position * n_positions + patterns) * self._model.dtype.itemsize)
+
+    def hooks_left(self) -> int:
+        """Hooks of ours on the model right now; 0 between forward calls, always."""
+        return hooks_on(self._anatomy.hooked_modules()) - self._hooks_before
+
+    def close(self) -> None:
+        """Let go of the model; the engine is of no use afterwards."""
+        self._bridge = None
+        for name in ("_model", "_anatomy", "_readout", "_weights"):
+            if hasattr(self, name):
+                delattr(self, name)
