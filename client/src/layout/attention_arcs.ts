@@ -1,0 +1,39 @@
+// Which tokens a head reads at a step, and the curve of an arc back to them.
+import type { StepRecord } from "../store/types";
+import type { Vec3 } from "./framing";
+
+export const MAX_ARCS = 48;
+/** Weights below this are not drawn: one step of the wire's 1/255 is noise. */
+const MIN_WEIGHT = 0.012;
+
+export interface ArcTarget {
+  key_pos: number;
+  /** Share of the head's attention, 0..1. */
+  weight: number;
+}
+
+/** The strongest keys of one head's row at a step, strongest first; at most `limit`. */
+export function strongest_keys(step: StepRecord, layer: number, head_index: number, limit: number = MAX_ARCS): ArcTarget[] {
+  const attention = step.tensors.attention;
+  const [n_layers, n_heads, n_keys] = attention?.shape ?? [];
+  if (!attention || !n_layers || !n_heads || !n_keys || layer >= n_layers || head_index >= n_heads) return [];
+  const keys = step.tensors.attention_keys?.values;
+  const from = (layer * n_heads + head_index) * n_keys;
+  const found: ArcTarget[] = [];
+  for (let i = 0; i < n_keys; i++) {
+    const weight = attention.values[from + i]! / 255;
+    if (weight < MIN_WEIGHT) continue;
+    const key_pos = keys ? keys[from + i]! : i;
+    if (key_pos <= step.pos) found.push({ key_pos, weight });
+  }
+  found.sort((a, b) => b.weight - a.weight || b.key_pos - a.key_pos);
+  return found.slice(0, limit);
+}
+
+/** Control points of the cubic from a head back to a token: it leaves upward and comes down on the token. */
+export function arc_controls(head: Vec3, token: Vec3): readonly [Vec3, Vec3, Vec3, Vec3] {
+  const [dx, dz] = [token[0] - head[0], token[2] - head[2]];
+  const lift = 0.9 + 0.16 * Math.hypot(dx, dz);
+  const top = Math.max(head[1], token[1]) + lift;
+  return [head, [head[0] + 0.3 * dx, top, head[2] + 0.3 * dz], [token[0] - 0.1 * dx, Math.max(top * 0.72, token[1]), token[2] - 0.08 * dz], token];
+}

@@ -1,0 +1,176 @@
+// The camera: presets, fitting, focusing, and the person's hand on it. Moves only when told to.
+import CameraControls from "camera-controls";
+import { Box3, Matrix4, PerspectiveCamera, Quaternion, Raycaster, Sphere, Spherical, Vector2, Vector3, Vector4 } from "three";
+import { SHEET_WIDTH, type Blocks, type Rect } from "../layout/blocks";
+import { fit_pose, type Insets, type Pose, type Vec3 } from "../layout/framing";
+import { TOKEN_SPACING } from "../layout/time_axis";
+import type { ViewPreset } from "../store/types";
+
+CameraControls.install({ THREE: { Vector2, Vector3, Vector4, Quaternion, Matrix4, Spherical, Box3, Sphere, Raycaster } });
+
+const FOV_DEGREES = 34;
+/** Azimuth and polar angle of each preset, radians. */
+const PRESETS: Record<ViewPreset, readonly [number, number]> = {
+  three_quarter: [-0.6, 1.24],
+  front: [0, Math.PI / 2],
+  time: [-1.18, 1.2],
+};
+/** Tokens of depth that the opening view makes room for. */
+const FRAMED_TOKENS: Record<ViewPreset, number> = { three_quarter: 15, front: 0, time: 24 };
+const INSETS: Record<ViewPreset, Insets> = {
+  three_quarter: { left: 86, right: 150, top: 34, bottom: 44 },
+  front: { left: 96, right: 150, top: 40, bottom: 52 },
+  time: { left: 90, right: 120, top: 34, bottom: 40 },
+};
+
+export class CameraRig {
+  readonly camera = new PerspectiveCamera(FOV_DEGREES, 1, 0.05, 500);
+  private readonly controls: CameraControls;
+  private preset: ViewPreset = "three_quarter";
+  /** The person has not moved the camera since the preset: a resize fits it again. */
+  private untouched = true;
+  private blocks: Blocks | null = null;
+  private size: [number, number] = [1, 1];
+  private still = false;
+
+  constructor(element: HTMLElement, on_change: () => void) {
+    this.controls = new CameraControls(this.camera, element);
+    this.controls.dollyToCursor = true;
+    this.controls.draggingSmoothTime = 0.06;
+    this.controls.smoothTime = 0.18;
+    this.controls.minDistance = 0.15;
+    this.controls.maxDistance = 120;
+    this.controls.minPolarAngle = 0.06;
+    this.controls.maxPolarAngle = Math.PI - 0.35;
+    this.controls.restThreshold = 0.002;
+    const { ROTATE, TRUCK, DOLLY } = CameraControls.ACTION;
+    Object.assign(this.controls.mouseButtons, { left: ROTATE, right: TRUCK, middle: TRUCK, wheel: DOLLY });
+    this.controls.addEventListener("control", () => {
+      this.untouched = false;
+      on_change();
+    });
+    this.controls.addEventListener("controlstart", on_change);
+    this.controls.addEventListener("transitionstart", on_change);
+    this.controls.addEventListener("update", on_change);
+  }
+
+  /** No easing at all: for people who asked for reduced motion. */
+  set_still(still: boolean): void {
+    this.still = still;
+    this.controls.draggingSmoothTime = still ? 0 : 0.06;
+    this.controls.smoothTime = still ? 0 : 0.18;
+  }
+
+  set_blocks(blocks: Blocks): void {
+    this.blocks = blocks;
+    this.set_view("three_quarter", false);
+  }
+
+  resize(width: number, height: number): void {
+    this.size = [width, height];
+    this.camera.aspect = width / height;
+    this.camera.updateProjectionMatrix();
+    if (this.untouched) this.set_view(this.preset, false);
+  }
+
+  private frame_points(preset: ViewPreset): Vec3[] {
+    const b = this.blocks;
+    if (!b) return [];
+    const behind = -FRAMED_TOKENS[preset] * TOKEN_SPACING;
+    return [
+      [0, b.top, 0],
+      [SHEET_WIDTH, b.top, 0],
+      [b.spine_from_x, -0.35, 0],
+      [b.spine_to_x, -0.35, 0],
+      [b.spine_from_x, 0, behind],
+      [SHEET_WIDTH * 0.3, b.top * 0.8, behind],
+    ];
+  }
+
+  private pose_for(preset: ViewPreset, azimuth: number, polar: number): Pose {
+    const [width, height] = this.size;
+    const shrink = Math.min(1, width / 1000);
+    const { left, right, top, bottom } = INSETS[preset];
+    const insets = { left: left * shrink, right: right * shrink, top, bottom };
+    return fit_pose(this.frame_points(preset), azimuth, polar, { width, height, fov: (FOV_DEGREES * Math.PI) / 180 }, insets);
+  }
+
+  private go(pose: Pose, animate: boolean): void {
+    void this.controls.setLookAt(...(pose.position as [number, number, number]), ...(pose.target as [number, number, number]), animate && !this.still);
+  }
+
+  set_view(preset: ViewPreset, animate = true): void {
+    this.preset = preset;
+    this.untouched = true;
+    if (!this.blocks) return;
+    void this.controls.normalizeRotations();
+    this.go(this.pose_for(preset, ...PRESETS[preset]), animate);
+  }
+
+  /** The whole model, from where the person is looking. */
+  fit(animate = true): void {
+    if (!this.blocks) return;
+    this.go(this.pose_for(this.preset, this.controls.azimuthAngle, this.controls.polarAngle), animate);
+  }
+
+  /** Bring a rectangle of the shown sheet near, keeping the direction of view unless it is too slanted to read. */
+  focus(rect: Rect, animate = true): void {
+    this.untouched = false;
+    const { azimuthAngle, polarAngle } = this.controls;
+    const azimuth = Math.abs(azimuthAngle) > 1 ? Math.sign(azimuthAngle) * 0.6 : azimuthAngle;
+    const middle: Vec3 = [rect.x + rect.w / 2, rect.y + rect.h / 2, 0];
+    const reach = Math.max(rect.w, rect.h, 1e-3) * 9;
+    const corners: Vec3[] = [-0.5, 0.5].flatMap((sx) =>
+      [-0.5, 0.5].map((sy): Vec3 => [middle[0] + sx * reach, middle[1] + sy * reach, 0]),
+    );
+    const view = { width: this.size[0], height: this.size[1], fov: (FOV_DEGREES * Math.PI) / 180 };
+    const pose = fit_pose(corners, azimuth, polarAngle, view, { left: 20, right: 20, top: 20, bottom: 20 });
+    this.go({ position: pose.position, target: middle }, animate);
+  }
+
+  orbit(d_azimuth: number, d_polar: number): void {
+    this.untouched = false;
+    void this.controls.rotate(d_azimuth, d_polar, !this.still);
+  }
+
+  /** Shift what is seen by pixels. */
+  pan(dx: number, dy: number): void {
+    this.untouched = false;
+    const per_pixel = (2 * this.controls.distance * Math.tan((FOV_DEGREES * Math.PI) / 360)) / this.size[1];
+    void this.controls.truck(-dx * per_pixel, -dy * per_pixel, !this.still);
+  }
+
+  zoom(factor: number): void {
+    this.untouched = false;
+    void this.controls.dollyTo(this.controls.distance / factor, !this.still);
+  }
+
+  /** Advance; true while the camera is still moving. */
+  update(delta_secs: number): boolean {
+    const moved = this.controls.update(delta_secs);
+    const distance = this.controls.distance;
+    if (Math.abs(this.camera.near - distance / 100) > distance / 400) {
+      this.camera.near = distance / 100;
+      this.camera.far = distance + 200;
+      this.camera.updateProjectionMatrix();
+    }
+    this.camera.updateMatrixWorld();
+    return moved;
+  }
+
+  /** 1 when looking straight at the sheet, 0 when looking along it. */
+  get frontality(): number {
+    return Math.abs(this.camera.getWorldDirection(SCRATCH).z);
+  }
+
+  /** Camera in front of the sheets, on the side of the shown token? */
+  get in_front(): boolean {
+    return this.camera.position.z >= 0;
+  }
+
+  dispose(): void {
+    this.controls.dispose();
+  }
+}
+
+const SCRATCH = new Vector3();

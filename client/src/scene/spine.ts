@@ -1,0 +1,151 @@
+// The residual stream: a glowing line below the sheets with a node a layer, fainter ones for earlier tokens,
+// and the rail along which tokens lie. All are capsules facing the screen, in one draw call.
+import {
+  DynamicDrawUsage,
+  InstancedBufferAttribute,
+  InstancedBufferGeometry,
+  BufferAttribute,
+  Mesh,
+  type RawShaderMaterial,
+  Vector2,
+} from "three";
+import { layer_x, type Blocks } from "../layout/blocks";
+import { MAX_PAST_SHEETS } from "../layout/time_axis";
+import { ink_material } from "./ink_material";
+import { rgb_floats, type SceneTheme } from "./theme";
+
+const VERTEX = /* glsl */ `
+precision highp float;
+uniform mat4 projectionMatrix, viewMatrix;
+uniform vec2 u_viewport; // device pixels
+in vec3 position;
+in vec3 a_from, a_to;
+in vec3 a_size;          // radius in world units, least radius in pixels, reach of the halo in radii
+in vec4 a_colour;        // straight colour, strength
+out vec2 v_at;
+out float v_w;
+flat out vec3 v_capsule; // length and radius in pixels, reach
+flat out vec4 v_colour;
+void main() {
+  vec4 a = projectionMatrix * viewMatrix * vec4(a_from, 1.0);
+  vec4 b = projectionMatrix * viewMatrix * vec4(a_to, 1.0);
+  // A line that passes behind the camera is cut in front of it.
+  float near = 0.05;
+  if (a.w < near && b.w < near) { gl_Position = vec4(2.0, 2.0, 2.0, 1.0); return; }
+  if (a.w < near) a = mix(a, b, (near - a.w) / (b.w - a.w));
+  if (b.w < near) b = mix(b, a, (near - b.w) / (a.w - b.w));
+  vec2 pa = a.xy / a.w * 0.5 * u_viewport, pb = b.xy / b.w * 0.5 * u_viewport;
+  bool second = position.x > 0.5;
+  float w = second ? b.w : a.w;
+  float radius = max(a_size.y, a_size.x * projectionMatrix[1][1] * 0.5 * u_viewport.y / (0.5 * (a.w + b.w)));
+  float reach = radius * a_size.z + 1.0;
+  float span = length(pb - pa);
+  vec2 along = span > 1e-4 ? (pb - pa) / span : vec2(1.0, 0.0);
+  vec2 side = vec2(-along.y, along.x);
+  float s = position.y * 2.0 - 1.0;
+  vec2 p = (second ? pb + along * reach : pa - along * reach) + side * s * reach;
+  v_at = vec2(second ? span + reach : -reach, s * reach);
+  v_capsule = vec3(span, radius, reach);
+  v_colour = a_colour;
+  gl_Position = vec4(p / (0.5 * u_viewport) * w, 0.0, w);
+  v_at *= w; // undone per pixel: the capsule is measured on the screen, not in perspective
+  v_w = w;
+}`;
+
+const FRAGMENT = /* glsl */ `
+precision highp float;
+uniform float u_glow;
+in vec2 v_at;
+in float v_w;
+flat in vec3 v_capsule;
+flat in vec4 v_colour;
+out vec4 colour;
+void main() {
+  vec2 at = v_at / v_w;
+  float d = length(at - vec2(clamp(at.x, 0.0, v_capsule.x), 0.0));
+  float core = 1.0 - smoothstep(v_capsule.y - 0.7, v_capsule.y + 0.7, d);
+  float out_there = clamp((d - v_capsule.y) / max(v_capsule.z - v_capsule.y, 0.5), 0.0, 1.0);
+  float halo = (1.0 - core) * (1.0 - out_there) * (1.0 - out_there) * 0.34 * u_glow;
+  float cover = core * v_colour.a;
+  colour = vec4(v_colour.rgb * (cover + halo * v_colour.a), cover);
+}`;
+
+const FLOATS = { a_from: 3, a_to: 3, a_size: 3, a_colour: 4 } as const;
+
+export class Spine {
+  readonly mesh: Mesh;
+  private readonly geometry = new InstancedBufferGeometry();
+  private readonly material: RawShaderMaterial;
+  private readonly attributes: Record<keyof typeof FLOATS, InstancedBufferAttribute>;
+  private count = 0;
+
+  constructor(private readonly blocks: Blocks) {
+    const capacity = blocks.n_layers + 8 + MAX_PAST_SHEETS;
+    this.geometry.setAttribute("position", new BufferAttribute(new Float32Array([0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0]), 3));
+    this.geometry.setIndex([0, 1, 2, 2, 1, 3]);
+    const attribute = (name: keyof typeof FLOATS): InstancedBufferAttribute => {
+      const made = new InstancedBufferAttribute(new Float32Array(FLOATS[name] * capacity), FLOATS[name]);
+      this.geometry.setAttribute(name, made.setUsage(DynamicDrawUsage));
+      return made;
+    };
+    this.attributes = {
+      a_from: attribute("a_from"),
+      a_to: attribute("a_to"),
+      a_size: attribute("a_size"),
+      a_colour: attribute("a_colour"),
+    };
+    this.material = ink_material(VERTEX, FRAGMENT, {
+      u_viewport: { value: new Vector2(1, 1) },
+      u_glow: { value: 1 },
+    });
+    this.mesh = new Mesh(this.geometry, this.material);
+    this.mesh.frustumCulled = false;
+    this.mesh.renderOrder = 2;
+  }
+
+  private add(from: readonly number[], to: readonly number[], size: readonly number[], hex: string, strength: number): void {
+    this.attributes.a_from.set(from, this.count * 3);
+    this.attributes.a_to.set(to, this.count * 3);
+    this.attributes.a_size.set(size, this.count * 3);
+    this.attributes.a_colour.set([...rgb_floats(hex), strength], this.count * 4);
+    this.count++;
+  }
+
+  /**
+   * Lay the lines anew. `residual` float32 [n_layers+1]: norm of the stream, which makes nodes bigger and brighter;
+   * `past_z`: where earlier tokens' sheets stand, nearest first.
+   */
+  update(theme: SceneTheme, residual: Float32Array | null, past_z: readonly number[]): void {
+    const { spine_from_x: x0, spine_to_x: x1, spine_y: y, n_layers } = this.blocks;
+    this.count = 0;
+    past_z.slice(0, MAX_PAST_SHEETS).forEach((z, i) => {
+      this.add([x0, y, z], [x1, y, z], [0.012, 0.45, 1], theme.rail, 0.55 * (1 - i / MAX_PAST_SHEETS));
+    });
+    const last = past_z.at(-1);
+    if (last !== undefined) this.add([x0, y, 0], [x0, y, last], [0.012, 0.5, 1], theme.rail, 0.8);
+    this.add([x0, y, 0], [x1, y, 0], [0.042, 1.3, 4.5], theme.spine, 1);
+    const node = Math.min(0.095, this.blocks.layer_pitch * 0.28);
+    const log = residual ? Array.from(residual, (norm) => Math.log(Math.max(norm, 1e-6))) : null;
+    const [low, high] = log ? [Math.min(...log), Math.max(...log)] : [0, 0];
+    const loudness = (i: number): number => (log && high > low ? ((log[i] ?? low) - low) / (high - low) : 0.5);
+    this.add([x0, y, 0], [x0, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
+    for (let layer = 0; layer < n_layers; layer++) {
+      const x = layer_x(this.blocks, layer);
+      const size = node * (0.75 + 0.5 * loudness(layer + 1));
+      this.add([x, y, 0], [x, y, 0], [size, 1.4, 3.4], theme.node, 1);
+    }
+    this.add([x1, y, 0], [x1, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
+    this.geometry.instanceCount = this.count;
+    for (const attribute of Object.values(this.attributes)) attribute.needsUpdate = true;
+    this.material.uniforms["u_glow"]!.value = theme.glow;
+  }
+
+  set_viewport(width: number, height: number): void {
+    (this.material.uniforms["u_viewport"]!.value as Vector2).set(width, height);
+  }
+
+  dispose(): void {
+    this.geometry.dispose();
+    this.material.dispose();
+  }
+}
