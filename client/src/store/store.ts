@@ -1,8 +1,8 @@
 // The page's whole state: signals for what changes at human speed, History for what changes per token.
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
-import type { Component, InterventionSpec, ModelInfo } from "../protocol/generated";
+import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol/generated";
 import { History } from "./history";
-import type { ConnectionState, DisplayChannel, RunView, Theme, TokenChip } from "./types";
+import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
 
 export interface Store {
   connection: Signal<ConnectionState>;
@@ -25,6 +25,11 @@ export interface Store {
   theme: Signal<Theme>;
   reduced_motion: Signal<boolean>;
   tokens_per_second: Signal<number | null>;
+  /** The server's bounds; none before its hello. */
+  limits: Signal<Limits | null>;
+  /** Why the connection is refused or waits; none when all is well. */
+  connection_message: Signal<string | null>;
+  notices: Signal<readonly Notice[]>;
 }
 
 export function component_key(component: Component): string {
@@ -52,5 +57,21 @@ export function create_store(): Store {
     theme: signal<Theme>("dark"),
     reduced_motion: signal(false),
     tokens_per_second: signal<number | null>(null),
+    limits: signal<Limits | null>(null),
+    connection_message: signal<string | null>(null),
+    notices: signal<readonly Notice[]>([]),
   };
+}
+
+const MAX_NOTICES = 5;
+let last_notice_id = 0;
+
+/** Tell the person something; the same text twice is told once. */
+export function add_notice(store: Store, level: Notice["level"], text: string): void {
+  const others = store.notices.peek().filter((notice) => notice.text !== text);
+  store.notices.value = [...others, { id: ++last_notice_id, level, text }].slice(-MAX_NOTICES);
+}
+
+export function drop_notice(store: Store, id: number): void {
+  store.notices.value = store.notices.peek().filter((notice) => notice.id !== id);
 }

@@ -73,6 +73,13 @@ export type DisplayChannel = "activation" | "direct_logit";
 export type ViewPreset = "three_quarter" | "front" | "time";
 export type Theme = "dark" | "light";
 
+/** Something the person should know. `fault`: an action failed; `info`: it went otherwise than expected. */
+export interface Notice {
+  id: number;
+  level: "fault" | "info";
+  text: string;
+}
+
 export function same_component(a: Component | null, b: Component | null): boolean {
   return a === b || (!!a && !!b && a.kind === b.kind && a.layer === b.layer && a.index === b.index);
 }

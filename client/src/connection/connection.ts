@@ -1,0 +1,292 @@
+// The page's one connection: events in (applied once per frame), commands out (promises), and coming back
+// after a lost line, a reload or a hidden tab.
+import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
+import {
+  PROTOCOL_VERSION,
+  type Command, type Component, type Hello, type InterventionSpec, type RunSnapshot, type StartRun,
+} from "../protocol/generated";
+import { add_notice, type Store } from "../store/store";
+import { apply_events } from "./apply";
+import { Holes } from "./holes";
+import { Lifeline } from "./lifeline";
+import { Refusal, Requests } from "./requests";
+import type { RunLink } from "./run_link";
+import type { Source } from "./source";
+import { Speed } from "./speed";
+
+export { Refusal } from "./requests";
+
+/** A command as its caller writes it; the connection adds the request_id. */
+type Draft<C> = C extends Command ? Omit<C, "request_id"> : never;
+export type RunSettings = Omit<StartRun, "type" | "request_id" | "intervention_log" | "start_paused">;
+export type RunCommand = "pause" | "resume" | "step_once" | "stop";
+export interface ApplyOptions {
+  mode: "from_now" | "recompute";
+  restart: boolean;
+}
+
+export interface ConnectionOptions {
+  open_source: () => Source;
+  run_link: RunLink;
+  /** Calls back once, before the next picture; at once-ish where the page is hidden. */
+  next_frame: (callback: () => void) => void;
+  is_hidden: () => boolean;
+  /** Why no connection comes about, where the server says so over HTTP; none where it cannot be reached. */
+  probe: () => Promise<string | null>;
+}
+
+const HOLE_DELAY_MS = 800;
+
+export class Connection {
+  private readonly requests = new Requests();
+  private readonly holes = new Holes();
+  private readonly speed = new Speed();
+  private readonly lifeline: Lifeline;
+  private queue: DecodedEvent[] = [];
+  private frame_asked = false;
+  private last_seq = -1;
+  private hole_timer: ReturnType<typeof setTimeout> | null = null;
+  /** The newest set sent and not yet answered; older answers must not undo it on the page. */
+  private unanswered: { request_id: number; interventions: readonly InterventionSpec[] } | null = null;
+
+  constructor(
+    readonly store: Store,
+    private readonly options: ConnectionOptions,
+  ) {
+    this.lifeline = new Lifeline({
+      open_source: options.open_source,
+      probe: options.probe,
+      ping: () => void this.ask({ type: "ping" }).catch(() => undefined),
+      state: (state, message) => {
+        if (state !== "open") this.requests.fail_all("The connection to the server was lost.");
+        store.connection.value = state;
+        store.connection_message.value = message;
+      },
+      event: (event) => this.receive(event),
+      damaged: (message) => add_notice(store, "fault", `A message from the server could not be read: ${message}`),
+    });
+    options.run_link.on_change(() => void this.follow_link());
+    store.current_pos.subscribe((pos) => this.ask_for_shown(pos));
+  }
+
+  start(): void {
+    this.lifeline.start();
+  }
+
+  /** Try again now: the network is back, or the person asks. */
+  retry(): void {
+    this.lifeline.retry();
+  }
+
+  close(): void {
+    this.lifeline.close();
+  }
+
+  // -------------------------------------------------------------------------------------- commands
+
+  /** Begin a run; the interventions on the page hold from its first position. Rejects with Refusal. */
+  async start_run(settings: RunSettings, start_paused: boolean): Promise<RunSnapshot> {
+    const interventions = [...this.store.interventions.peek()];
+    const intervention_log = interventions.length ? [{ from_pos: 0, interventions }] : [];
+    const event = await this.ask({ type: "start_run", ...settings, start_paused, intervention_log });
+    if (event.type !== "run_started") throw new Refusal("unexpected_answer", `start_run was answered by ${event.type}`);
+    return event.run;
+  }
+
+  async command_run(type: RunCommand): Promise<void> {
+    const run = this.store.run.peek();
+    if (run) await this.ask({ type, run_id: run.run_id });
+  }
+
+  /** Show `interventions` at once and send them where a run can take them; the server's answer decides. */
+  async set_interventions(interventions: readonly InterventionSpec[], options: ApplyOptions): Promise<void> {
+    const run = this.store.run.peek();
+    const before = this.store.interventions.peek();
+    this.store.interventions.value = interventions;
+    const is_live = run && (run.state !== "finished" || options.mode === "recompute");
+    if (!is_live) return;
+    if (this.store.connection.peek() !== "open") {
+      this.store.interventions.value = before;
+      throw new Refusal("not_connected", "There is no connection to the server right now.");
+    }
+    const { request_id, answer } = this.requests.expect();
+    this.unanswered = { request_id, interventions };
+    this.lifeline.send({
+      type: "set_interventions", request_id, run_id: run.run_id, interventions: [...interventions],
+      mode: options.mode, recompute_from: 0, restart: options.mode === "recompute" && options.restart,
+    });
+    try {
+      await answer;
+    } catch (error) {
+      if (this.unanswered?.request_id === request_id) this.store.interventions.value = before;
+      throw error;
+    } finally {
+      if (this.unanswered?.request_id === request_id) this.unanswered = null;
+    }
+  }
+
+  async request_values(components: Component[], from_pos = 0, to_pos: number | null = null): Promise<DecodedValues> {
+    const run_id = this.require_run();
+    const event = await this.ask({ type: "request_values", run_id, components, from_pos, to_pos });
+    if (event.type !== "values_ready") throw new Refusal("unexpected_answer", "no values came");
+    return event;
+  }
+
+  async request_attention(layer: number, head_index: number, query_pos: number): Promise<DecodedAttention> {
+    const run_id = this.require_run();
+    const event = await this.ask({ type: "request_attention", run_id, layer, head_index, query_pos });
+    if (event.type !== "attention_ready") throw new Refusal("unexpected_answer", "no attention row came");
+    return event;
+  }
+
+  /** The tab was hidden or shown: tokens only while nobody looks, the missing arrays on return. */
+  async visibility_changed(): Promise<void> {
+    const is_visible = !this.options.is_hidden();
+    this.apply_queue();
+    if (is_visible) this.lifeline.retry_if_waiting();
+    if (this.store.connection.peek() !== "open") return;
+    try {
+      await this.subscribe();
+      if (is_visible) this.ask_for_holes();
+    } catch (error) {
+      this.report(error);
+    }
+  }
+
+  // -------------------------------------------------------------------------------------- inside
+
+  private require_run(): string {
+    const run = this.store.run.peek();
+    if (!run) throw new Refusal("no_run", "There is no run yet.");
+    return run.run_id;
+  }
+
+  private ask(draft: Draft<Command>): Promise<DecodedEvent> {
+    if (draft.type !== "ping" && this.store.connection.peek() !== "open") {
+      return Promise.reject(new Refusal("not_connected", "There is no connection to the server right now."));
+    }
+    const { request_id, answer } = this.requests.expect();
+    this.lifeline.send({ ...draft, request_id } as Command);
+    return answer;
+  }
+
+  private subscribe(): Promise<DecodedEvent> {
+    const channels = this.store.model_info.peek()?.capabilities.channels ?? [];
+    return this.ask({ type: "subscribe", channels, visible: !this.options.is_hidden() });
+  }
+
+  private receive(event: DecodedEvent): void {
+    if (event.type === "hello") {
+      this.greet(event);
+      return;
+    }
+    if (event.type === "step") {
+      this.last_seq = Math.max(this.last_seq, event.seq);
+      if (event.detail_dropped || event.lost.length > 0) this.ask_for_holes_soon();
+    }
+    this.queue.push(event);
+    if (this.frame_asked) return;
+    this.frame_asked = true;
+    this.options.next_frame(() => this.apply_queue());
+  }
+
+  private apply_queue(): void {
+    this.frame_asked = false;
+    const events = this.queue;
+    if (events.length === 0) return;
+    this.queue = [];
+    apply_events(this.store, events, this.speed);
+    for (const event of events) this.after(event);
+    if (this.unanswered) this.store.interventions.value = this.unanswered.interventions;
+  }
+
+  /** What follows from an event once the store knows it. */
+  private after(event: DecodedEvent): void {
+    if (event.type === "interventions_applied" && event.request_id === this.unanswered?.request_id) {
+      this.unanswered = null;
+    }
+    if (event.type === "run_started" || event.type === "run_joined") {
+      this.options.run_link.write(event.run.run_id);
+      this.holes.forget();
+      if (event.type === "run_started") this.last_seq = -1;
+      if (event.run.notice) add_notice(this.store, "info", event.run.notice);
+    }
+    if (event.type === "run_rewound") this.holes.forget();
+    if (event.type === "run_finished" && event.message) this.tell_end(event.reason, event.message);
+    const is_answer = this.requests.settle(event);
+    if (event.type === "error_report" && !is_answer) add_notice(this.store, "fault", event.message);
+  }
+
+  private tell_end(reason: string, message: string): void {
+    const is_expected = reason === "eos" || reason === "max_new_tokens" || reason === "stopped";
+    if (!is_expected) add_notice(this.store, reason === "context_full" ? "info" : "fault", message);
+  }
+
+  private greet(hello: Hello): void {
+    const [major] = hello.protocol_version.split(".");
+    if (major !== PROTOCOL_VERSION.split(".")[0]) {
+      const versions = `the server speaks protocol ${hello.protocol_version}, this page ${PROTOCOL_VERSION}`;
+      this.lifeline.refuse(`Reload the page: ${versions}.`);
+      return;
+    }
+    this.store.model_info.value = hello.model_info;
+    this.store.limits.value = hello.limits;
+    this.lifeline.greeted();
+    void this.subscribe().catch((error: unknown) => this.report(error));
+    void this.follow_link();
+  }
+
+  /** Join the run in the page's address: after a reload, a lost connection, or a pasted link. */
+  private async follow_link(): Promise<void> {
+    const run_id = this.options.run_link.read();
+    if (!run_id || this.store.connection.peek() !== "open") return;
+    const is_held = this.store.run.peek()?.run_id === run_id;
+    if (!is_held) this.last_seq = -1;
+    try {
+      await this.ask({ type: "join_run", run_id, last_seq: this.last_seq });
+      if (is_held) this.ask_for_holes_soon();
+    } catch (error) {
+      if (error instanceof Refusal && error.code !== "connection_lost") this.lose_run(run_id, error.message);
+    }
+  }
+
+  /** The server no longer has the run: what is on the page stays readable. */
+  private lose_run(run_id: string, message: string): void {
+    const run = this.store.run.peek();
+    if (run?.run_id === run_id && run.state !== "finished") {
+      this.store.run.value = { ...run, state: "finished", finish_reason: "abandoned" };
+    }
+    this.options.run_link.write(null);
+    add_notice(this.store, "info", message);
+  }
+
+  private report(error: unknown): void {
+    if (!(error instanceof Refusal)) throw error;
+    if (error.code !== "connection_lost" && error.code !== "not_connected") {
+      add_notice(this.store, "fault", error.message);
+    }
+  }
+
+  // -------------------------------------------------------------------------------------- holes
+
+  private ask_for_holes_soon(): void {
+    if (this.hole_timer !== null) clearTimeout(this.hole_timer);
+    this.hole_timer = setTimeout(() => this.ask_for_holes(), HOLE_DELAY_MS);
+  }
+
+  private ask_for_holes(): void {
+    if (this.options.is_hidden()) return;
+    this.ask_for_positions(this.holes.take(this.store));
+  }
+
+  private ask_for_shown(pos: number): void {
+    if (!this.store.follow.peek()) this.ask_for_positions(this.holes.take_one(this.store, pos));
+  }
+
+  private ask_for_positions(positions: number[]): void {
+    const run = this.store.run.peek();
+    if (!run || positions.length === 0) return;
+    const asked = this.ask({ type: "request_positions", run_id: run.run_id, positions });
+    asked.catch((error: unknown) => this.report(error));
+  }
+}

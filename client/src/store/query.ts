@@ -1,0 +1,107 @@
+// Questions about one step: a component's value, its contribution, an attention row, the lens.
+import { NONFINITE_INT8, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
+import { component_key } from "./store";
+import type { RunView, StepRecord } from "./types";
+
+export type Shape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
+
+/** The activation that a companded code of a layer with `scale` stands for; NaN for a non-finite one. */
+export function expand_int8(code: number, scale: number): number {
+  if (code === NONFINITE_INT8) return Number.NaN;
+  const root = code / 127;
+  return Math.sign(root) * root * root * scale;
+}
+
+/** What `component` did at `step`: a neuron's activation, else the norm of what was written; null if unknown. */
+export function activation_of(step: StepRecord | undefined, component: Component, shape: Shape): number | null {
+  const { kind, layer, index } = component;
+  const tensors = step?.tensors;
+  if (!tensors) return null;
+  if (kind === "head") return tensors.heads?.values[layer * shape.n_heads + index] ?? null;
+  if (kind === "attn") return tensors.attn_out?.values[layer] ?? null;
+  if (kind === "mlp") return tensors.mlp_out?.values[layer] ?? null;
+  const code = tensors.neurons?.values[layer * shape.d_mlp + index];
+  const scale = tensors.neurons_scale?.values[layer];
+  return code === undefined || scale === undefined ? null : expand_int8(code, scale);
+}
+
+/** `component`'s direct contribution to the metric, logits; null if unknown (only the strongest neurons are sent). */
+export function direct_of(step: StepRecord | undefined, component: Component, shape: Shape): number | null {
+  const { kind, layer, index } = component;
+  const tensors = step?.tensors;
+  if (!tensors) return null;
+  if (kind === "mlp") return tensors.direct_mlps?.values[layer] ?? null;
+  const heads = tensors.direct_heads?.values;
+  if (kind === "head") return heads?.[layer * shape.n_heads + index] ?? null;
+  if (kind === "attn") {
+    if (!heads) return null;
+    let sum = tensors.direct_bias?.values[layer] ?? 0;
+    for (let h = 0; h < shape.n_heads; h++) sum += heads[layer * shape.n_heads + h] ?? 0;
+    return sum;
+  }
+  const [layers, indices, values] = [
+    tensors.direct_neuron_layer?.values, tensors.direct_neuron_index?.values, tensors.direct_neuron_value?.values,
+  ];
+  if (!layers || !indices || !values) return null;
+  for (let k = 0; k < values.length; k++) if (layers[k] === layer && indices[k] === index) return values[k] ?? null;
+  return null;
+}
+
+export interface AttendedKey {
+  pos: number;
+  weight: number;
+}
+
+/** A head's attention row at `step`; `rest` is the weight of keys that are not listed (long rows). */
+export function attention_row(
+  step: StepRecord | undefined, layer: number, head: number,
+): { keys: AttendedKey[]; rest: number } | null {
+  const weights = step?.tensors.attention;
+  if (!weights) return null;
+  const [, n_heads = 0, n_keys = 0] = weights.shape;
+  const at = (layer * n_heads + head) * n_keys;
+  if (head >= n_heads || at + n_keys > weights.values.length) return null;
+  const positions = step.tensors.attention_keys?.values;
+  const keys = Array.from({ length: n_keys }, (_, k) => ({
+    pos: positions ? (positions[at + k] ?? 0) : k,
+    weight: (weights.values[at + k] ?? 0) / 255,
+  }));
+  return { keys, rest: (step.tensors.attention_rest?.values[layer * n_heads + head] ?? 0) / 255 };
+}
+
+/** The layer from which on the chosen token is the lens's top token; n_layers where it never settles. */
+export function settled_layer(step: StepRecord | undefined): number | null {
+  const ranks = step?.tensors.lens_rank?.values;
+  if (!ranks) return null;
+  let layer = ranks.length;
+  while (layer > 0 && ranks[layer - 1] === 0) layer -= 1;
+  return layer;
+}
+
+/** The factor that the enabled interventions put on `component`; none when nothing touches it. */
+export function factor_on(interventions: readonly InterventionSpec[], component: Component): number | null {
+  const key = component_key(component);
+  const factors = interventions
+    .filter((spec) => spec.enabled && spec.components.some((other) => component_key(other) === key))
+    .map((spec) => (spec.operation === "zero" ? 0 : spec.amount));
+  return factors.length ? factors.reduce((product, factor) => product * factor, 1) : null;
+}
+
+const form_of = (spec: InterventionSpec): string =>
+  JSON.stringify([spec.operation, spec.operation === "zero" ? 0 : spec.amount, spec.enabled,
+    spec.components.map(component_key)]);
+
+/** From which position and revision `spec` holds in its present form; null where the server has not said. */
+export function effective_since(
+  run: RunView | null, spec: InterventionSpec,
+): { from_pos: number; revision: number } | null {
+  let since: { from_pos: number; revision: number } | null = null;
+  const log = [...(run?.intervention_log ?? [])].sort((a, b) => b.revision - a.revision);
+  for (const entry of log) {
+    const held = entry.interventions.find((other) => other.intervention_id === spec.intervention_id);
+    if (!held || form_of(held) !== form_of(spec)) break;
+    since = { from_pos: entry.from_pos, revision: entry.revision };
+    if (entry.mode === "recompute") break; // its from_pos covers all that came before it
+  }
+  return since;
+}

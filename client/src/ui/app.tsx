@@ -1,0 +1,42 @@
+// The one screen.
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { Announcer } from "./announcer";
+import { Drawer } from "./drawer";
+import { Help } from "./help";
+import { Inspector } from "./inspector";
+import { InterventionsPanel } from "./interventions_panel";
+import { listen_to_keys } from "./keyboard";
+import { Network } from "./network";
+import { PageContext, type Page } from "./page";
+import type { RunForm } from "./run_form";
+import type { Shown } from "./shown_step";
+import { TextStrip } from "./text_strip";
+import { Toasts } from "./toasts";
+import { TopBar } from "./top_bar";
+
+interface Props {
+  page: Page;
+  form: RunForm;
+  shown: Shown;
+  toggle_theme: () => void;
+}
+
+export function App({ page, form, shown, toggle_theme }: Props): JSX.Element {
+  useEffect(() => listen_to_keys(page), [page]);
+  return (
+    <PageContext.Provider value={page}>
+      <TopBar form={form} toggle_theme={toggle_theme} />
+      <TextStrip />
+      <Network />
+      <aside class="side" aria-label="Selection and interventions">
+        <Inspector shown={shown} />
+        <InterventionsPanel />
+      </aside>
+      <Drawer shown={shown} />
+      <Toasts />
+      <Announcer />
+      <Help />
+    </PageContext.Provider>
+  );
+}

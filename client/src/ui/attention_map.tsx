@@ -1,0 +1,107 @@
+// Where the selected head looks, over the whole text: each row a token that looks, each column one looked at.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { colour_map } from "../layout/colour";
+import { component_id } from "../layout/component_id";
+import type { Component } from "../protocol/generated";
+import { attention_row } from "../store/query";
+import type { Store } from "../store/store";
+import { percent_text, token_quote } from "./format";
+import { use_page } from "./page";
+import { throttled, type Shown } from "./shown_step";
+
+const DRAW_MS = 250;
+const MOST_PIXELS = 1024;
+
+interface Cell {
+  query: number;
+  key: number;
+}
+
+export function AttentionMap({ shown }: { shown: Shown }): JSX.Element {
+  const { store } = use_page();
+  const selection = store.selection.value;
+  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "attention");
+  if (missing) return <p class="muted pad">This model gives no attention: {missing.reason}</p>;
+  if (selection?.kind !== "head") {
+    return <p class="muted pad">Select an attention head (a disc in the picture, or a row such as L12H3) to see where it looks.</p>;
+  }
+  return <HeadMap key={component_id(selection)} head={selection} shown={shown} />;
+}
+
+function HeadMap({ head, shown }: { head: Component; shown: Shown }): JSX.Element {
+  const { store, actions } = use_page();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const hovered = useSignal<Cell | null>(null);
+  const theme = store.theme.value;
+  useEffect(() => {
+    const redraw = throttled(() => canvas.current && draw(canvas.current, store, head), DRAW_MS);
+    return shown.version.subscribe(redraw);
+  }, [theme]);
+  const n = store.history.newest_pos + 1;
+  const cell_at = (event: MouseEvent): Cell | null => {
+    const box = canvas.current?.getBoundingClientRect();
+    if (!box || n === 0) return null;
+    const along = (offset: number, size: number): number => Math.min(n - 1, Math.max(0, Math.floor((offset / size) * n)));
+    return { query: along(event.clientY - box.top, box.height), key: along(event.clientX - box.left, box.width) };
+  };
+  const pos = shown.step.value.pos;
+  return (
+    <div class="attention-map">
+      <div class="map-frame">
+        <canvas ref={canvas} role="img" aria-label={`Attention of ${component_id(head)} over ${n} tokens`}
+          onMouseMove={(event) => (hovered.value = cell_at(event))} onMouseLeave={() => (hovered.value = null)}
+          onClick={(event) => actions.select_pos(cell_at(event)?.query ?? pos)} />
+        {n > 0 && pos >= 0 && <i class="map-row" style={{ top: `${(100 * pos) / n}%`, height: `${100 / n}%` }} />}
+      </div>
+      <Reading head={head} cell={hovered.value} pos={pos} />
+    </div>
+  );
+}
+
+function Reading({ head, cell, pos }: { head: Component; cell: Cell | null; pos: number }): JSX.Element {
+  const { store } = use_page();
+  const tokens = store.tokens.value;
+  const query = cell?.query ?? pos;
+  const row = attention_row(store.history.get(query), head.layer, head.index);
+  const text = (at: number): string => `${at} ${token_quote(tokens[at]?.text ?? "")}`;
+  const top = [...(row?.keys ?? [])].sort((a, b) => b.weight - a.weight).slice(0, 5);
+  const weight = cell && row?.keys.find((key) => key.pos === cell.key)?.weight;
+  return (
+    <div class="map-reading">
+      <h3>{component_id(head)} at {query >= 0 ? text(query) : "–"}</h3>
+      <p class="muted">
+        {cell && cell.key <= cell.query ? `looks at ${text(cell.key)}: ${percent_text(weight)}` : "Rows look, columns are looked at. Point at a cell; click shows its token."}
+      </p>
+      <ol class="plain">
+        {top.map((key) => <li key={key.pos}>{text(key.pos)} <span class="prob">{percent_text(key.weight)}</span></li>)}
+      </ol>
+    </div>
+  );
+}
+
+/** One pixel a cell; where there are more cells than pixels, the largest weight of those a pixel covers. */
+function draw(canvas: HTMLCanvasElement, store: Store, head: Component): void {
+  const n = store.history.newest_pos + 1;
+  const size = Math.max(1, Math.min(n, MOST_PIXELS));
+  const weights = new Float32Array(size * size);
+  for (const pos of store.history.positions()) {
+    const y = Math.floor((pos * size) / n);
+    for (const key of attention_row(store.history.get(pos), head.layer, head.index)?.keys ?? []) {
+      const at = y * size + Math.floor((key.pos * size) / n);
+      weights[at] = Math.max(weights[at]!, key.weight);
+    }
+  }
+  canvas.width = canvas.height = size;
+  const context = canvas.getContext("2d");
+  if (!context) return;
+  const { lut } = colour_map("activation", store.theme.peek());
+  const image = context.createImageData(size, size);
+  weights.forEach((weight, i) => {
+    // Square root: a tenth of the attention should be seen.
+    const entry = 4 * Math.round(255 * Math.sqrt(Math.min(1, weight)));
+    image.data.set(lut.subarray(entry, entry + 4), 4 * i);
+  });
+  context.putImageData(image, 0, 0);
+}

@@ -1,0 +1,193 @@
+// Every component as a row: the way in for the keyboard, for screen readers, and for people who want numbers.
+import { useComputed, useSignal, type Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { component_id } from "../layout/component_id";
+import type { Component, ModelInfo } from "../protocol/generated";
+import { activation_of, direct_of, factor_on } from "../store/query";
+import { same_component, type StepRecord } from "../store/types";
+import { ComponentRows, type Sort, type SortBy } from "./component_rows";
+import { kind_name, value_meaning } from "./component_words";
+import { count_text, number_text, signed_text } from "./format";
+import { use_page, type ComponentFilter } from "./page";
+import { throttled, type Shown } from "./shown_step";
+import { Switch } from "./switch";
+import { use_virtual_rows } from "./virtual_rows";
+
+const ROW_HEIGHT = 26;
+const RESORT_MS = 700;
+/** Above this many rows a sort takes long enough to be felt: only on demand. */
+const LIVE_SORT_ROWS = 300_000;
+
+export function ComponentTable({ shown }: { shown: Shown }): JSX.Element {
+  const { store } = use_page();
+  const info = store.model_info.value;
+  return info ? <Table info={info} shown={shown} /> : <p class="muted pad">No model yet.</p>;
+}
+
+function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element {
+  const { state } = use_page();
+  const sort = useSignal<Sort>({ by: "id", descending: false });
+  const rows = useMemo(() => new ComponentRows(info), [info]);
+  const order = use_order(rows, sort, shown);
+  return (
+    <div class="component-table">
+      <div class="table-tools">
+        <input type="search" id="component-search" placeholder="L12H3, L7N1404, L5, mlp …" aria-label="Search components"
+          value={state.search.value} spellcheck={false} autocomplete="off"
+          onInput={(event) => (state.search.value = event.currentTarget.value)} />
+        <label>
+          <span class="visually-hidden">Show which components</span>
+          <select value={state.filter.value}
+            onChange={(event) => (state.filter.value = event.currentTarget.value as ComponentFilter)}>
+            <option value="all">All kinds</option>
+            <option value="head">Heads</option>
+            <option value="neuron">Neurons</option>
+            <option value="layer">Whole attention / MLP</option>
+            <option value="changed">Changed by me</option>
+          </select>
+        </label>
+        <span class="muted">{order === null ? "Write L12H3, L7N1404, L5.attn, L5 or H3" : `${count_text(order.length)} rows`}</span>
+      </div>
+      <Grid info={info} rows={rows} order={order ?? []} sort={sort} shown={shown} />
+    </div>
+  );
+}
+
+/** The rows shown, in order; re-sorted calmly while tokens come. */
+function use_order(rows: ComponentRows, sort: Signal<Sort>, shown: Shown): readonly number[] | null {
+  const { store, state } = use_page();
+  const step_sorted = useSignal<StepRecord | undefined>(undefined);
+  useEffect(() => {
+    const resort = throttled(() => (step_sorted.value = shown.step.peek().step), RESORT_MS);
+    return shown.step.subscribe(() => {
+      if (rows.n_rows <= LIVE_SORT_ROWS || store.run.peek()?.state !== "running") resort();
+    });
+  }, [rows]);
+  const { by, descending } = sort.value;
+  const step = by === "id" ? undefined : step_sorted.value;
+  const [search, filter] = [state.search.value, state.filter.value];
+  const interventions = filter === "changed" ? store.interventions.value : null;
+  return useMemo(() => {
+    const touched = new Set(interventions?.flatMap((spec) => spec.components.map((component) => rows.row(component))));
+    const selected = rows.select(filter, search, touched);
+    return selected && rows.sort(selected, { by, descending }, step);
+  }, [rows, by, descending, step, search, filter, interventions]);
+}
+
+interface GridProps {
+  info: ModelInfo;
+  rows: ComponentRows;
+  order: readonly number[];
+  sort: Signal<Sort>;
+  shown: Shown;
+}
+
+function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
+  const { store, actions } = use_page();
+  const scroller = useRef<HTMLDivElement>(null);
+  const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT);
+  const selection = store.selection.value;
+  const active = useMemo(() => (selection ? order.indexOf(rows.row(selection)) : -1), [selection, order, rows]);
+  useEffect(() => {
+    if (active >= 0) view.reveal(active);
+  }, [selection]);
+  const go = (index: number): void => {
+    const row = order[Math.max(0, Math.min(order.length - 1, index))];
+    if (row !== undefined) actions.select(rows.component(row));
+  };
+  const page_rows = Math.max(1, view.n_visible - 2);
+  const on_key = (event: KeyboardEvent): void => {
+    const moves: Record<string, number> = {
+      ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page_rows, PageUp: active - page_rows,
+      Home: 0, End: order.length - 1,
+    };
+    const to = moves[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    go(to);
+  };
+  const { step } = shown.step.value;
+  const is_active_drawn = active >= view.first && active < view.first + view.n_visible;
+  return (
+    <div class="grid" role="grid" aria-label="Components" aria-rowcount={order.length + 1} aria-colcount={5}
+      tabIndex={0} id="component-grid" onKeyDown={on_key}
+      aria-activedescendant={is_active_drawn ? `component-row-${active}` : undefined}>
+      <HeaderRow sort={sort} />
+      <div class="grid-body" ref={scroller} role="rowgroup" tabIndex={-1}>
+        <div class="grid-space" role="presentation" style={{ height: `${view.height}px` }}>
+          {order.slice(view.first, view.first + view.n_visible).map((row, i) => (
+            <Row key={row} index={view.first + i} top={view.top_of(view.first + i)} component={rows.component(row)}
+              info={info} step={step} />
+          ))}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+const COLUMNS: { by: SortBy | null; label: string }[] = [
+  { by: "id", label: "Component" },
+  { by: null, label: "Kind" },
+  { by: "value", label: "Value" },
+  { by: "direct", label: "Direct logit" },
+  { by: null, label: "Ablated" },
+];
+
+function HeaderRow({ sort }: { sort: Signal<Sort> }): JSX.Element {
+  const now = sort.value;
+  const choose = (by: SortBy): void => {
+    sort.value = { by, descending: now.by === by ? !now.descending : by !== "id" };
+  };
+  return (
+    <div role="rowgroup" class="grid-head">
+      <div role="row" aria-rowindex={1} class="grid-row">
+        {COLUMNS.map(({ by, label }) => {
+          const is_sorted = by !== null && now.by === by;
+          return (
+            <div role="columnheader" key={label} aria-sort={is_sorted ? (now.descending ? "descending" : "ascending") : undefined}>
+              {by === null ? label : (
+                <button type="button" onClick={() => choose(by)}>
+                  {label}<span aria-hidden="true">{is_sorted ? (now.descending ? " ↓" : " ↑") : ""}</span>
+                </button>
+              )}
+            </div>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+interface RowProps {
+  index: number;
+  top: number;
+  component: Component;
+  info: ModelInfo;
+  step: StepRecord | undefined;
+}
+
+function Row({ index, top, component, info, step }: RowProps): JSX.Element {
+  const { store, actions } = use_page();
+  const is_selected = useComputed(() => same_component(store.selection.value, component)).value;
+  const factor = factor_on(store.interventions.value, component);
+  const direct = direct_of(step, component, info);
+  const id = component_id(component);
+  return (
+    <div role="row" class="grid-row" id={`component-row-${index}`} aria-rowindex={index + 2} aria-selected={is_selected}
+      data-changed={factor !== null || undefined} style={{ transform: `translateY(${top}px)` }}
+      onClick={() => actions.select(component)}>
+      <div role="gridcell" class="id">{id}</div>
+      <div role="gridcell" class="muted">{kind_name(component)}</div>
+      <div role="gridcell" class="number" title={value_meaning(component)}>
+        {number_text(activation_of(step, component, info))}
+      </div>
+      <div role="gridcell" class="number" data-sign={direct === null ? undefined : Math.sign(direct)}>{signed_text(direct)}</div>
+      <div role="gridcell" class="ablate">
+        <Switch checked={factor === 0} label={`Ablate ${id}`} on_change={() => actions.toggle(component)} />
+        {factor !== null && factor !== 0 && <span class="off-mark">× {number_text(factor)}</span>}
+      </div>
+    </div>
+  );
+}

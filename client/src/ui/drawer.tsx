@@ -1,0 +1,64 @@
+// The panels below the picture.
+import type { JSX } from "preact";
+import { AttentionMap } from "./attention_map";
+import { ComponentTable } from "./component_table";
+import { IconButton } from "./icons";
+import { LensTable } from "./lens_table";
+import { NextTokens } from "./next_tokens";
+import { use_page, type DrawerTab } from "./page";
+import type { Shown } from "./shown_step";
+
+const TABS: { tab: DrawerTab; label: string }[] = [
+  { tab: "components", label: "Components" },
+  { tab: "lens", label: "Logit lens" },
+  { tab: "next", label: "Next tokens" },
+  { tab: "attention", label: "Attention" },
+];
+
+export function Drawer({ shown }: { shown: Shown }): JSX.Element {
+  const { state } = use_page();
+  const [open, tall, tab] = [state.drawer_open.value, state.drawer_tall.value, state.tab.value];
+  return (
+    <section class="drawer panel" aria-label="Details" data-open={open} data-tall={(open && tall) || undefined}>
+      <div class="drawer-bar">
+        <div class="tabs" role="tablist" aria-label="Details" onKeyDown={(event) => walk_tabs(event, tab, state.tab)}>
+          {TABS.map(({ tab: own, label }) => (
+            <button type="button" role="tab" key={own} id={`tab-${own}`} aria-selected={tab === own}
+              aria-controls={open ? "drawer-panel" : undefined} tabIndex={tab === own ? 0 : -1}
+              onClick={() => {
+                state.drawer_open.value = !(open && tab === own);
+                state.tab.value = own;
+              }}>{label}</button>
+          ))}
+        </div>
+        <span class="drawer-tools">
+          {open && (
+            <button type="button" class="button small" aria-pressed={tall}
+              onClick={() => (state.drawer_tall.value = !tall)}>{tall ? "Smaller" : "Larger"}</button>
+          )}
+          <IconButton icon={open ? "down" : "up"} label={open ? "Close the panel" : "Open the panel"}
+            onClick={() => (state.drawer_open.value = !open)} />
+        </span>
+      </div>
+      {open && (
+        <div class="drawer-panel" role="tabpanel" id="drawer-panel" aria-labelledby={`tab-${tab}`}>
+          {tab === "components" && <ComponentTable shown={shown} />}
+          {tab === "lens" && <LensTable shown={shown} />}
+          {tab === "next" && <NextTokens shown={shown} />}
+          {tab === "attention" && <AttentionMap shown={shown} />}
+        </div>
+      )}
+    </section>
+  );
+}
+
+function walk_tabs(event: KeyboardEvent, tab: DrawerTab, chosen: { value: DrawerTab }): void {
+  const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+  if (by === 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const at = TABS.findIndex((item) => item.tab === tab);
+  const next = TABS[(at + by + TABS.length) % TABS.length]!;
+  chosen.value = next.tab;
+  document.getElementById(`tab-${next.tab}`)?.focus();
+}

@@ -1,0 +1,107 @@
+// The page's keys. Single letters can be switched off (WCAG 2.1.4); nothing is taken from a field that is
+// being typed in, nor from a button that has the focus.
+import type { Page } from "./page";
+
+export interface KeyHelp {
+  keys: string;
+  does: string;
+}
+
+export const KEY_HELP: readonly KeyHelp[] = [
+  { keys: "Space", does: "Pause or resume (with no run: start one)" },
+  { keys: "s", does: "Make exactly one token" },
+  { keys: "← →", does: "Walk through the tokens" },
+  { keys: "Home End", does: "First token; newest token, and follow it" },
+  { keys: "a", does: "Ablate the selected component, or restore it" },
+  { keys: "u", does: "Undo the last change to the interventions" },
+  { keys: "1 2 3", does: "Three-quarter, front and time view" },
+  { keys: "0", does: "Fit the whole model into the picture" },
+  { keys: "f", does: "Fly to the selection" },
+  { keys: "+ −", does: "Zoom in and out" },
+  { keys: "[ ]", does: "Turn the picture left and right" },
+  { keys: "d", does: "Show activation or direct logit" },
+  { keys: "/", does: "Search the table of components" },
+  { keys: "Escape", does: "Clear the selection; leave a field" },
+  { keys: "?", does: "This list" },
+];
+
+const TURN = Math.PI / 24;
+
+function is_typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+}
+
+function is_control(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("button, a, summary, [role=tab]") !== null;
+}
+
+type Keys = Record<string, () => void>;
+
+/** Keys that work whatever the person chose. */
+function named_keys(page: Page): Keys {
+  const { store, actions } = page;
+  return {
+    ArrowLeft: () => actions.move_pos(-1),
+    ArrowRight: () => actions.move_pos(1),
+    Home: () => actions.select_pos(0),
+    End: () => actions.follow(),
+    " ": () => void actions.pause_or_resume(),
+    Escape: () => actions.select(null),
+    Delete: () => {
+      const selection = store.selection.peek();
+      if (selection) actions.toggle(selection);
+    },
+  };
+}
+
+/** Single letters, digits and signs: they can be switched off. */
+function letter_keys(page: Page): Keys {
+  const { store, actions, state } = page;
+  const scene = state.scene.peek();
+  const selection = store.selection.peek();
+  return {
+    s: () => void actions.step(),
+    a: () => selection && actions.toggle(selection),
+    u: () => actions.undo(),
+    f: () => selection && scene?.focus(selection),
+    d: () => {
+      const is_missing = store.model_info.peek()?.capabilities.missing.some((item) => item.channel === "direct_logit");
+      if (!is_missing) store.display_channel.value = store.display_channel.peek() === "activation" ? "direct_logit" : "activation";
+    },
+    "0": () => scene?.fit(),
+    "1": () => scene?.set_view("three_quarter"),
+    "2": () => scene?.set_view("front"),
+    "3": () => scene?.set_view("time"),
+    "+": () => scene?.zoom(1.25),
+    "=": () => scene?.zoom(1.25),
+    "-": () => scene?.zoom(0.8),
+    "[": () => scene?.orbit(-TURN, 0),
+    "]": () => scene?.orbit(TURN, 0),
+    "/": () => {
+      state.drawer_open.value = true;
+      state.tab.value = "components";
+      requestAnimationFrame(() => document.getElementById("component-search")?.focus());
+    },
+    "?": () => (state.help_open.value = true),
+  };
+}
+
+/** Listen until the returned function is called. */
+export function listen_to_keys(page: Page): () => void {
+  const on_key = (event: KeyboardEvent): void => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || page.state.help_open.peek()) return;
+    if (is_typing(event.target)) {
+      if (event.key === "Escape") (event.target as HTMLElement).blur();
+      return;
+    }
+    if (event.key === " " && is_control(event.target)) return; // Space presses the button that has the focus
+    const named = named_keys(page);
+    const letters = page.state.letter_keys.peek() ? letter_keys(page) : {};
+    const act = Object.hasOwn(named, event.key) ? named[event.key] : Object.hasOwn(letters, event.key) ? letters[event.key] : null;
+    if (!act) return;
+    event.preventDefault();
+    act();
+  };
+  window.addEventListener("keydown", on_key);
+  return () => window.removeEventListener("keydown", on_key);
+}

@@ -1,0 +1,203 @@
+// The picture's place: the canvas, the buttons that turn it, what is under the pointer, and its legend.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { component_id } from "../layout/component_id";
+import type { LegendSpec } from "../layout/legend";
+import type { Component } from "../protocol/generated";
+import { activation_of, direct_of, factor_on } from "../store/query";
+import { add_notice } from "../store/store";
+import type { DisplayChannel, ViewPreset } from "../store/types";
+import { kind_name, value_meaning } from "./component_words";
+import { number_text, signed_text } from "./format";
+import { IconButton, type IconName } from "./icons";
+import { use_page, type Page } from "./page";
+import type { SceneView } from "./scene_view";
+
+interface Pointed {
+  component: Component;
+  x: number;
+  y: number;
+}
+
+export function Network(): JSX.Element {
+  const page = use_page();
+  const place = useRef<HTMLDivElement>(null);
+  const pointed = useSignal<Pointed | null>(null);
+  useEffect(() => {
+    const container = place.current;
+    if (!container) return undefined;
+    return show_scene(container, page, (component, x, y) => {
+      pointed.value = component ? { component, x, y } : null;
+    });
+  }, [page]);
+  const problem = page.state.scene_problem.value;
+  return (
+    <main class="network" aria-label="The network">
+      <div class="canvas-place" ref={place} />
+      {problem !== null && (
+        <div class="no-scene" role="note">
+          <h2>No 3D picture here</h2>
+          <p>{problem}</p>
+          <p>Everything else works: the text, the table of components, the inspector and all interventions.</p>
+        </div>
+      )}
+      {problem === null && <ViewButtons />}
+      <ChannelPicker />
+      <Legend />
+      <FlatStatus />
+      {pointed.value && <PointedCard pointed={pointed.value} />}
+    </main>
+  );
+}
+
+function show_scene(container: HTMLElement, page: Page, on_hover: (c: Component | null, x: number, y: number) => void) {
+  const { store, actions, state } = page;
+  let is_gone = false;
+  let view: SceneView | null = null;
+  const callbacks = {
+    on_error: (message: string) => add_notice(store, "fault", message),
+    on_select: (component: Component | null) => actions.select(component),
+    on_hover,
+    on_select_pos: (pos: number) => actions.select_pos(pos),
+    on_toggle: (component: Component) => actions.toggle(component),
+  };
+  page.mount_scene(container, callbacks).then(
+    (mounted) => {
+      if (is_gone) mounted.dispose();
+      else state.scene.value = view = mounted;
+    },
+    (error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (!is_gone) state.scene_problem.value = reason;
+    },
+  );
+  return () => {
+    is_gone = true;
+    view?.dispose();
+    state.scene.value = null;
+  };
+}
+
+const TURN = Math.PI / 24;
+const VIEWS: { preset: ViewPreset; label: string; keys: string }[] = [
+  { preset: "three_quarter", label: "3D", keys: "1" },
+  { preset: "front", label: "Front", keys: "2" },
+  { preset: "time", label: "Time", keys: "3" },
+];
+
+function ViewButtons(): JSX.Element {
+  const { store, state } = use_page();
+  const scene = state.scene.value;
+  const selection = store.selection.value;
+  const tool = (icon: IconName, label: string, act: (scene: SceneView) => void): JSX.Element => (
+    <IconButton icon={icon} label={label} disabled={!scene} onClick={() => scene && act(scene)} />
+  );
+  return (
+    <div class="view-tools" role="toolbar" aria-label="View">
+      <div class="segmented">
+        {VIEWS.map(({ preset, label, keys }) => (
+          <button type="button" key={preset} disabled={!scene} title={`${label} view (${keys})`}
+            aria-label={`${label} view`} onClick={() => scene?.set_view(preset)}>{label}</button>
+        ))}
+      </div>
+      <button type="button" class="button small" disabled={!scene} title="Show the whole model (0)"
+        onClick={() => scene?.fit()}>Fit</button>
+      <button type="button" class="button small" disabled={!scene || !selection} title="Fly to the selection (f)"
+        onClick={() => selection && scene?.focus(selection)}>Focus</button>
+      <span class="divider" />
+      {tool("left", "Turn left", (view) => view.orbit(-TURN, 0))}
+      {tool("right", "Turn right", (view) => view.orbit(TURN, 0))}
+      {tool("up", "Turn up", (view) => view.orbit(0, -TURN))}
+      {tool("down", "Turn down", (view) => view.orbit(0, TURN))}
+      {tool("plus", "Zoom in", (view) => view.zoom(1.25))}
+      {tool("minus", "Zoom out", (view) => view.zoom(0.8))}
+    </div>
+  );
+}
+
+function ChannelPicker(): JSX.Element {
+  const { store } = use_page();
+  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "direct_logit");
+  const options: { value: DisplayChannel; label: string; hint: string; off?: boolean }[] = [
+    { value: "activation", label: "Activation", hint: "How strongly each component acts at this token" },
+    {
+      value: "direct_logit", label: "Direct logit", off: !!missing,
+      hint: missing ? missing.reason : "What each component adds to (orange) or takes from (blue) the target's logit",
+    },
+  ];
+  return (
+    <div class="channel-picker segmented" role="group" aria-label="What brightness shows">
+      {options.map(({ value, label, hint, off }) => (
+        <button type="button" key={value} aria-pressed={store.display_channel.value === value} disabled={off}
+          title={hint} onClick={() => (store.display_channel.value = value)}>{label}</button>
+      ))}
+    </div>
+  );
+}
+
+function Legend(): JSX.Element | null {
+  const { state } = use_page();
+  const scene = state.scene.value;
+  const legend = useSignal<LegendSpec | null>(null);
+  useEffect(() => {
+    legend.value = scene?.legend() ?? null;
+    return scene?.on_legend(() => (legend.value = scene.legend()));
+  }, [scene]);
+  const shown = legend.value;
+  if (!shown) return null;
+  const gradient = shown.stops.map((stop) => `${stop.css} ${100 * stop.at}%`).join(", ");
+  return (
+    <figure class="legend" aria-label="Legend">
+      <figcaption><b>{shown.title}</b> <span class="muted">{shown.unit}</span></figcaption>
+      <div class="legend-ramp" style={{ backgroundImage: `linear-gradient(to right, ${gradient})` }} />
+      {shown.scales.map((scale) => (
+        <div class="legend-scale" key={scale.name}>
+          <div class="legend-ticks">
+            {scale.ticks.map((tick) => (
+              <span key={tick.at} style={{ left: `${100 * tick.at}%` }}
+                data-end={tick.at <= 0 ? "low" : tick.at >= 1 ? "high" : undefined}>{tick.label}</span>
+            ))}
+          </div>
+          <span class="legend-name">{scale.name}</span>
+        </div>
+      ))}
+      <p class="legend-note">{shown.note}</p>
+    </figure>
+  );
+}
+
+/** Connection trouble, where the eyes are. */
+function FlatStatus(): JSX.Element | null {
+  const { store, actions } = use_page();
+  const connection = store.connection.value;
+  if (connection === "open" || connection === "connecting") return null;
+  return (
+    <div class="banner" role="alert" data-kind={connection}>
+      <span>{store.connection_message.value ?? "The connection to the server is closed."}</span>
+      <button type="button" class="button small" onClick={() => actions.retry()}>Try again</button>
+    </div>
+  );
+}
+
+function PointedCard({ pointed }: { pointed: Pointed }): JSX.Element | null {
+  const { store } = use_page();
+  const info = store.model_info.value;
+  if (!info) return null;
+  const { component } = pointed;
+  const step = store.history.get(store.current_pos.value);
+  const direct = direct_of(step, component, info);
+  const factor = factor_on(store.interventions.value, component);
+  const flip = pointed.x > window.innerWidth - 260;
+  const style = { left: `${pointed.x}px`, top: `${pointed.y}px` };
+  return (
+    <div class="pointed-card" style={style} data-flip={flip || undefined} role="tooltip">
+      <b>{component_id(component)}</b> <span class="muted">{kind_name(component)}</span>
+      <div class="card-value" title={value_meaning(component)}>
+        {number_text(activation_of(step, component, info))}
+        {direct !== null && <span class="muted"> · {signed_text(direct)} logit</span>}
+      </div>
+      {factor !== null && <div class="off-mark">{factor === 0 ? "ablated" : `× ${number_text(factor)}`}</div>}
+    </div>
+  );
+}

@@ -1,0 +1,82 @@
+// What every part of the page can reach: the store, what a person can do, and the page's own small state.
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import { signal, type Signal } from "@preact/signals";
+import type { Store } from "../store/store";
+import type { Actions } from "./actions";
+import type { SceneMount, SceneView } from "./scene_view";
+
+export type DrawerTab = "components" | "lens" | "next" | "attention";
+export type ChipMetric = "surprise" | "entropy" | "settled" | "none";
+export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
+
+/** State of the page alone: where panels stand, what is being typed. Kept across reloads where it helps. */
+export interface PageState {
+  tab: Signal<DrawerTab>;
+  drawer_open: Signal<boolean>;
+  drawer_tall: Signal<boolean>;
+  chip_metric: Signal<ChipMetric>;
+  search: Signal<string>;
+  filter: Signal<ComponentFilter>;
+  help_open: Signal<boolean>;
+  letter_keys: Signal<boolean>;
+  recompute: Signal<"from_now" | "keep_text" | "restart">;
+  /** Said to screen readers, politely. */
+  announcement: Signal<string>;
+  /** Why there is no picture; none while there is one. */
+  scene_problem: Signal<string | null>;
+  scene: Signal<SceneView | null>;
+}
+
+export interface Page {
+  store: Store;
+  actions: Actions;
+  state: PageState;
+  mount_scene: SceneMount;
+}
+
+function kept<T extends string | boolean>(key: string, fallback: T): Signal<T> {
+  const name = `livelens.${key}`;
+  let start = fallback;
+  try {
+    const text = localStorage.getItem(name);
+    const value: unknown = text === null ? fallback : JSON.parse(text);
+    if (typeof value === typeof fallback) start = value as T;
+  } catch {
+    // no storage in this browser or frame: the page works without
+  }
+  const state = signal<T>(start);
+  state.subscribe((value) => {
+    try {
+      localStorage.setItem(name, JSON.stringify(value));
+    } catch {
+      // as above
+    }
+  });
+  return state;
+}
+
+export function create_page_state(): PageState {
+  return {
+    tab: signal<DrawerTab>("components"),
+    drawer_open: kept("drawer_open", window.innerHeight >= 640),
+    drawer_tall: signal(false),
+    chip_metric: kept<ChipMetric>("chip_metric", "surprise"),
+    search: signal(""),
+    filter: signal<ComponentFilter>("all"),
+    help_open: signal(false),
+    letter_keys: kept("letter_keys", true),
+    recompute: signal<"from_now" | "keep_text" | "restart">("from_now"),
+    announcement: signal(""),
+    scene_problem: signal<string | null>(null),
+    scene: signal<SceneView | null>(null),
+  };
+}
+
+export const PageContext = createContext<Page | null>(null);
+
+export function use_page(): Page {
+  const page = useContext(PageContext);
+  if (!page) throw new Error("a part of the page was rendered outside it");
+  return page;
+}

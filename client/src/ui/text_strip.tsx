@@ -1,0 +1,129 @@
+// The text as chips: click moves the whole view to a token, hover shows what the model almost said.
+import { effect, useSignal, type Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import type { TokenChip } from "../store/types";
+import { ChipList } from "./chip_list";
+import { METRIC_RANGE, tint_of } from "./chip_tint";
+import { number_text, percent_text, token_quote } from "./format";
+import { IconButton } from "./icons";
+import { ProbBars } from "./prob_bars";
+import { use_page, type ChipMetric, type Page } from "./page";
+
+interface Hovered {
+  chip: TokenChip;
+  x: number;
+  y: number;
+}
+
+export function TextStrip(): JSX.Element {
+  const page = use_page();
+  const root = useRef<HTMLDivElement>(null);
+  const list = useRef<ChipList | null>(null);
+  const hovered = useSignal<Hovered | null>(null);
+  useEffect(() => (root.current ? keep_chips(root.current, page, list) : undefined), [page]);
+  const point = (event: MouseEvent | FocusEvent): void => {
+    const chip = list.current?.chip_at(event.target) ?? null;
+    const box = chip && list.current?.element_at(chip.pos)?.getBoundingClientRect();
+    hovered.value = chip && box ? { chip, x: box.left, y: box.bottom } : null;
+  };
+  const is_empty = page.store.tokens.value.length === 0;
+  return (
+    <section class="text-strip" aria-label="Text, token by token">
+      <MetricPicker metric={page.state.chip_metric} />
+      <div class="chips" ref={root} role="toolbar" aria-label="Tokens"
+        onClick={(event) => {
+          const chip = list.current?.chip_at(event.target);
+          if (chip) page.actions.select_pos(chip.pos);
+        }}
+        onMouseOver={point} onMouseLeave={() => (hovered.value = null)}
+        onFocusIn={point} onFocusOut={() => (hovered.value = null)} />
+      {is_empty && <p class="strip-hint">Type a prompt above and press Run: each token appears here as it is made.</p>}
+      <FollowButtons />
+      {hovered.value && <ChipCard hovered={hovered.value} />}
+    </section>
+  );
+}
+
+/** Keep the chips in line with the store until the returned function is called. */
+function keep_chips(root: HTMLElement, page: Page, ref: { current: ChipList | null }): () => void {
+  const { store, state } = page;
+  const list = new ChipList(root, store);
+  ref.current = list;
+  const ends = [
+    effect(() => list.update(store.tokens.value, store.run.value?.n_prompt_tokens ?? 0, state.chip_metric.peek())),
+    effect(() => list.retint(state.chip_metric.value)),
+    effect(() => list.mark_current(store.current_pos.value)),
+    store.history.subscribe((pos) => (pos >= 0 ? list.step_arrived(pos, state.chip_metric.peek()) : undefined)),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
+  const { store } = use_page();
+  const range = METRIC_RANGE[metric.value];
+  const lens = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
+  return (
+    <div class="metric">
+      <label title="What tints the tokens">
+        <span class="visually-hidden">Tint the tokens by</span>
+        <select value={metric.value} onChange={(event) => (metric.value = event.currentTarget.value as ChipMetric)}>
+          <option value="surprise">Surprise</option>
+          <option value="entropy">Entropy</option>
+          <option value="settled" disabled={!!lens} title={lens?.reason}>Settled at layer</option>
+          <option value="none">No tint</option>
+        </select>
+      </label>
+      {metric.value !== "none" && (
+        <div class="tint-legend" aria-hidden="true">
+          <span>{range.low}</span><i /><span>{range.high}</span>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function FollowButtons(): JSX.Element {
+  const { store, actions } = use_page();
+  const [pos, newest] = [store.current_pos.value, store.tokens.value.length - 1];
+  return (
+    <div class="walk" role="group" aria-label="Walk through the tokens">
+      <IconButton icon="left" label="Token before" keys="←" disabled={pos <= 0} onClick={() => actions.move_pos(-1)} />
+      <IconButton icon="right" label="Token after" keys="→" disabled={pos < 0 || pos >= newest}
+        onClick={() => actions.move_pos(1)} />
+      <button type="button" class="button small" aria-pressed={store.follow.value} id="follow"
+        title="Go along with the newest token (End)" onClick={() => actions.follow()}>Follow</button>
+    </div>
+  );
+}
+
+function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
+  const page = use_page();
+  const { chip } = hovered;
+  const before = page.store.history.get(chip.pos - 1);
+  const tint = tint_of(page.store, chip, page.state.chip_metric.value);
+  const left = Math.max(8, Math.min(hovered.x, window.innerWidth - 276));
+  return (
+    <div class="chip-card" role="tooltip" style={{ left: `${left}px`, top: `${hovered.y + 6}px` }}>
+      <div class="card-title">
+        <b>{token_quote(chip.text)}</b>
+        <span class="muted">position {chip.pos} · id {chip.token_id}</span>
+      </div>
+      {chip.logprob !== null && (
+        <p class="muted">
+          probability {percent_text(Math.exp(chip.logprob))}
+          {chip.entropy !== null && ` · entropy ${number_text(chip.entropy)} nat`}
+          {tint && page.state.chip_metric.value === "settled" && ` · ${tint.text}`}
+        </p>
+      )}
+      {before && before.top_tokens.length > 0 ? (
+        <>
+          <p class="card-heading">{chip.generated ? "It almost said" : "The model expected"}</p>
+          <ProbBars tokens={before.top_tokens.slice(0, 6)} chosen_id={chip.token_id} />
+        </>
+      ) : (
+        <p class="muted">{chip.pos === 0 ? "The first token: nothing predicts it." : "Its prediction has not arrived."}</p>
+      )}
+    </div>
+  );
+}

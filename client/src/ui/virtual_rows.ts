@@ -1,0 +1,64 @@
+// Which rows of a long list are on the screen. Lists taller than a browser can scroll are scrolled in scale.
+import { useSignal } from "@preact/signals";
+import type { RefObject } from "preact";
+import { useEffect } from "preact/hooks";
+
+const TALLEST_PX = 8_000_000;
+const OVERSCAN = 4;
+
+export interface VirtualRows {
+  first: number;
+  n_visible: number;
+  /** Height of the space that scrolls, pixels. */
+  height: number;
+  top_of(index: number): number;
+  /** Scroll no further than needed for row `index` to be seen. */
+  reveal(index: number): void;
+}
+
+export function use_virtual_rows(scroller: RefObject<HTMLElement | null>, n_rows: number, row_height: number): VirtualRows {
+  const scroll = useSignal({ top: 0, height: 0 });
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element) return undefined;
+    const read = (): void => {
+      const next = { top: element.scrollTop, height: element.clientHeight };
+      const before = scroll.peek();
+      if (next.top !== before.top || next.height !== before.height) scroll.value = next;
+    };
+    read();
+    element.addEventListener("scroll", read, { passive: true });
+    const watcher = typeof ResizeObserver === "undefined" ? null : new ResizeObserver(read);
+    watcher?.observe(element);
+    return () => {
+      element.removeEventListener("scroll", read);
+      watcher?.disconnect();
+    };
+  }, []);
+
+  const full = n_rows * row_height;
+  const height = Math.min(full, TALLEST_PX);
+  const { top, height: seen } = scroll.value;
+  // Rows lie in a window that moves along with the scroll bar; their spacing is true, its place is scaled.
+  const offset_of = (scrolled: number): number => {
+    const travel = height - seen;
+    return travel <= 0 ? 0 : (Math.min(scrolled, travel) / travel) * Math.max(0, full - seen);
+  };
+  const offset = offset_of(top);
+  const first = Math.max(0, Math.floor(offset / row_height) - OVERSCAN);
+  return {
+    first,
+    n_visible: Math.min(n_rows - first, Math.ceil(seen / row_height) + 2 * OVERSCAN),
+    height,
+    top_of: (index) => index * row_height - offset + Math.min(top, Math.max(0, height - seen)),
+    reveal: (index) => {
+      const element = scroller.current;
+      if (!element) return;
+      const at = index * row_height - offset;
+      const by = at < 0 ? at : at + row_height > seen ? at + row_height - seen : 0;
+      if (by === 0) return;
+      const travel = full - seen;
+      element.scrollTop = travel <= 0 ? 0 : ((offset + by) / travel) * (height - seen);
+    },
+  };
+}
