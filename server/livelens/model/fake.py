@@ -120,7 +120,7 @@ class FakeEngine:
         """One token alone; a lone byte of a longer character shows as U+FFFD."""
         return self.vocabulary.pieces[token_id].decode("utf-8", "replace")
 
-    def text_stream(self, prompt_ids: Sequence[int]) -> FakeTextStream:  # noqa: ARG002 - words need no context
+    def text_stream(self, prompt_ids: Sequence[int]) -> FakeTextStream:
         """Text of the tokens that follow."""
         return FakeTextStream(self.vocabulary)
 
@@ -324,9 +324,7 @@ class FakeSequence:
             out.logits = weights.W_U @ _normalised(x)
         return out
 
-    def _attention(
-        self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, out: _Position
-    ) -> F32:
+    def _attention(self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, out: _Position) -> F32:
         weights, n_heads = self._engine.weights, self._engine.info.n_heads
         q, k, v = (weights.W_QKV[layer] @ _normalised(x)).reshape(3, n_heads, D_HEAD)
         keys, values = self._cache[:, layer]
@@ -405,7 +403,10 @@ class FakeCaptured:
         probs = np.exp(logprobs)
         top = np.argsort(-probs, kind="stable")[:top_k].astype(np.int32)
         return Prediction(
-            top_ids=top, top_probs=probs[top], logprob=float(logprobs[chosen_id]), entropy=float(-(probs * logprobs).sum())
+            top_ids=top,
+            top_probs=probs[top],
+            logprob=float(logprobs[chosen_id]),
+            entropy=float(-(probs * logprobs).sum()),
         )
 
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
@@ -442,7 +443,9 @@ class FakeCaptured:
         scale = np.sqrt((p.residual[-1] ** 2).mean() + np.float32(_NORM_EPSILON))
         direction = (weights.W_U[target] - against) / scale
         assert p.neurons is not None
-        by_neuron = np.stack([weights.w_out(layer) @ (direction * weights.out_signs[layer]) for layer in range(len(p.neurons))])
+        by_neuron = np.stack(
+            [weights.w_out(layer) @ (direction * weights.out_signs[layer]) for layer in range(len(p.neurons))]
+        )
         by_neuron *= p.neurons * p.mlp_factors[:, None]
         k = min(_STRONGEST_NEURONS, by_neuron.size)
         flat = np.argpartition(-np.abs(by_neuron), k - 1, axis=None)[:k]

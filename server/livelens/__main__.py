@@ -1,0 +1,6 @@
+"""`python -m livelens`."""
+
+from livelens.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What the session asks of the model thread (jobs) and what comes back (reports): data, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.model.engine import StepArrays
+from livelens.protocol.messages import (
+    AppliedInterventions,
+    ApplyMode,
+    Channel,
+    FinishReason,
+    InterventionSegment,
+    InterventionSpec,
+    RunState,
+    Sampling,
+    Step,
+    TokenInfo,
+)
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Whose command this answers."""
+
+    viewer_id: str
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartJob:
+    """Begin a run. `intervention_log` ascends by from_pos and fits the model; the session has checked."""
+
+    run_id: str
+    tag: Tag
+    prompt: str
+    apply_chat_template: bool
+    sampling: Sampling
+    start_paused: bool
+    intervention_log: list[InterventionSegment]
+    target_token: str | None
+    distractor_token: str | None
+    channels: frozenset[Channel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlJob:
+    """Pause, resume or step a run at its next token boundary."""
+
+    run_id: str
+    tag: Tag
+    action: Literal["pause", "resume", "step_once"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopJob:
+    """End a run. No tag: nobody is left to answer."""
+
+    run_id: str
+    reason: FinishReason
+    message: str
+    tag: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterveneJob:
+    """Replace a run's intervention set at its next token boundary."""
+
+    run_id: str
+    tag: Tag
+    interventions: list[InterventionSpec]
+    mode: ApplyMode
+    recompute_from: int
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsJob:
+    """Capture these channels from the next forward call on."""
+
+    run_id: str
+    channels: frozenset[Channel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LensJob:
+    """Compute the logit lens of these prompt positions before the idle ones."""
+
+    run_id: str
+    positions: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetJob:
+    """Let go of everything a finished run still holds in the model."""
+
+    run_id: str
+
+
+Job = StartJob | ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReady:
+    """A start_run was taken: its prompt as tokens, its log so far."""
+
+    run_id: str
+    tag: Tag
+    tokens: list[TokenInfo]
+    target_id: int | None
+    distractor_id: int | None
+    notice: str | None
+    intervention_log: list[AppliedInterventions]
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A command was not taken; the run, if there is one, goes on as before."""
+
+    run_id: str
+    tag: Tag
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMade:
+    """One position's step: `step` without seq and tensors, quantised arrays, and the exact ones."""
+
+    step: Step
+    arrays: Arrays
+    exact: StepArrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged:
+    """The run's state now."""
+
+    run_id: str
+    state: RunState
+    tag: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """An intervention set holds from `applied.from_pos` on."""
+
+    run_id: str
+    applied: AppliedInterventions
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewound:
+    """Steps from `from_pos` on are void, tokens from `n_tokens` on are dropped."""
+
+    run_id: str
+    from_pos: int
+    n_tokens: int
+    text: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The run has ended; `text` is all of it, unfinished characters included."""
+
+    run_id: str
+    reason: FinishReason
+    message: str
+    n_generated: int
+    text: str
+
+
+Report = RunReady | Refused | StepMade | StateChanged | Applied | Rewound | Finished

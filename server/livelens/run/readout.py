@@ -1,0 +1,119 @@
+"""Positions that were computed and wait to be read out, within a memory budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from livelens.model.engine import Captured
+from livelens.protocol.messages import Channel, ModelInfo
+
+# Captures of forward calls that may wait to be read out, and of one such call.
+CAPTURE_BUDGET_BYTES: Final = 512 * 1024 * 1024
+_CHUNK_BUDGET_BYTES: Final = CAPTURE_BUDGET_BYTES // 4
+_CHUNK_POSITIONS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadPosition:
+    """One position of a forward call; `channels` are those that the call captured."""
+
+    captured: Captured
+    index: int
+    pos: int
+    chosen_id: int
+    revision: int
+    channels: frozenset[Channel]
+
+
+def position_bytes(info: ModelInfo, pos: int) -> int:
+    """Memory that capturing position `pos` takes, all channels, bytes."""
+    per_layer = info.d_mlp + info.n_heads * (pos + 1) + info.n_heads * info.d_head + 4 * info.d_model
+    return 4 * info.n_layers * per_layer
+
+
+def chunk_length(info: ModelInfo, start: int) -> int:
+    """Positions to compute in one forward call from `start` on.
+
+    Independent of the channels, so that what a viewer looks at changes no rounding.
+    """
+    return max(1, min(_CHUNK_POSITIONS, _CHUNK_BUDGET_BYTES // position_bytes(info, start + _CHUNK_POSITIONS)))
+
+
+class Readout:
+    """Two lines of waiting positions: those never reported, and those that lack their logit lens."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._info = info
+        self._unread: OrderedDict[int, UnreadPosition] = OrderedDict()
+        self._lens: OrderedDict[int, UnreadPosition] = OrderedDict()
+        self._n_bytes = 0
+
+    @property
+    def has_unread(self) -> bool:
+        """Some position was never reported."""
+        return bool(self._unread)
+
+    @property
+    def has_lens(self) -> bool:
+        """Some position lacks its logit lens."""
+        return bool(self._lens)
+
+    @property
+    def is_over_budget(self) -> bool:
+        """More waits than memory allows."""
+        return self._n_bytes > CAPTURE_BUDGET_BYTES and bool(self._unread or self._lens)
+
+    def add(self, unread: UnreadPosition) -> None:
+        """A position that was computed just now."""
+        self._unread[unread.pos] = unread
+        self._n_bytes += self._size(unread)
+
+    def take(self, pos: int) -> UnreadPosition | None:
+        """This position, out of turn; none when it does not wait."""
+        unread = self._unread.pop(pos, None)
+        if unread is not None:
+            self._n_bytes -= self._size(unread)
+        return unread
+
+    def next_unread(self) -> UnreadPosition:
+        """The oldest position never reported."""
+        unread = self._unread.pop(min(self._unread))
+        self._n_bytes -= self._size(unread)
+        return unread
+
+    def keep_for_lens(self, unread: UnreadPosition) -> None:
+        """Its logit lens is still to come."""
+        self._lens[unread.pos] = unread
+        self._n_bytes += self._size(unread)
+
+    def prefer_lens(self, positions: list[int]) -> None:
+        """These first, in this order."""
+        for pos in reversed(positions):
+            if pos in self._lens:
+                self._lens.move_to_end(pos, last=False)
+
+    def next_lens(self) -> UnreadPosition:
+        """The next position that lacks its logit lens."""
+        _, unread = self._lens.popitem(last=False)
+        self._n_bytes -= self._size(unread)
+        return unread
+
+    def drop_lens(self) -> None:
+        """Give up the lens of waiting positions: their captures are too big to keep."""
+        self._n_bytes -= sum(self._size(unread) for unread in self._lens.values())
+        self._lens.clear()
+
+    def drop_from(self, from_pos: int) -> None:
+        """Forget positions from `from_pos` on."""
+        for line in (self._unread, self._lens):
+            for pos in [pos for pos in line if pos >= from_pos]:
+                self._n_bytes -= self._size(line.pop(pos))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.drop_from(0)
+
+    def _size(self, unread: UnreadPosition) -> int:
+        return position_bytes(self._info, unread.pos)

@@ -1,0 +1,435 @@
+"""One generation as a state machine, advanced by the model thread one forward call at a time.
+
+A run's positions are computed in one of two ways. *Catching up* (the prompt, or what a recompute
+voided) goes in chunks and leaves each position's arrays to be read out later, oldest first, so that
+they do not hold up the first token. *Decoding* computes the newest token's position, chooses the
+next token and reports the step at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from livelens.model.engine import Captured, Engine, EngineError, LogitPair, StepArrays
+from livelens.model.interventions import InterventionMasks, masks_from
+from livelens.protocol.messages import (
+    AppliedInterventions,
+    Channel,
+    FinishReason,
+    InterventionSpec,
+    RunState,
+    Step,
+    TokenInfo,
+    TopToken,
+)
+from livelens.run.jobs import Applied, Finished, InterveneJob, Report, Rewound, RunReady, StartJob, StateChanged, Tag
+from livelens.run.readout import Readout, UnreadPosition, chunk_length
+from livelens.run.sampler import Sampler
+from livelens.run.schedule import Schedule, Segment
+
+TOP_TOKENS: Final = 10
+EmitStep = Callable[[Step, StepArrays], None]
+
+
+class RefusedError(Exception):
+    """A command that this run cannot take; `code` is stable, the text says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Run:
+    """One prompt, one sampler, a growing list of tokens. Used by the model thread only."""
+
+    def __init__(self, engine: Engine, job: StartJob, *, emit: Callable[[Report], None], emit_step: EmitStep) -> None:
+        """Tokenise and get ready; raises RefusedError when this run cannot be."""
+        self.run_id = job.run_id
+        self.channels = job.channels
+        self._engine = engine
+        self._info = engine.info
+        self._emit = emit
+        self._emit_step = emit_step
+        self._sampling = job.sampling
+        self._sampler = Sampler(job.sampling)
+        self.tokens = _tokenized(engine, job)
+        self._n_prompt = len(self.tokens)
+        self._pair, notice = _logit_pair(engine, job)
+        self._token_texts: dict[int, str] = {}
+        self._schedule, log = self._initial_schedule(job)
+        self._sequence = engine.open_sequence()
+        self._text = engine.text_stream(self.tokens)
+        self._generated_text = ""
+        self._catch_up_to = self._n_prompt
+        self._newest_first: int | None = None  # after a rewind the newest position is reported before the rest
+        self._held: Captured | None = None  # computed up to the last token, which waits for its successor
+        self._is_paused = job.start_paused
+        self._steps_allowed = 0
+        self.finish_reason: FinishReason | None = None
+        self._finish_message = ""
+        self._finish_told = False
+        self._readout = Readout(self._info)
+        self._emit(
+            RunReady(
+                run_id=self.run_id,
+                tag=job.tag,
+                tokens=[TokenInfo(token_id=token_id, text=self._token_text(token_id)) for token_id in self.tokens],
+                target_id=self._pair.target_id,
+                distractor_id=self._pair.distractor_id,
+                notice=notice,
+                intervention_log=log,
+                state=self.state,
+            )
+        )
+
+    # ------------------------------------------------------------------ what the worker asks
+
+    @property
+    def state(self) -> RunState:
+        """The state that viewers are told."""
+        if self.finish_reason is not None:
+            return "finished"
+        if self._is_paused and not self._steps_allowed:
+            return "paused"
+        return "prefilling" if self._sequence.n_positions < self._catch_up_to else "running"
+
+    @property
+    def wants_forward(self) -> bool:
+        """There is a position to compute or a token to choose now."""
+        if self.finish_reason is not None:
+            return False
+        return self._is_catching_up or not self._is_paused or self._steps_allowed > 0
+
+    @property
+    def has_unread(self) -> bool:
+        """Positions that were computed and not yet reported."""
+        return self._readout.has_unread
+
+    @property
+    def has_unread_lens(self) -> bool:
+        """Positions whose logit lens was not computed yet, which is work for idle time."""
+        return self._readout.has_lens and "logit_lens" in self.channels
+
+    @property
+    def is_done(self) -> bool:
+        """Finished and told so."""
+        return self._finish_told
+
+    @property
+    def _is_catching_up(self) -> bool:
+        return self._sequence.n_positions < self._catch_up_to
+
+    @property
+    def _n_generated(self) -> int:
+        return len(self.tokens) - self._n_prompt
+
+    # ------------------------------------------------------------------ commands, at a token boundary
+
+    def pause(self, tag: Tag | None) -> None:
+        """Hold at this boundary."""
+        self._is_paused, self._steps_allowed = True, 0
+        self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
+
+    def resume(self, tag: Tag | None) -> None:
+        """Go on."""
+        self._is_paused, self._steps_allowed = False, 0
+        self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
+
+    def step_once(self, tag: Tag | None) -> None:
+        """Make one token, then be paused."""
+        self._is_paused = True
+        self._steps_allowed += 1
+        self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
+
+    def intervene(self, job: InterveneJob) -> None:
+        """Put a set in force: from the next position on, or from an earlier one that is run again."""
+        if self._held is not None:
+            # Nothing was chosen from the held position yet: run it again, so that the set reaches the next token.
+            self._held = None
+            self._sequence.truncate(len(self.tokens) - 1)
+        n_positions = self._sequence.n_positions
+        if job.mode == "from_now":
+            from_pos = n_positions
+        else:
+            from_pos = min(job.recompute_from, n_positions, self._n_prompt - 1 if job.restart else n_positions)
+        segment = Segment(from_pos, self._next_revision(), list(job.interventions))
+        self._schedule.replace_from(segment)
+        if job.mode == "recompute":
+            self._rewind(from_pos, restart=job.restart, revision=segment.revision)
+        applied = AppliedInterventions(
+            revision=segment.revision,
+            from_pos=from_pos,
+            mode=job.mode,
+            interventions=list(job.interventions),
+            author=job.tag.viewer_id,
+        )
+        self._emit(Applied(run_id=self.run_id, applied=applied, tag=job.tag))
+
+    def stop(self, reason: FinishReason, message: str, tag: Tag | None) -> None:
+        """End, keeping the text; harmless when it has ended."""
+        if self.finish_reason is None:
+            self._finish(reason, message, tag)
+        elif tag is not None:
+            self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
+
+    def fail(self, error: BaseException) -> None:
+        """End because the engine faulted."""
+        self._finish("engine_fault", f"the engine failed: {error}. The text so far is kept; start a new run.")
+
+    def want_channels(self, channels: frozenset[Channel]) -> None:
+        """Capture these from the next forward call on."""
+        self.channels = channels
+        if "logit_lens" not in channels:
+            self._readout.drop_lens()
+
+    def want_lens(self, positions: list[int]) -> None:
+        """Compute these positions' logit lens before other idle work."""
+        self._readout.prefer_lens(positions)
+
+    def close(self) -> None:
+        """Free the cache and everything captured; harmless when closed."""
+        self._held = None
+        self._readout.clear()
+        self._sequence.close()
+
+    # ------------------------------------------------------------------ work
+
+    def advance(self) -> None:
+        """One forward call, and one token where it reaches the end. Raises what the engine raises."""
+        held = self._held if self._held is not None else self._forward()
+        if held is None:
+            return
+        if self._is_paused and not self._steps_allowed:
+            self._held = held
+        else:
+            self._choose(held)
+
+    def read_one(self) -> None:
+        """Report the oldest position that was computed and not reported."""
+        self._report_unread(self._readout.next_unread())
+
+    def read_one_lens(self) -> None:
+        """Compute and report one position's logit lens."""
+        unread = self._readout.next_lens()
+        self._report(unread, channels=frozenset({"logit_lens"}))
+
+    def tell_finish(self) -> None:
+        """Report the end, once every computed position was reported."""
+        assert self.finish_reason is not None
+        self._finish_told = True
+        self._sequence.close()
+        self._emit(
+            Finished(
+                run_id=self.run_id,
+                reason=self.finish_reason,
+                message=self._finish_message,
+                n_generated=self._n_generated,
+                text=self._generated_text,
+            )
+        )
+
+    def _forward(self) -> Captured | None:
+        """Compute what comes next; the captured positions when the last token's is among them."""
+        start = self._sequence.n_positions
+        if start >= self._info.n_ctx:
+            self._finish("context_full", f"the context of {self._info.n_ctx} tokens is full")
+            return None
+        end = self._catch_up_to if self._is_catching_up else len(self.tokens)
+        boundary = self._schedule.end_of_segment(start)
+        end = min(end, start + chunk_length(self._info, start), boundary if boundary is not None else end)
+        captured = self._sequence.forward(
+            self.tokens[start:end], masks=self._schedule.masks_at(start), channels=self.channels
+        )
+        if not np.isfinite(captured.logits).all():
+            self._finish_nonfinite(captured, end - 1)
+            return None
+        reaches_end = end == len(self.tokens)
+        self._leave_unread(captured, start, end - 1 if reaches_end else end)
+        return captured if reaches_end else None
+
+    def _leave_unread(self, captured: Captured, start: int, end: int) -> None:
+        revision = self._schedule.at(start).revision
+        for pos in range(start, end):
+            self._readout.add(UnreadPosition(captured, pos - start, pos, self.tokens[pos + 1], revision, self.channels))
+        if self._newest_first is not None and end > self._newest_first:
+            newest = self._readout.take(self._newest_first)
+            self._newest_first = None
+            if newest is not None:
+                self._report_unread(newest)
+        while self._readout.is_over_budget:  # a very long prompt: memory before latency
+            self._readout.drop_lens()
+            if self._readout.has_unread:
+                self.read_one()
+
+    def _choose(self, captured: Captured) -> None:
+        self._held = None
+        chosen_id = self._sampler.choose(captured.logits)
+        pos = len(self.tokens) - 1
+        text_delta = self._text.push(chosen_id)
+        self._generated_text += text_delta
+        self.tokens.append(chosen_id)
+        unread = UnreadPosition(
+            captured, captured.n_positions - 1, pos, chosen_id, self._schedule.at(pos).revision, self.channels
+        )
+        self._report(unread, channels=unread.channels & self.channels, text_delta=text_delta)
+        self._check_end(chosen_id)
+        if self._steps_allowed:
+            self._steps_allowed -= 1
+            if self.finish_reason is None:
+                self._emit(StateChanged(run_id=self.run_id, state=self.state))
+
+    def _check_end(self, chosen_id: int) -> None:
+        if self._sampling.stop_at_eos and chosen_id in self._engine.eos_ids:
+            self._finish("eos", "the model ended its text")
+        elif self._n_generated >= self._sampling.max_new_tokens:
+            self._finish("max_new_tokens", f"{self._n_generated} tokens were asked for")
+        elif self._sequence.n_positions >= self._info.n_ctx:
+            self._finish("context_full", f"the context of {self._info.n_ctx} tokens is full")
+
+    def _report_unread(self, unread: UnreadPosition) -> None:
+        self._report(unread, channels=(unread.channels & self.channels) - {"logit_lens"})
+        if "logit_lens" in unread.channels:
+            self._readout.keep_for_lens(unread)
+
+    def _report(self, unread: UnreadPosition, *, channels: frozenset[Channel], text_delta: str = "") -> None:
+        exact = unread.captured.arrays(unread.index, channels=channels, chosen_id=unread.chosen_id, pair=self._pair)
+        prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
+        step = Step(
+            run_id=self.run_id,
+            seq=0,  # counted by the session, in order of emission
+            pos=unread.pos,
+            token_id=self.tokens[unread.pos],
+            text=self._token_text(self.tokens[unread.pos]),
+            chosen_id=unread.chosen_id,
+            chosen_text=self._token_text(unread.chosen_id),
+            text_delta=text_delta,
+            generated=unread.pos + 1 >= self._n_prompt,
+            top_tokens=[
+                TopToken(token_id=int(token_id), text=self._token_text(int(token_id)), prob=float(prob))
+                for token_id, prob in zip(prediction.top_ids, prediction.top_probs, strict=True)
+            ],
+            logprob=prediction.logprob,
+            entropy=prediction.entropy,
+            revision=unread.revision,
+            server_ns=time.monotonic_ns(),
+            lens_texts=[self._token_text(int(i)) for i in exact.lens.token_id] if exact.lens is not None else None,
+            direct_target_id=exact.direct.target_id if exact.direct is not None else None,
+            direct_distractor_id=exact.direct.distractor_id if exact.direct is not None else None,
+        )
+        self._emit_step(step, exact)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _initial_schedule(self, job: StartJob) -> tuple[Schedule, list[AppliedInterventions]]:
+        segments = [(segment.from_pos, list(segment.interventions)) for segment in job.intervention_log]
+        if not segments or segments[0][0] > 0:
+            segments.insert(0, (0, []))
+        log = [
+            AppliedInterventions(
+                revision=revision,
+                from_pos=from_pos,
+                mode="from_now",
+                interventions=interventions,
+                author=job.tag.viewer_id,
+            )
+            for revision, (from_pos, interventions) in enumerate(segments)
+        ]
+        self._last_revision = log[-1].revision
+        schedule = Schedule(Segment(0, 0, log[0].interventions), self._make_masks)
+        for applied in log[1:]:
+            schedule.replace_from(Segment(applied.from_pos, applied.revision, applied.interventions))
+        return schedule, log
+
+    def _make_masks(self, interventions: list[InterventionSpec]) -> InterventionMasks:
+        return masks_from(interventions, self._info)
+
+    def _next_revision(self) -> int:
+        self._last_revision += 1
+        return self._last_revision
+
+    def _rewind(self, from_pos: int, *, restart: bool, revision: int) -> None:
+        self._sequence.truncate(from_pos)
+        self._readout.drop_from(from_pos)
+        if restart:
+            del self.tokens[self._n_prompt :]
+            self._sampler.restart()
+            self._text = self._engine.text_stream(self.tokens)
+            self._generated_text = ""
+        # The newest token's own position is decoded, unless it is the prompt's and no token follows it yet.
+        self._catch_up_to = len(self.tokens) - 1 if self._n_generated else self._n_prompt
+        self._newest_first = self._catch_up_to - 1 if self._n_generated else None
+        self._emit(
+            Rewound(
+                run_id=self.run_id,
+                from_pos=from_pos,
+                n_tokens=len(self.tokens),
+                text=self._generated_text,
+                revision=revision,
+            )
+        )
+
+    def _finish_nonfinite(self, captured: Captured, pos: int) -> None:
+        layer = captured.first_nonfinite_layer()
+        where = "the logits" if layer is None or layer >= self._info.n_layers else f"layer {layer}"
+        self._finish(
+            "nonfinite",
+            f"not a number at position {pos}, first in {where}: no token can be chosen. "
+            "Look at the interventions there, or at the weights.",
+        )
+
+    def _finish(self, reason: FinishReason, message: str, tag: Tag | None = None) -> None:
+        if self.finish_reason is not None:
+            return
+        self.finish_reason, self._finish_message = reason, message
+        self._held = None
+        self._generated_text += self._text.flush()
+        self._emit(StateChanged(run_id=self.run_id, state="finished", tag=tag))
+
+    def _token_text(self, token_id: int) -> str:
+        text = self._token_texts.get(token_id)
+        if text is None:
+            text = self._token_texts[token_id] = self._engine.token_text(token_id)
+        return text
+
+
+def _tokenized(engine: Engine, job: StartJob) -> list[int]:
+    try:
+        tokens = engine.tokenize(job.prompt, apply_chat_template=job.apply_chat_template)
+    except EngineError as error:
+        raise RefusedError("prompt_refused", str(error)) from error
+    if not tokens:
+        raise RefusedError("empty_prompt", "the prompt has no tokens: write something")
+    n_ctx = engine.info.n_ctx
+    if len(tokens) > n_ctx:
+        raise RefusedError(
+            "prompt_too_long", f"the prompt has {len(tokens)} tokens, this model takes {n_ctx}: shorten it"
+        )
+    return tokens
+
+
+def _logit_pair(engine: Engine, job: StartJob) -> tuple[LogitPair, str | None]:
+    """Token ids of target and distractor, and a notice where a text is more than one token."""
+    notices: list[str] = []
+
+    def first_token(role: str, text: str | None) -> int | None:
+        if text is None:
+            return None
+        ids = engine.token_ids(text)
+        if not ids:
+            raise RefusedError("bad_target", f"the {role} {text!r} has no token in this model")
+        if len(ids) > 1:
+            first = engine.token_text(ids[0])
+            notices.append(f"the {role} {text!r} is {len(ids)} tokens in this model; its first, {first!r}, is used")
+        return ids[0]
+
+    target_id, distractor_id = first_token("target", job.target_token), first_token("distractor", job.distractor_token)
+    if target_id is not None and target_id == distractor_id:
+        raise RefusedError(
+            "same_target_and_distractor",
+            "target and distractor are the same token: choose two that differ (a leading space makes another token)",
+        )
+    return LogitPair(target_id=target_id, distractor_id=distractor_id), "; ".join(notices) or None

@@ -1,0 +1,52 @@
+"""Which intervention set holds at which position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from livelens.model.interventions import InterventionMasks
+from livelens.protocol.messages import InterventionSpec
+
+
+@dataclass(slots=True)
+class Segment:
+    """One set and the first position under it; its masks are made when a forward call needs them."""
+
+    from_pos: int
+    revision: int
+    interventions: list[InterventionSpec]
+    masks: InterventionMasks | None = None
+
+
+class Schedule:
+    """Segments ascending by from_pos, the first from 0, so every position is under exactly one set."""
+
+    def __init__(self, first: Segment, make_masks: Callable[[list[InterventionSpec]], InterventionMasks]) -> None:
+        self._segments = [first]
+        self._make_masks = make_masks
+
+    @property
+    def revision(self) -> int:
+        """Revision of the set that was added last."""
+        return self._segments[-1].revision
+
+    def replace_from(self, segment: Segment) -> None:
+        """From `segment.from_pos` on its set holds, and none that was set for later."""
+        self._segments = [kept for kept in self._segments if kept.from_pos < segment.from_pos]
+        self._segments.append(segment)
+
+    def at(self, pos: int) -> Segment:
+        """The segment that holds at `pos`."""
+        return next(segment for segment in reversed(self._segments) if segment.from_pos <= pos)
+
+    def masks_at(self, pos: int) -> InterventionMasks | None:
+        """The masks at `pos`; none when they change nothing."""
+        segment = self.at(pos)
+        if segment.masks is None:
+            segment.masks = self._make_masks(segment.interventions)
+        return None if segment.masks.changes_nothing else segment.masks
+
+    def end_of_segment(self, pos: int) -> int | None:
+        """The first position after `pos` under another set; none when this set holds for good."""
+        return next((segment.from_pos for segment in self._segments if segment.from_pos > pos), None)

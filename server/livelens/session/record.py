@@ -1,0 +1,148 @@
+"""One run as the session knows it: its text, its log of events in order, the arrays of its positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from livelens.protocol.messages import (
+    AppliedInterventions,
+    Channel,
+    Event,
+    FinishReason,
+    RunState,
+    Sampling,
+    Step,
+    TokenInfo,
+)
+from livelens.run.history import History
+from livelens.run.jobs import Arrays, RunReady, StartJob, StepMade, Tag
+
+EXACT_BUDGET_BYTES: Final = 512 * 1024 * 1024
+QUANTISED_BUDGET_BYTES: Final = 1024 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class StepEntry:
+    """A step in the order of emission. `arrays` is emptied when the step is void or its memory is needed."""
+
+    step: Step
+    arrays: Arrays
+    at: float
+
+
+@dataclass(slots=True)
+class EventEntry:
+    """Any other thing that every viewer is told, in order with the steps; `tag`: whose command it answers."""
+
+    event: Event
+    tag: Tag | None = None
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What is needed to serve a run to any number of viewers, at whatever place in it they are."""
+
+    run_id: str
+    author: str
+    prompt: str
+    apply_chat_template: bool
+    sampling: Sampling
+    n_prompt_tokens: int
+    tokens: list[TokenInfo]
+    target_id: int | None
+    distractor_id: int | None
+    notice: str | None
+    state: RunState
+    intervention_log: list[AppliedInterventions]
+    history: History
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    entries: list[StepEntry | EventEntry] = field(default_factory=list)
+    latest: dict[int, StepEntry] = field(default_factory=dict)  # by position, the newest entry
+    rewinds: list[tuple[int, int]] = field(default_factory=list)  # (last_seq then, from_pos)
+    last_seq: int = -1
+    viewers: set[str] = field(default_factory=set)
+    channels: frozenset[Channel] = frozenset()
+    left_at: float | None = None  # when the last viewer left
+
+    @property
+    def revision(self) -> int:
+        """Revision of the newest intervention set."""
+        return self.intervention_log[-1].revision
+
+    @property
+    def is_finished(self) -> bool:
+        """The run has ended, or ends now."""
+        return self.state == "finished"
+
+    def add_event(self, event: Event, tag: Tag | None = None) -> None:
+        """Tell every viewer, in order with the steps."""
+        self.entries.append(EventEntry(event, tag))
+
+    def add_step(self, report: StepMade, now: float) -> None:
+        """Number a step, keep its arrays, and append what it says to the text."""
+        self.last_seq += 1
+        before = self.latest.get(report.step.pos)
+        step = msgspec.structs.replace(report.step, seq=self.last_seq)
+        whole = self.history.put(step.pos, report.arrays, report.exact)
+        entry = StepEntry(step, report.arrays, now)
+        self.entries.append(entry)
+        if before is not None and step.lens_texts is None and before.step.lens_texts is not None:
+            step = msgspec.structs.replace(step, lens_texts=before.step.lens_texts)
+        if before is not None and step.direct_target_id is None:
+            step = msgspec.structs.replace(
+                step,
+                direct_target_id=before.step.direct_target_id,
+                direct_distractor_id=before.step.direct_distractor_id,
+            )
+        self.latest[step.pos] = StepEntry(step, whole, now)
+        self._add_token(step)
+
+    def _add_token(self, step: Step) -> None:
+        if step.chosen_id is None or step.chosen_text is None:
+            return
+        token = TokenInfo(token_id=step.chosen_id, text=step.chosen_text, logprob=step.logprob)
+        if step.pos + 1 == len(self.tokens):
+            self.tokens.append(token)
+            self.text += step.text_delta
+        elif step.pos + 1 < len(self.tokens):
+            self.tokens[step.pos + 1] = token
+
+    def rewind(self, from_pos: int, n_tokens: int, text: str) -> None:
+        """Make steps from `from_pos` on void; keep `n_tokens` tokens and `text`."""
+        self.rewinds.append((self.last_seq, from_pos))
+        self.history.truncate(from_pos)
+        for entry in self.entries:
+            if isinstance(entry, StepEntry) and entry.step.pos >= from_pos:
+                entry.arrays = {}
+        for pos in [pos for pos in self.latest if pos >= from_pos]:
+            del self.latest[pos]
+        del self.tokens[n_tokens:]
+        self.text = text
+
+    def rewound_since(self, last_seq: int) -> int | None:
+        """The first position that became void after `last_seq` was sent; none when none did."""
+        since = [from_pos for seq, from_pos in self.rewinds if seq >= last_seq]
+        return min(since) if since else None
+
+
+def record_from(job: StartJob, ready: RunReady) -> RunRecord:
+    """The record of a run that has just begun."""
+    return RunRecord(
+        run_id=job.run_id,
+        author=job.tag.viewer_id,
+        prompt=job.prompt,
+        apply_chat_template=job.apply_chat_template,
+        sampling=job.sampling,
+        n_prompt_tokens=len(ready.tokens),
+        tokens=list(ready.tokens),
+        target_id=ready.target_id,
+        distractor_id=ready.distractor_id,
+        notice=ready.notice,
+        state=ready.state,
+        intervention_log=list(ready.intervention_log),
+        history=History(exact_budget_bytes=EXACT_BUDGET_BYTES, quantised_budget_bytes=QUANTISED_BUDGET_BYTES),
+    )

@@ -1,0 +1,129 @@
+"""What the model thread reports, entered into the records and told to viewers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livelens.protocol.messages import (
+    InterventionsApplied,
+    RunFinished,
+    RunRewound,
+    RunStarted,
+    RunStateChanged,
+)
+from livelens.run.jobs import (
+    Applied,
+    Finished,
+    Refused,
+    Report,
+    Rewound,
+    RunReady,
+    StateChanged,
+    StepMade,
+    StopJob,
+)
+from livelens.session.record import RunRecord, record_from
+from livelens.session.snapshot import snapshot
+
+if TYPE_CHECKING:
+    from livelens.session.session import Session
+
+
+class ReportHandler:
+    """One method a report."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def handle(self, report: Report, now: float) -> None:
+        """Enter one report; reports of runs that were forgotten are dropped."""
+        match report:
+            case RunReady():
+                self._ready(report, now)
+                return
+            case Refused():
+                self._refused(report)
+                return
+            case StepMade():
+                record = self._session.records.get(report.step.run_id)
+                if record is not None:
+                    record.add_step(report, now)
+            case _:
+                record = self._session.records.get(report.run_id)
+                if record is not None:
+                    self._enter(record, report)
+        if record is not None:
+            self._session.wake_watchers(record)
+
+    def _enter(self, record: RunRecord, report: StateChanged | Applied | Rewound | Finished) -> None:
+        match report:
+            case StateChanged():
+                record.state = report.state
+                author = report.tag.viewer_id if report.tag is not None else None
+                event = RunStateChanged(run_id=record.run_id, state=report.state, author=author)
+                record.add_event(event, report.tag)
+            case Applied():
+                record.intervention_log.append(report.applied)
+                record.add_event(InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
+            case Rewound():
+                self._rewound(record, report)
+            case Finished():
+                record.finish_reason, record.text = report.reason, report.text
+                record.state = "finished"
+                record.add_event(
+                    RunFinished(
+                        run_id=record.run_id,
+                        reason=report.reason,
+                        message=report.message,
+                        n_generated=report.n_generated,
+                        text=report.text,
+                    )
+                )
+
+    def _rewound(self, record: RunRecord, report: Rewound) -> None:
+        record.rewind(report.from_pos, report.n_tokens, report.text)
+        for viewer_id in record.viewers:
+            self._session.viewers[viewer_id].outbox.forget_from(report.from_pos)
+        record.add_event(
+            RunRewound(
+                run_id=record.run_id,
+                from_pos=report.from_pos,
+                n_tokens=report.n_tokens,
+                text=report.text,
+                revision=report.revision,
+            )
+        )
+
+    def _ready(self, report: RunReady, now: float) -> None:
+        session = self._session
+        job = session.starting.pop(report.run_id, None)
+        viewer = session.viewers.get(report.tag.viewer_id)
+        if job is None or viewer is None:
+            return  # superseded, or gone: its stop is on the way
+        viewer.pending_run_id = None
+        self._leave_for_good(viewer.run_id, viewer.viewer_id, now)
+        record = record_from(job, report)
+        record.channels = job.channels
+        session.records[record.run_id] = record
+        session.answer(viewer, RunStarted(request_id=report.tag.request_id, run=snapshot(record)))
+        session.watch(viewer, record, [])
+
+    def _leave_for_good(self, run_id: str | None, viewer_id: str, now: float) -> None:
+        """Who starts another run leaves the one before; nobody can want it when nobody else watches it."""
+        session = self._session
+        record = session.records.get(run_id) if run_id is not None else None
+        session.leave(session.viewers[viewer_id], now)
+        if record is not None and not record.viewers and not record.is_finished:
+            message = "its only viewer started another run"
+            session.submit(StopJob(run_id=record.run_id, reason="abandoned", message=message))
+
+    def _refused(self, report: Refused) -> None:
+        session = self._session
+        viewer = session.viewers.get(report.tag.viewer_id)
+        if session.starting.pop(report.run_id, None) is not None and viewer is not None:
+            viewer.pending_run_id = None
+        elif report.run_id not in session.records:
+            return  # a superseded start: it was told so already
+        if viewer is not None:
+            run_id = report.run_id if report.run_id in session.records else None
+            session.refuse(viewer, report.tag.request_id, report.code, report.message, run_id=run_id)

@@ -1,0 +1,1 @@
+"""Sockets: the page and the websocket on one port, and who may reach them."""
