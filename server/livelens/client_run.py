@@ -1,0 +1,286 @@
+"""A run as the Python client holds it: text, tokens, and the steps as numpy arrays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.protocol.messages import (
+    AppliedInterventions,
+    Component,
+    Event,
+    FinishReason,
+    InterventionsApplied,
+    RunFinished,
+    RunJoined,
+    RunRewound,
+    RunSnapshot,
+    RunState,
+    RunStateChanged,
+    Step,
+    TokenInfo,
+)
+from livelens.protocol.tensors import TensorError, expand_int8, reconstruct
+
+F32 = NDArray[np.float32]
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class LivelensError(Exception):
+    """What the server refused, or why it cannot be reached; `code` is stable, the text says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """Components' values by position: float32 [n_components, n_positions], NaN where not captured."""
+
+    components: list[Component]
+    positions: list[int]
+    values: F32
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """One attention row, float32 [query_pos+1]."""
+
+    row: F32
+    exact: bool
+
+
+@dataclass(slots=True)
+class StepData:
+    """One position: what the server said of it (`info`) and its arrays as they were sent (`tensors`).
+
+    The properties give a channel in float32; they raise LivelensError where it was not subscribed to.
+    """
+
+    info: Step
+    tensors: Arrays
+
+    @property
+    def pos(self) -> int:
+        """Position of the token whose activations these are."""
+        return self.info.pos
+
+    @property
+    def text(self) -> str:
+        """That token, alone."""
+        return self.info.text
+
+    def tensor(self, name: str) -> NDArray[np.generic]:
+        """A tensor by its name on the wire (`StepTensors` lists them)."""
+        if name not in self.tensors:
+            raise LivelensError("not_subscribed", f"this step has no {name}: subscribe to its channel before the run")
+        return self.tensors[name]
+
+    def _float32(self, name: str) -> F32:
+        return self.tensor(name).astype(np.float32)
+
+    @property
+    def neurons(self) -> F32:
+        """[n_layers, d_mlp]: activations, within the quantisation of 1/127 of their layer's largest root."""
+        codes = self.tensor("neurons").astype(np.int8, copy=False)
+        return expand_int8(codes, self._float32("neurons_scale"))
+
+    @property
+    def heads(self) -> F32:
+        """[n_layers, n_heads]: norm of what each head writes."""
+        return self._float32("heads")
+
+    @property
+    def attention(self) -> F32:
+        """[n_layers, n_heads, pos+1]: this position's row of every pattern; of long rows the strongest 64 keys."""
+        weights = self._float32("attention") / np.float32(255)
+        if "attention_keys" not in self.tensors:
+            return weights
+        rows = np.zeros((*weights.shape[:2], self.pos + 1), np.float32)
+        np.put_along_axis(rows, self.tensors["attention_keys"].astype(np.int64), weights, axis=-1)
+        return rows
+
+    @property
+    def residual(self) -> F32:
+        """[n_layers+1]: norm of the residual stream before layer 0 and after each layer."""
+        return self._float32("residual")
+
+    @property
+    def direct_heads(self) -> F32:
+        """[n_layers, n_heads]: direct contribution of each head to the metric, logits."""
+        return self._float32("direct_heads")
+
+    @property
+    def direct_mlps(self) -> F32:
+        """[n_layers]: direct contribution of each layer's MLP, logits."""
+        return self._float32("direct_mlps")
+
+
+class ClientRun:
+    """A run being watched: iterate it for its steps as they come, until it has ended.
+
+    Every position comes once for each time it was computed: prompt positions after the first generated
+    one, joined runs newest first. `steps` holds all of them by position.
+    """
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        self.run_id = snapshot.run_id
+        self.prompt = snapshot.prompt
+        self.sampling = snapshot.sampling
+        self.n_prompt_tokens = snapshot.n_prompt_tokens
+        self.notice = snapshot.notice
+        self.target_id = snapshot.target_id
+        self.distractor_id = snapshot.distractor_id
+        self.steps: dict[int, StepData] = {}
+        self.holes: list[int] = []  # positions whose tensors this client was too slow for; the client asks for them
+        self.finish_message = ""
+        self._queue: asyncio.Queue[StepData | LivelensError | None] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._error: LivelensError | None = None
+        self._newest: tuple[int, Arrays] = (-1, {})
+        self._n_expected = snapshot.n_steps
+        self._has_ended = False
+        self._reset(snapshot)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Prompt and generated tokens."""
+        return [token.token_id for token in self.tokens]
+
+    @property
+    def is_complete(self) -> bool:
+        """Every step the server has is here, with its tensors."""
+        dropped = any(step.info.detail_dropped for step in self.steps.values())
+        return len(self.steps) >= self._n_expected and not dropped
+
+    @property
+    def last_complete_seq(self) -> int:
+        """The seq up to which nothing is missing; -1 when something is."""
+        return max((step.info.seq for step in self.steps.values()), default=-1) if self.is_complete else -1
+
+    def __aiter__(self) -> AsyncIterator[StepData]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[StepData]:
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, StepData):
+                yield item
+                continue
+            self._queue.put_nowait(item)  # whoever iterates again ends in the same way
+            if isinstance(item, LivelensError):
+                raise item
+            return
+
+    async def finished(self) -> FinishReason:
+        """Wait for the end, whether or not anyone iterates; raises LivelensError when the connection is lost."""
+        await self.until(lambda run: run.finish_reason is not None and run.is_complete)
+        assert self.finish_reason is not None
+        return self.finish_reason
+
+    async def until(self, condition: Callable[[ClientRun], bool]) -> None:
+        """Wait until `condition` of this run is true."""
+        while not condition(self):
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+
+    # ------------------------------------------------------------------ what the client hands in
+
+    def take(self, event: Event) -> None:
+        """Apply an event; those of other runs change nothing."""
+        match event:
+            case RunJoined(run=snapshot) if snapshot.run_id == self.run_id:
+                self._reset(snapshot)
+                self._n_expected = snapshot.n_steps
+                self._newest = (-1, {})
+            case Step(run_id=self.run_id):
+                self._step(event)
+            case RunStateChanged(run_id=self.run_id):
+                self.state = event.state
+            case InterventionsApplied(run_id=self.run_id):
+                self.intervention_log.append(event.applied)
+            case RunRewound(run_id=self.run_id):
+                self._rewound(event)
+            case RunFinished(run_id=self.run_id):
+                self.finish_reason, self.finish_message = event.reason, event.message
+                self.state, self.text = "finished", event.text
+            case _:
+                return
+        self._changed.set()
+        if self.finish_reason is not None and self.is_complete and not self._has_ended:
+            self._has_ended = True
+            self._queue.put_nowait(None)
+
+    def fail(self, error: LivelensError) -> None:
+        """The run cannot be followed any longer."""
+        self._error = error
+        self._queue.put_nowait(error)
+        self._changed.set()
+
+    def leave(self) -> None:
+        """Another run is watched from now on."""
+        self._queue.put_nowait(None)
+
+    def _reset(self, snapshot: RunSnapshot) -> None:
+        self.tokens: list[TokenInfo] = list(snapshot.tokens)
+        self.intervention_log: list[AppliedInterventions] = list(snapshot.intervention_log)
+        self.text: str = snapshot.text
+        self.state: RunState = snapshot.state
+        self.finish_reason: FinishReason | None = snapshot.finish_reason
+
+    def _rewound(self, event: RunRewound) -> None:
+        self.steps = {pos: step for pos, step in self.steps.items() if pos < event.from_pos}
+        self._n_expected = 0  # what was announced is void; what is computed again comes as it is made
+        del self.tokens[event.n_tokens :]
+        self.text = event.text
+
+    def _step(self, step: Step) -> None:
+        arrays = self._arrays(step)
+        if arrays and step.seq >= self._newest[0]:
+            self._newest = (step.seq, arrays)
+        before = self.steps.get(step.pos)
+        if before is not None and before.info.revision == step.revision:
+            is_new = before.info.detail_dropped and not step.detail_dropped
+            step = msgspec.structs.replace(
+                step,
+                seq=max(before.info.seq, step.seq),
+                lens_texts=step.lens_texts if step.lens_texts is not None else before.info.lens_texts,
+            )
+            data = StepData(step, {**before.tensors, **arrays})
+        else:
+            is_new = not step.detail_dropped
+            data = StepData(step, arrays)
+        self.steps[step.pos] = data
+        self._add_token(step)
+        if step.detail_dropped:
+            self.holes.append(step.pos)
+        elif is_new:
+            self._queue.put_nowait(data)
+
+    def _arrays(self, step: Step) -> Arrays:
+        base_seq, base = self._newest
+        if step.base_seq >= 0 and step.base_seq != base_seq:
+            raise TensorError(f"step {step.seq} differs from step {step.base_seq}, which is not held")
+        against = base if step.base_seq >= 0 else {}
+        sent = {name: getattr(step.tensors, name) for name in step.tensors.__struct_fields__}
+        return {name: reconstruct(tensor, against.get(name)) for name, tensor in sent.items() if tensor is not None}
+
+    def _add_token(self, step: Step) -> None:
+        if step.chosen_id is None or step.chosen_text is None:
+            return
+        token = TokenInfo(token_id=step.chosen_id, text=step.chosen_text, logprob=step.logprob)
+        if step.pos + 1 == len(self.tokens):
+            self.tokens.append(token)
+            self.text += step.text_delta
+        elif step.pos + 1 < len(self.tokens):
+            self.tokens[step.pos + 1] = token
