@@ -40,13 +40,12 @@ const tensor = (shape: number[], values: HostTensor["values"]): HostTensor => ({
 function neuron_codes(info: ModelInfo, random: () => number): Int8Array {
   const codes = new Int8Array(info.n_layers * info.d_mlp);
   for (let layer = 0; layer < info.n_layers; layer++) {
-    const spread = 1.1 + 0.9 * random();
-    const level = Math.exp(-3.9 - 1.2 * random());
+    const spread = 0.75 + 0.6 * random();
+    const sizes = Float32Array.from({ length: info.d_mlp }, () => Math.exp(spread * gauss(random)));
+    const max = sizes.reduce((a, b) => Math.max(a, b), 0);
     for (let i = 0; i < info.d_mlp; i++) {
-      const share = Math.min(1, level * Math.exp(spread * gauss(random)));
-      codes[layer * info.d_mlp + i] = Math.round(127 * Math.sqrt(share)) * (random() < 0.45 ? -1 : 1);
+      codes[layer * info.d_mlp + i] = Math.round(127 * Math.sqrt(sizes[i]! / max)) * (random() < 0.45 ? -1 : 1);
     }
-    codes[layer * info.d_mlp + Math.floor(random() * info.d_mlp)] = 127;
   }
   return codes;
 }

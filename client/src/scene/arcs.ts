@@ -108,7 +108,7 @@ export class Arcs {
     });
     this.mesh = new Mesh(this.geometry, this.material);
     this.mesh.frustumCulled = false;
-    this.mesh.renderOrder = 3;
+    this.mesh.renderOrder = 6;
     this.mesh.visible = false;
   }
 

@@ -11,15 +11,15 @@ CameraControls.install({ THREE: { Vector2, Vector3, Vector4, Quaternion, Matrix4
 const FOV_DEGREES = 34;
 /** Azimuth and polar angle of each preset, radians. */
 const PRESETS: Record<ViewPreset, readonly [number, number]> = {
-  three_quarter: [-0.6, 1.24],
+  three_quarter: [-0.6, 1.23],
   front: [0, Math.PI / 2],
-  time: [-1.18, 1.2],
+  time: [-0.98, 1.2],
 };
 /** Tokens of depth that the opening view makes room for. */
 const FRAMED_TOKENS: Record<ViewPreset, number> = { three_quarter: 15, front: 0, time: 24 };
 const INSETS: Record<ViewPreset, Insets> = {
-  three_quarter: { left: 86, right: 150, top: 34, bottom: 44 },
-  front: { left: 96, right: 150, top: 40, bottom: 52 },
+  three_quarter: { left: 86, right: 178, top: 26, bottom: 44 },
+  front: { left: 96, right: 178, top: 40, bottom: 52 },
   time: { left: 90, right: 120, top: 34, bottom: 40 },
 };
 
@@ -80,10 +80,11 @@ export class CameraRig {
     return [
       [0, b.top, 0],
       [SHEET_WIDTH, b.top, 0],
+      [SHEET_WIDTH * 0.55, b.top + (preset === "front" ? 0 : 0.75), 0],
       [b.spine_from_x, -0.35, 0],
       [b.spine_to_x, -0.35, 0],
       [b.spine_from_x, 0, behind],
-      [SHEET_WIDTH * 0.3, b.top * 0.8, behind],
+      [SHEET_WIDTH * (preset === "time" ? 0.7 : 0.3), b.top * 0.8, behind],
     ];
   }
 

@@ -1,14 +1,20 @@
-// The one way the scene's line work is drawn: premultiplied colour over what lies behind, no depth.
+// The one way the scene's line work is drawn: premultiplied colour over what lies behind. Only the shown sheet
+// writes depth; what may be hidden by it says so.
 import { CustomBlending, GLSL3, type IUniform, OneFactor, OneMinusSrcAlphaFactor, RawShaderMaterial } from "three";
 
-export function ink_material(vertexShader: string, fragmentShader: string, uniforms: Record<string, IUniform>): RawShaderMaterial {
+export function ink_material(
+  vertexShader: string,
+  fragmentShader: string,
+  uniforms: Record<string, IUniform>,
+  behind_shown_sheet = false,
+): RawShaderMaterial {
   return new RawShaderMaterial({
     glslVersion: GLSL3,
     vertexShader,
     fragmentShader,
     uniforms,
     transparent: true,
-    depthTest: false,
+    depthTest: behind_shown_sheet,
     depthWrite: false,
     side: 2,
     blending: CustomBlending,

@@ -31,9 +31,12 @@ export interface LabelColours {
 }
 
 const FONT = "'Inter', 'Segoe UI', system-ui, -apple-system, 'Helvetica Neue', Arial, sans-serif";
-const CHIPS: ReadonlySet<LabelKind> = new Set(["token", "token_now", "token_read"]);
+const CHIPS: ReadonlySet<LabelKind> = new Set(["token", "token_now", "token_read", "picked", "hover"]);
 const BOLD: ReadonlySet<LabelKind> = new Set(["token_now", "token_read", "next_best", "picked", "hover"]);
 const BASE_SIZE = 16;
+const LINE_HEIGHT = 1.25;
+/** Of a label with a ground of its own, in font sizes. */
+export const CHIP_HEIGHT = 1.36;
 
 interface Shown {
   element: HTMLSpanElement;
@@ -81,7 +84,7 @@ export class LabelLayer {
   /** Show these labels and no others. */
   render(specs: readonly LabelSpec[], colours: LabelColours): void {
     const boxes = specs.map((spec) => this.box(spec));
-    const kept = thin_labels(boxes, 2);
+    const kept = thin_labels(boxes, 1);
     this.boxes = kept.map((i) => ({ box: boxes[i]!, pos: specs[i]!.pos }));
     const keys = new Set(kept.map((i) => specs[i]!.key));
     for (const [key, shown] of this.shown) {
@@ -97,7 +100,7 @@ export class LabelLayer {
     const scale = spec.size / BASE_SIZE;
     const pad = CHIPS.has(spec.kind) ? 0.42 * spec.size : 0;
     const w = this.width(spec.text, BOLD.has(spec.kind)) * scale + 2 * pad;
-    const h = spec.size * (CHIPS.has(spec.kind) ? 1.5 : 1.25);
+    const h = spec.size * (CHIPS.has(spec.kind) ? CHIP_HEIGHT : LINE_HEIGHT);
     const x = spec.align === "left" ? spec.x : spec.align === "right" ? spec.x - w : spec.x - w / 2;
     return { x, y: spec.y - h / 2, w, h, priority: spec.priority };
   }
@@ -151,7 +154,7 @@ export class LabelLayer {
       willChange: "transform",
       color: ink[kind],
       fontWeight: BOLD.has(kind) ? "600" : "500",
-      padding: chip ? "0.125em 0.42em" : "0",
+      padding: chip ? "0.055em 0.42em" : "0",
       borderRadius: chip ? "0.35em" : "0",
       background: chip ? ground : "none",
       textShadow: chip ? "none" : `0 0 3px ${colours.halo}, 0 0 6px ${colours.halo}`,

@@ -29,7 +29,7 @@ void main() {
   vec2 middle = a_rect.xy + half_size;
   vec4 m = projectionMatrix * viewMatrix * vec4(middle, 0.0, 1.0);
   float pixels_per_unit = projectionMatrix[1][1] * 0.5 * u_viewport.y / max(m.w, 0.05);
-  float least = (a_style < 0.5 ? 3.6 : a_style < 1.5 ? 1.0 : 4.0) * u_pixel_ratio;
+  float least = (a_style < 0.5 ? 4.6 : a_style < 1.5 ? 1.0 : 4.0) * u_pixel_ratio;
   vec2 half_px = max(half_size * pixels_per_unit, vec2(least));
   float margin = a_style > 1.5 ? 7.0 * u_pixel_ratio : 1.0;
   vec2 corner = (position.xy * 2.0 - 1.0) * (half_px + margin);
@@ -70,7 +70,6 @@ void main() {
     float stripe = abs(fract((v_px.x + v_px.y) / (9.0 * r)) - 0.5) * 9.0 * r * 0.7071;
     float hatch = line(stripe, 0.8 * r);
     float edge = line(frame(v_px, v_half - 1.0, 2.0), 0.9 * r);
-    float ends = line(abs(v_px.x / v_half.x) * v_half.y - abs(v_px.y), 0.0);
     float alpha = max(max(hatch * 0.62, edge), 0.35);
     colour = vec4(u_ablated * max(hatch * 0.62, edge), alpha);
   } else {
@@ -101,7 +100,7 @@ export class Marks {
     });
     this.mesh = new Mesh(this.geometry, this.material);
     this.mesh.frustumCulled = false;
-    this.mesh.renderOrder = 4;
+    this.mesh.renderOrder = 5;
     this.reserve(64);
   }
 

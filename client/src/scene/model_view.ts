@@ -33,7 +33,7 @@ export class ModelView {
     this.sheets = new Sheets(this.blocks, this.packing, this.slots.size);
     this.spine = new Spine(this.blocks);
     this.scratch = new Int8Array(shape.n_layers * shape.d_mlp);
-    scene.add(this.sheets.mesh, this.spine.mesh);
+    scene.add(...this.sheets.meshes, ...this.spine.meshes);
   }
 
   /** Positions whose sheets are shown, the current one first. */
@@ -66,15 +66,17 @@ export class ModelView {
 
   /** Which sheets to draw: at most `max_past` earlier ones, fainter by `past_strength`, in drawing order. */
   place(positions: readonly number[], current_pos: number, in_front: boolean, past_strength: number, max_past: number): void {
-    const places: SheetPlace[] = [];
+    let now: SheetPlace | null = null;
+    const past: SheetPlace[] = [];
     for (const pos of positions) {
       const slot = this.slots.get(pos);
       const age = current_pos - pos;
       if (!slot || age > max_past) continue;
-      const fade = age === 0 ? 1 : fade_of_age(age) * past_strength;
-      if (fade > 0.01) places.push({ slot: slot.slot, z: z_of_age(age), fade });
+      const fade = fade_of_age(age) * past_strength;
+      if (age === 0) now = { slot: slot.slot, z: 0, fade: 1 };
+      else if (fade > 0.01) past.push({ slot: slot.slot, z: z_of_age(age), fade });
     }
-    this.sheets.place(in_front ? places.reverse() : places);
+    this.sheets.place(now, in_front ? past.reverse() : past);
   }
 
   set_colours(theme: SceneTheme, map: ColourMap): void {
@@ -82,7 +84,7 @@ export class ModelView {
   }
 
   dispose(): void {
-    this.scene.remove(this.sheets.mesh, this.spine.mesh);
+    this.scene.remove(...this.sheets.meshes, ...this.spine.meshes);
     this.sheets.dispose();
     this.spine.dispose();
   }

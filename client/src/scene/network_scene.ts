@@ -219,10 +219,15 @@ export class NetworkScene implements SceneHandle {
     if (this.dirty.delete("marks")) this.update_marks();
     if (this.dirty.delete("arcs")) this.update_arcs();
     if (view) {
-      const past = 1 - Math.min(1, Math.max(0, (this.rig.frontality - 0.985) / 0.012));
-      view.place(this.positions, current, this.rig.in_front, past, 1000);
+      view.place(this.positions, current, this.rig.in_front, this.past_strength, 1000);
+      view.spine.show_past(this.past_strength > 0.3);
     }
     return changed;
+  }
+
+  /** Looking straight at the sheet gives a flat, exact heat map: what lies behind is left out. */
+  private get past_strength(): number {
+    return 1 - Math.min(1, Math.max(0, (this.rig.frontality - 0.985) / 0.012));
   }
 
   private update_marks(): void {
@@ -289,6 +294,7 @@ export class NetworkScene implements SceneHandle {
       selection: store.selection.peek(),
       hovered: store.hovered.peek(),
       arcs: this.arc_targets,
+      past_strength: this.past_strength,
     });
     this.labels.render(specs, SCENE_THEMES[store.theme.peek()].labels);
   }

@@ -1,6 +1,6 @@
 // Which labels the scene has at a moment, where they hang, and how much each matters.
 import { Vector3, type PerspectiveCamera } from "three";
-import { layer_x, rect_of, type Blocks, type Rect } from "../layout/blocks";
+import { layer_x, SHEET_WIDTH, rect_of, type Blocks, type Rect } from "../layout/blocks";
 import { component_id } from "../layout/component_id";
 import type { ArcTarget } from "../layout/attention_arcs";
 import type { Vec3 } from "../layout/framing";
@@ -8,7 +8,7 @@ import { MAX_PAST_SHEETS, z_of_age } from "../layout/time_axis";
 import { token_label } from "../layout/token_text";
 import type { Component } from "../protocol/generated";
 import type { StepRecord, TokenChip } from "../store/types";
-import type { LabelSpec } from "./label_layer";
+import { CHIP_HEIGHT, type LabelSpec } from "./label_layer";
 
 export interface LabelScene {
   blocks: Blocks;
@@ -21,6 +21,8 @@ export interface LabelScene {
   selection: Component | null;
   hovered: Component | null;
   arcs: readonly ArcTarget[];
+  /** How strongly earlier tokens are shown: 0 looking straight at the sheet. */
+  past_strength: number;
 }
 
 interface Projected {
@@ -62,6 +64,14 @@ class Collector {
   }
 }
 
+/** Chips as big as the gap to the next one allows: every token's label is seen as long as it can be read. */
+function room_for_token(scene: LabelScene, age: number): readonly [number, number] {
+  const [here, next] = [age, age + 1].map((a) => project(token_anchor(scene.blocks, a), scene.camera, scene.width, scene.height));
+  if (!here || !next) return [10, 16.5];
+  const gap = Math.abs(here.y - next.y);
+  return [9.5, Math.max(9.5, Math.min(16.5, (gap - 1.5) / CHIP_HEIGHT))];
+}
+
 function add_tokens(out: Collector, scene: LabelScene): void {
   const { blocks, tokens, current_pos, arcs } = scene;
   const read = new Map(arcs.map((arc) => [arc.key_pos, arc.weight]));
@@ -69,6 +79,7 @@ function add_tokens(out: Collector, scene: LabelScene): void {
   for (let pos = Math.min(current_pos, tokens.length - 1); pos >= 0; pos--) {
     const age = current_pos - pos;
     const weight = read.get(pos) ?? 0;
+    if (age > 0 && scene.past_strength < 0.3 && weight < 0.03) continue;
     if (age > MAX_PAST_SHEETS + 40 && weight < 0.03) continue;
     const kind = age === 0 ? "token_now" : pos === strongest ? "token_read" : "token";
     const text = token_label(tokens[pos]!.text);
@@ -78,7 +89,7 @@ function add_tokens(out: Collector, scene: LabelScene): void {
       kind,
       align: "right",
       dx: -12,
-      sizes: age === 0 ? [13, 19] : [10, 16.5],
+      sizes: age === 0 ? [13, 19] : room_for_token(scene, age),
       opacity: age === 0 || weight >= 0.03 ? 1 : Math.max(0.45, 0.95 - age * 0.022),
       priority: age === 0 ? 100 : weight >= 0.03 ? 80 + weight : 60 - age * 0.5,
       pos,
@@ -92,7 +103,7 @@ function add_depth(out: Collector, scene: LabelScene): void {
     const round = layer % 10 === 0 ? 2 : layer % 5 === 0 ? 1 : 0;
     if (round === 0 && blocks.n_layers > 12) {
       const gap = (blocks.layer_pitch * scene.camera.projectionMatrix.elements[5]! * scene.height) / 2;
-      if (gap / scene.camera.position.length() < 26) continue;
+      if (gap / scene.camera.position.length() < 58) continue;
     }
     const point: Vec3 = [layer_x(blocks, layer), blocks.spine_y, 0];
     out.add(point, { key: `l${layer}`, text: `L${layer}`, kind: "layer", align: "centre", dy: 20, sizes: [10.5, 14], opacity: 0.95, priority: 30 + round * 5 + (layer === blocks.n_layers - 1 ? 4 : 0) });
@@ -102,7 +113,7 @@ function add_depth(out: Collector, scene: LabelScene): void {
     ["MLP neurons", (blocks.panel_bottom + blocks.panel_top) / 2, "neurons"],
   ];
   for (const [text, y, key] of captions) {
-    out.add([-0.12, y, 0], { key: `c${key}`, text, kind: "axis", align: "right", dx: -6, sizes: [10, 12.5], opacity: 0.85, priority: 20 });
+    out.add([SHEET_WIDTH + 0.1, y, 0], { key: `c${key}`, text, kind: "axis", align: "left", dx: 6, sizes: [10, 12.5], opacity: 0.85, priority: 20 });
   }
 }
 
@@ -137,11 +148,11 @@ export function collect_labels(scene: LabelScene): LabelSpec[] {
   const { blocks, selection, hovered } = scene;
   const picked = selection && rect_of(blocks, selection);
   if (selection && picked) {
-    out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -14, sizes: [13, 17], opacity: 1, priority: 120 });
+    out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -20, sizes: [13, 17], opacity: 1, priority: 120 });
   }
   const under = hovered && rect_of(blocks, hovered);
   if (hovered && under) {
-    out.add(above(under), { key: "hover", text: component_id(hovered), kind: "hover", align: "centre", dy: -14, sizes: [12, 14], opacity: 1, priority: 110 });
+    out.add(above(under), { key: "hover", text: component_id(hovered), kind: "hover", align: "centre", dy: -18, sizes: [12, 14], opacity: 1, priority: 110 });
   }
   if (scene.current_pos >= 0) add_tokens(out, scene);
   add_next_tokens(out, scene);

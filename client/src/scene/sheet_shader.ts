@@ -1,5 +1,9 @@
-// The shader of a token's sheet. One quad: the fragment finds its cell from its position and fetches the value.
+// The shaders of the tokens' sheets: the fragment finds its cell from its position and fetches the value.
 // Layout arithmetic mirrors layout/blocks.ts and layout/texels.ts; picking uses those, so what is seen is picked.
+//
+// Written for software rasterisers too, which run both sides of every `if` for every pixel but do leave a loop
+// when no pixel needs another turn: work that few pixels need is therefore inside a loop of zero or one turns,
+// and shown sheet, earlier sheets, cells, discs and strips have each a shader of their own.
 
 export const SHEET_VERTEX = /* glsl */ `
 precision highp float;
@@ -8,42 +12,44 @@ uniform vec4 u_extent; // left, bottom, right, top of the quad
 in vec3 position;
 in vec3 a_sheet;       // slot in the texture arrays, z, fade
 out vec2 v_p;
-flat out float v_slot;
+flat out int v_slot;
 flat out float v_fade;
 void main() {
   v_p = mix(u_extent.xy, u_extent.zw, position.xy);
-  v_slot = a_sheet.x;
+  v_slot = int(a_sheet.x + 0.5);
   v_fade = a_sheet.z;
   gl_Position = projectionMatrix * viewMatrix * vec4(v_p, a_sheet.y, 1.0);
 }`;
 
+const HEADER = /* glsl */ `
+precision highp float;
+precision highp int;
+precision highp isampler2DArray;
+precision highp sampler2DArray;
+`;
+
 const CELLS = /* glsl */ `
 uniform isampler2DArray u_codes;   // one token's neurons a slice, a layer's bytes in a row or several
-uniform isampler2DArray u_blocks;  // heads of a layer in a row, then the whole attn, then the whole mlp
-uniform sampler2DArray u_pool_4;   // loudest of 4 x 4 cells, laid out as the sheet: size, signed value
-uniform sampler2DArray u_pool_16;
 uniform ivec4 u_packing;           // texture width, rows a layer, columns of cells, d_mlp
 uniform ivec4 u_pooled;            // columns and rows of a layer in each pooled texture
 
 float louder(float a, float b) { return abs(b) > abs(a) ? b : a; }
 
 // 2.0 stands for a value that is not finite: drawn in its own colour, never as loud.
-float decode(int code) { return code == -128 ? 2.0 : float(code) / 127.0; }
+float decode(int code) { return code == -128 ? 2.0 : float(code) * (1.0 / 127.0); }
 
 float neuron_code(int layer, ivec2 c, int slot) {
-  int n = c.y * u_packing.z + c.x;
-  if (n >= u_packing.w) return 0.0;
-  ivec2 t = u_packing.y == 1 ? ivec2(n, layer) : ivec2(n % u_packing.x, layer * u_packing.y + n / u_packing.x);
-  return decode(texelFetch(u_codes, ivec3(t, slot), 0).r);
+  int n = min(c.y * u_packing.z + c.x, u_packing.w - 1);
+  int row = n / u_packing.x;
+  return decode(texelFetch(u_codes, ivec3(n - row * u_packing.x, layer * u_packing.y + row, slot), 0).r);
 }
 `;
 
-export const POOL_FRAGMENT_4 = /* glsl */ `
-precision highp float;
-precision highp int;
-precision highp isampler2DArray;
-precision highp sampler2DArray;
-${CELLS}
+export const POOL_VERTEX = /* glsl */ `
+in vec3 position;
+void main() { gl_Position = vec4(position.xy * 2.0 - 1.0, 0.0, 1.0); }`;
+
+export const POOL_FRAGMENT_4 = /* glsl */ `${HEADER}${CELLS}
 uniform int u_slot;
 uniform int u_rows;
 out vec4 colour;
@@ -51,19 +57,15 @@ void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   int layer = at.x / u_pooled.x;
   ivec2 from = ivec2(at.x - layer * u_pooled.x, at.y) * 4;
+  ivec2 to = min(from + 4, ivec2(u_packing.z, u_rows));
   float value = 0.0;
-  for (int y = 0; y < 4; y++) for (int x = 0; x < 4; x++) {
-    ivec2 c = from + ivec2(x, y);
-    if (c.x < u_packing.z && c.y < u_rows) value = louder(value, neuron_code(layer, c, u_slot));
-  }
+  for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++)
+    value = louder(value, neuron_code(layer, ivec2(x, y), u_slot));
   value = clamp(value, -1.0, 1.0);
   colour = vec4(abs(value), (round(value * 127.0) + 128.0) / 255.0, 0.0, 1.0);
 }`;
 
-export const POOL_FRAGMENT_16 = /* glsl */ `
-precision highp float;
-precision highp int;
-precision highp sampler2DArray;
+export const POOL_FRAGMENT_16 = /* glsl */ `${HEADER}
 uniform sampler2DArray u_pool_4;
 uniform ivec4 u_pooled;
 uniform int u_slot;
@@ -72,175 +74,208 @@ void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   int layer = at.x / u_pooled.z;
   ivec2 from = ivec2(at.x - layer * u_pooled.z, at.y) * 4;
+  ivec2 to = min(from + 4, u_pooled.xy);
   vec2 loudest = vec2(0.0, 128.0 / 255.0);
-  for (int y = 0; y < 4; y++) for (int x = 0; x < 4; x++) {
-    ivec2 c = from + ivec2(x, y);
-    if (c.x >= u_pooled.x || c.y >= u_pooled.y) continue;
-    vec2 value = texelFetch(u_pool_4, ivec3(c + ivec2(layer * u_pooled.x, 0), u_slot), 0).rg;
-    if (value.r > loudest.r) loudest = value;
+  for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++) {
+    vec2 value = texelFetch(u_pool_4, ivec3(x + layer * u_pooled.x, y, u_slot), 0).rg;
+    loudest = value.r > loudest.r ? value : loudest;
   }
   colour = vec4(loudest, 0.0, 1.0);
 }`;
 
-export const POOL_VERTEX = /* glsl */ `
-in vec3 position;
-void main() { gl_Position = vec4(position.xy * 2.0 - 1.0, 0.0, 1.0); }`;
-
-export const SHEET_FRAGMENT = /* glsl */ `
-precision highp float;
-precision highp int;
-precision highp isampler2DArray;
-precision highp sampler2DArray;
-${CELLS}
-uniform sampler2D u_ramp;          // 256 colours from the map's lower to its upper end
-uniform float u_diverging;
-uniform float u_glow;              // additive softness: 0 on a light ground
-uniform vec3 u_panel_colour, u_disc_colour, u_tab_colour, u_odd_colour;
-uniform float u_pitch, u_panel_width, u_cell, u_rows;
-uniform vec2 u_panel;              // bottom, top
-uniform vec4 u_tabs;               // mlp bottom, top, attn bottom, top
-uniform vec4 u_heads;              // left within the panel, bottom, top, pitch
-uniform ivec2 u_head_grid;         // columns, n_heads
+const PLACE = /* glsl */ `
+uniform float u_pitch, u_panel_width, u_n_layers;
 in vec2 v_p;
-flat in float v_slot;
+flat in int v_slot;
 flat in float v_fade;
 out vec4 colour;
 
+struct Place { int layer; float x; vec2 px; float inside; };
+
+// Layer, place within its panel, world units a pixel, and whether this is the panel or the gap beside it.
+Place place() {
+  Place at;
+  at.px = vec2(length(vec2(dFdx(v_p.x), dFdy(v_p.x))), length(vec2(dFdx(v_p.y), dFdy(v_p.y))));
+  float layer = clamp(floor(v_p.x / u_pitch), 0.0, u_n_layers - 1.0);
+  at.layer = int(layer);
+  at.x = v_p.x - layer * u_pitch - 0.5 * (u_pitch - u_panel_width);
+  at.inside = step(0.0, at.x) * step(at.x, u_panel_width);
+  return at;
+}
+`;
+
+const RAMP = /* glsl */ `
+uniform sampler2D u_ramp;          // 256 colours from the map's lower to its upper end
+uniform float u_diverging;
+uniform vec3 u_panel_colour, u_odd_colour;
 vec3 ramp(float value) {
-  if (abs(value) > 1.5) return u_odd_colour;
   float at = mix(abs(value), value * 0.5 + 0.5, u_diverging);
-  return textureLod(u_ramp, vec2(at * 0.99609375 + 0.001953125, 0.5), 0.0).rgb;
+  vec3 rgb = texelFetch(u_ramp, ivec2(clamp(int(at * 255.0 + 0.5), 0, 255), 0), 0).rgb;
+  return abs(value) > 1.5 ? u_odd_colour : rgb;
 }
-
-float pooled(sampler2DArray pool, int layer, ivec2 from, ivec2 count, ivec2 size, int slot) {
-  vec2 loudest = vec2(0.0, 128.0 / 255.0);
-  for (int y = 0; y < count.y; y++) for (int x = 0; x < count.x; x++) {
-    ivec2 c = clamp(from + ivec2(x, y), ivec2(0), size - 1);
-    vec2 value = texelFetch(pool, ivec3(c + ivec2(layer * size.x, 0), slot), 0).rg;
-    if (value.r > loudest.r) loudest = value;
-  }
-  return (round(loudest.g * 255.0) - 128.0) / 127.0;
-}
-
-// The loudest cell that a pixel covers, so that a lone loud neuron does not vanish.
-float loudest_neuron(int layer, vec2 at, vec2 foot, int slot) {
-  ivec2 size = ivec2(u_packing.z, int(u_rows));
-  if (max(foot.x, foot.y) <= 1.0) return neuron_code(layer, clamp(ivec2(at), ivec2(0), size - 1), slot);
-  vec2 corner = at - 0.5 * foot;
-  if (foot.x * foot.y <= 4.0 && max(foot.x, foot.y) <= 4.0) {
-    ivec2 from = ivec2(floor(corner + 0.5));
-    ivec2 count = max(ivec2(ceil(foot)), ivec2(1));
-    float value = 0.0;
-    for (int y = 0; y < count.y; y++) for (int x = 0; x < count.x; x++)
-      value = louder(value, neuron_code(layer, clamp(from + ivec2(x, y), ivec2(0), size - 1), slot));
-    return value;
-  }
-  vec2 quarter = foot / 4.0;
-  if (max(quarter.x, quarter.y) <= 3.0)
-    return pooled(u_pool_4, layer, ivec2(floor(corner / 4.0 + 0.5)), max(ivec2(ceil(quarter)), ivec2(1)), u_pooled.xy, slot);
-  quarter = min(foot / 16.0, vec2(8.0));
-  return pooled(u_pool_16, layer, ivec2(floor(corner / 16.0 + 0.5)), max(ivec2(ceil(quarter)), ivec2(1)), u_pooled.zw, slot);
-}
-
 float box(vec2 p, vec2 half_size, float radius) {
   vec2 q = abs(p) - half_size + radius;
   return length(max(q, 0.0)) + min(max(q.x, q.y), 0.0) - radius;
 }
+`;
 
-// Straight colour, how much of it covers what lies behind, and light added on top.
-struct Ink { vec3 rgb; float cover; vec3 light; };
+/** The shown token's neurons. */
+export const PANEL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}${PLACE}${RAMP}
+uniform sampler2DArray u_pool_4;   // loudest of 4 x 4 cells, laid out as the sheet: size, signed value
+uniform sampler2DArray u_pool_16;
+uniform float u_cell, u_rows, u_panel_top, u_glow;
 
-Ink panel_ink(int layer, float x, float y, vec2 px, int slot) {
-  vec2 at = vec2(x, u_panel.y - y) / u_cell;
-  vec2 foot = px / u_cell;
-  float value = loudest_neuron(layer, at, foot, slot);
-  float size = min(abs(value), 1.0);
+float pooled(sampler2DArray pool, int layer, ivec2 from, ivec2 count, ivec2 size) {
+  vec2 loudest = vec2(0.0, 128.0 / 255.0);
+  for (int y = 0; y < count.y; y++) for (int x = 0; x < count.x; x++) {
+    ivec2 c = clamp(from + ivec2(x, y), ivec2(0), size - 1);
+    vec2 value = texelFetch(pool, ivec3(c + ivec2(layer * size.x, 0), v_slot), 0).rg;
+    loudest = value.r > loudest.r ? value : loudest;
+  }
+  return (round(loudest.g * 255.0) - 128.0) * (1.0 / 127.0);
+}
+
+// The loudest cell that a pixel covers, so that a lone loud neuron does not vanish.
+float loudest_neuron(int layer, vec2 at, vec2 foot) {
+  ivec2 size = ivec2(u_packing.z, int(u_rows));
   float big = max(foot.x, foot.y);
-  float shape = 1.0;
-  vec3 rgb = ramp(value);
-  if (big < 0.5) {
-    vec2 p = fract(at) - 0.5;
-    float edge = box(p, vec2(0.44), 0.1);
-    float mask = 1.0 - smoothstep(-0.5 * big, 0.5 * big, edge);
-    shape = mix(1.0, mask, smoothstep(0.5, 0.22, big));
-    // A negative value has a bar across it once there is room to see one.
-    if (value < -0.06 && value > -1.5 && big < 0.2) {
-      float bar = 1.0 - smoothstep(0.0, big, box(p, vec2(0.26, 0.055), 0.02));
-      rgb = mix(rgb, u_panel_colour, bar * smoothstep(0.2, 0.1, big) * 0.85);
-    }
-  }
-  vec3 light = vec3(0.0);
-  if (v_fade == 1.0 && u_glow > 0.0) {
-    vec2 uv = (vec2(float(layer * u_pooled.x), 0.0) + clamp(at / 4.0, vec2(0.3), vec2(u_pooled.xy) - 0.3))
-      / vec2(textureSize(u_pool_4, 0).xy);
-    float near = textureLod(u_pool_4, vec3(uv, float(slot)), 0.0).r;
-    light = ramp(mix(near, value < 0.0 ? -near : near, u_diverging)) * smoothstep(0.62, 1.0, near) * u_glow * 0.30;
-  }
-  rgb = mix(u_panel_colour, rgb, shape);
-  return Ink(rgb, v_fade == 1.0 ? 0.9 : shape * smoothstep(0.22, 0.8, size), light);
-}
-
-float head_code(int layer, ivec2 c, int slot) {
-  int rows = (u_head_grid.y + u_head_grid.x - 1) / u_head_grid.x;
-  int n = c.y * u_head_grid.x + c.x;
-  if (c.x < 0 || c.y < 0 || c.x >= u_head_grid.x || c.y >= rows || n >= u_head_grid.y) return -9.0;
-  return decode(texelFetch(u_blocks, ivec3(n, layer, slot), 0).r);
-}
-
-Ink heads_ink(int layer, float x, float y, vec2 px, int slot) {
-  vec2 at = vec2(x - u_heads.x, u_heads.z - y) / u_heads.w;
-  float foot = max(px.x, px.y) / u_heads.w;
-  ivec2 c = ivec2(floor(at));
-  float value = head_code(layer, c, slot);
-  Ink ink = Ink(u_disc_colour, 0.0, vec3(0.0));
-  if (value > -9.0) {
-    float d = length(fract(at) - 0.5);
-    float mask = 1.0 - smoothstep(0.40 - 0.5 * foot, 0.40 + 0.5 * foot, d);
-    mask = mix(mask, 0.8, smoothstep(0.5, 0.9, foot));
-    float rim = smoothstep(0.31 - foot, 0.36, d) * (1.0 - smoothstep(0.1, 0.4, foot));
-    vec3 rgb = ramp(value);
-    ink.rgb = mix(rgb, mix(rgb, u_disc_colour, 0.55), rim * (1.0 - abs(clamp(value, -1.0, 1.0))));
-    ink.cover = mask * (v_fade == 1.0 ? 1.0 : smoothstep(0.3, 1.0, abs(value)));
-  }
-  if (v_fade < 1.0 || u_glow == 0.0 || foot > 0.4) return ink;
-  for (int dy = -1; dy <= 1; dy++) for (int dx = -1; dx <= 1; dx++) {
-    float other = head_code(layer, c + ivec2(dx, dy), slot);
-    if (abs(other) < 0.6 || abs(other) > 1.5) continue;
-    float d = length(at - vec2(c + ivec2(dx, dy)) - 0.5);
-    ink.light += ramp(other) * smoothstep(0.6, 1.0, abs(other)) * max(0.0, exp(-2.6 * d * d) - 0.05) * u_glow * 0.42;
-  }
-  return ink;
-}
-
-Ink tab_ink(int layer, float x, float y, vec2 px, vec2 span, int column, int slot) {
-  float value = decode(texelFetch(u_blocks, ivec3(u_head_grid.y + column, layer, slot), 0).r);
-  vec2 half_size = vec2(u_panel_width, span.y - span.x) * 0.5;
-  float pixel = max(px.x, px.y);
-  float edge = box(vec2(x, y) - vec2(half_size.x, 0.5 * (span.x + span.y)), half_size, min(0.05, half_size.x));
-  float mask = 1.0 - smoothstep(-pixel, 0.0, edge);
-  vec3 rgb = mix(u_tab_colour, ramp(value), 0.25 + 0.65 * min(abs(value), 1.0));
-  return Ink(rgb, mask * (v_fade == 1.0 ? 0.95 : 0.35 * abs(value)), vec3(0.0));
+  bool fine = big <= 3.0 && foot.x * foot.y <= 4.0;
+  bool middle = big <= 12.0;
+  ivec2 count = max(ivec2(ceil(foot - 0.2)), ivec2(1));
+  ivec2 from = big <= 1.2 ? ivec2(at) : ivec2(floor(at - 0.5 * foot + 0.5));
+  float value = 0.0;
+  ivec2 n = fine ? count : ivec2(0);
+  for (int y = 0; y < n.y; y++) for (int x = 0; x < n.x; x++)
+    value = louder(value, neuron_code(layer, clamp(from + ivec2(x, y), ivec2(0), size - 1), v_slot));
+  vec2 corner = at - 0.5 * foot;
+  vec2 share = foot * 0.25;
+  n = !fine && middle ? max(ivec2(ceil(share - 0.2)), ivec2(1)) : ivec2(0);
+  value = louder(value, pooled(u_pool_4, layer, ivec2(floor(corner * 0.25 + 0.5)), n, u_pooled.xy));
+  share = min(foot * 0.0625, vec2(8.0));
+  n = middle ? ivec2(0) : max(ivec2(ceil(share - 0.2)), ivec2(1));
+  return louder(value, pooled(u_pool_16, layer, ivec2(floor(corner * 0.0625 + 0.5)), n, u_pooled.zw));
 }
 
 void main() {
-  vec2 px = vec2(length(vec2(dFdx(v_p.x), dFdy(v_p.x))), length(vec2(dFdx(v_p.y), dFdy(v_p.y))));
-  int layer = int(floor(v_p.x / u_pitch));
-  float x = v_p.x - float(layer) * u_pitch - 0.5 * (u_pitch - u_panel_width);
-  int slot = int(v_slot + 0.5);
-  bool inside = x >= 0.0 && x < u_panel_width && v_p.x >= 0.0 && v_p.x < 16.0;
-  Ink ink = Ink(vec3(0.0), 0.0, vec3(0.0));
-  if (v_p.y > u_panel.x && v_p.y <= u_panel.y) {
-    if (!inside) discard;
-    ink = panel_ink(layer, x, v_p.y, px, slot);
-  } else if (!inside) {
-    discard;
-  } else if (v_p.y >= u_tabs.x && v_p.y <= u_tabs.y) {
-    ink = tab_ink(layer, x, v_p.y, px, u_tabs.xy, 1, slot);
-  } else if (v_p.y >= u_tabs.z && v_p.y <= u_tabs.w) {
-    ink = tab_ink(layer, x, v_p.y, px, u_tabs.zw, 0, slot);
-  } else if (v_p.y > u_heads.y - u_heads.w && v_p.y < u_heads.z + u_heads.w) {
-    ink = heads_ink(layer, x, v_p.y, px, slot);
-  } else discard;
-  float cover = ink.cover * v_fade;
-  colour = vec4(ink.rgb * cover + ink.light, cover);
+  Place here = place();
+  vec2 at = vec2(here.x, u_panel_top - v_p.y) / u_cell;
+  vec2 foot = here.px / u_cell;
+  float value = loudest_neuron(here.layer, at, foot);
+  vec3 rgb = ramp(value);
+  float big = max(foot.x, foot.y);
+  for (int once = 0; once < (big < 0.5 ? 1 : 0); once++) {
+    vec2 p = fract(at) - 0.5;
+    float mask = 1.0 - smoothstep(-0.5 * big, 0.5 * big, box(p, vec2(0.44), 0.1));
+    // A negative value has a bar across it once there is room to see one.
+    float bar = 1.0 - smoothstep(0.0, big, box(p, vec2(0.26, 0.055), 0.02));
+    bar *= step(value, -0.06) * step(-1.5, value) * smoothstep(0.2, 0.1, big);
+    rgb = mix(rgb, u_panel_colour, max(bar * 0.85, (1.0 - mask) * smoothstep(0.5, 0.22, big)));
+  }
+  for (int once = 0; once < (u_glow > 0.0 ? 1 : 0); once++) {
+    vec2 uv = (vec2(float(here.layer * u_pooled.x), 0.0) + clamp(at / 4.0, vec2(0.3), vec2(u_pooled.xy) - 0.3))
+      / vec2(textureSize(u_pool_4, 0).xy);
+    float near = textureLod(u_pool_4, vec3(uv, float(v_slot)), 0.0).r;
+    float halo = smoothstep(0.66, 1.0, near);
+    rgb += ramp(mix(0.55 + 0.1 * halo, sign(value) * near, u_diverging)) * halo * u_glow * 0.2;
+  }
+  colour = vec4(rgb * here.inside, here.inside);
 }`;
+
+const HEADS = /* glsl */ `
+uniform isampler2DArray u_blocks;  // heads of a layer in a row, then the whole attn, then the whole mlp
+uniform vec4 u_heads;              // left within the panel, bottom, top, pitch
+uniform ivec3 u_head_grid;         // columns, rows, n_heads
+uniform vec3 u_disc_colour;
+float head_code(int layer, ivec2 c) {
+  int n = clamp(c.y * u_head_grid.x + c.x, 0, u_head_grid.z - 1);
+  int code = texelFetch(u_blocks, ivec3(n, layer, v_slot), 0).r;
+  bool there = c.x >= 0 && c.y >= 0 && c.x < u_head_grid.x && c.y < u_head_grid.y && c.y * u_head_grid.x + c.x < u_head_grid.z;
+  return there ? (code == -128 ? 2.0 : float(code) * (1.0 / 127.0)) : -9.0;
+}
+`;
+
+/** The shown token's heads. */
+export const HEADS_FRAGMENT = /* glsl */ `${HEADER}${PLACE}${RAMP}${HEADS}
+uniform float u_glow;
+void main() {
+  Place here = place();
+  vec2 at = vec2(here.x - u_heads.x, u_heads.z - v_p.y) / u_heads.w;
+  float foot = max(here.px.x, here.px.y) / u_heads.w;
+  ivec2 c = ivec2(floor(at));
+  float value = head_code(here.layer, c);
+  float d = length(fract(at) - 0.5);
+  float mask = 1.0 - smoothstep(0.40 - 0.5 * foot, 0.40 + 0.5 * foot, d);
+  mask = mix(mask, 0.8, smoothstep(0.5, 0.9, foot)) * step(-8.0, value);
+  float rim = smoothstep(0.31 - foot, 0.36, d) * (1.0 - smoothstep(0.1, 0.4, foot));
+  vec3 rgb = ramp(value);
+  rgb = mix(rgb, mix(rgb, u_disc_colour, 0.55), rim * (1.0 - min(abs(value), 1.0)));
+  vec3 light = vec3(0.0);
+  int reach = u_glow > 0.0 && foot < 0.4 ? 1 : -2;
+  for (int dy = -1; dy <= reach; dy++) for (int dx = -1; dx <= 1; dx++) {
+    float other = head_code(here.layer, c + ivec2(dx, dy));
+    float away = length(at - vec2(c + ivec2(dx, dy)) - 0.5);
+    float loud = smoothstep(0.6, 1.0, abs(other)) * step(abs(other), 1.5);
+    for (int once = 0; once < (loud > 0.0 ? 1 : 0); once++)
+      light += ramp(other) * loud * max(0.0, exp(-4.0 * away * away) - 0.04) * u_glow * 0.5;
+  }
+  colour = vec4(rgb * mask + light, mask);
+}`;
+
+/** The strips that stand for a layer's whole attention and whole MLP. */
+export const TABS_FRAGMENT = /* glsl */ `${HEADER}${PLACE}${RAMP}
+uniform isampler2DArray u_blocks;
+uniform int u_tab_column;
+uniform vec2 u_tab;                // bottom, top
+uniform vec3 u_tab_colour;
+void main() {
+  Place here = place();
+  int code = texelFetch(u_blocks, ivec3(u_tab_column, here.layer, v_slot), 0).r;
+  float value = code == -128 ? 2.0 : float(code) * (1.0 / 127.0);
+  vec2 half_size = vec2(u_panel_width, u_tab.y - u_tab.x) * 0.5;
+  float pixel = max(here.px.x, here.px.y);
+  float edge = box(vec2(here.x, v_p.y) - vec2(half_size.x, 0.5 * (u_tab.x + u_tab.y)), half_size, min(0.05, half_size.x));
+  float mask = 1.0 - smoothstep(-pixel, 0.0, edge);
+  colour = vec4(mix(u_tab_colour, ramp(value), 0.12 + 0.6 * min(abs(value), 1.0)) * mask, mask);
+}`;
+
+const PAST = /* glsl */ `
+uniform vec3 u_past_colours[4];    // quiet and loud, of positive and of negative values
+vec4 faded(float value, float mask) {
+  float size = min(abs(value), 1.0);
+  vec3 rgb = value < 0.0 ? mix(u_past_colours[2], u_past_colours[3], size) : mix(u_past_colours[0], u_past_colours[1], size);
+  return vec4(rgb, 1.0) * (mask * v_fade);
+}
+`;
+
+/** Earlier tokens' neurons: only the loud ones, one fetch a pixel. */
+export const PAST_PANEL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}${PLACE}${PAST}
+uniform sampler2DArray u_pool_4;
+uniform float u_cell, u_rows, u_panel_top;
+void main() {
+  Place here = place();
+  vec2 at = vec2(here.x, u_panel_top - v_p.y) / u_cell;
+  float big = max(here.px.x, here.px.y) / u_cell;
+  ivec2 c = clamp(ivec2(at), ivec2(0), ivec2(u_packing.z, int(u_rows)) - 1);
+  float value = 0.0;
+  for (int once = 0; once < (big <= 2.0 ? 1 : 0); once++) value = neuron_code(here.layer, c, v_slot);
+  for (int once = 0; once < (big > 2.0 ? 1 : 0); once++)
+    value = (round(texelFetch(u_pool_4, ivec3((c >> 2) + ivec2(here.layer * u_pooled.x, 0), v_slot), 0).g * 255.0) - 128.0) / 127.0;
+  colour = faded(value, here.inside * smoothstep(0.22, 0.8, abs(value)));
+}`;
+
+export const PAST_HEADS_FRAGMENT = /* glsl */ `${HEADER}${PLACE}${HEADS}${PAST}
+void main() {
+  Place here = place();
+  vec2 at = vec2(here.x - u_heads.x, u_heads.z - v_p.y) / u_heads.w;
+  float foot = max(here.px.x, here.px.y) / u_heads.w;
+  float value = head_code(here.layer, ivec2(floor(at)));
+  float mask = 1.0 - smoothstep(0.40 - 0.5 * foot, 0.40 + 0.5 * foot, length(fract(at) - 0.5));
+  colour = faded(value, mask * step(-8.0, value) * 0.5 * smoothstep(0.4, 1.0, abs(value)));
+}`;
+
+/** What the shown sheet stands on: opaque, so that nothing behind is taken for part of it, and hides what is behind. */
+export const GROUND_FRAGMENT = /* glsl */ `
+precision highp float;
+uniform vec3 u_panel_colour;
+out vec4 colour;
+void main() { colour = vec4(u_panel_colour, 1.0); }`;

@@ -1,19 +1,18 @@
-// The sheets of the shown token and of those before it: one draw call, one texture slice a token.
+// The sheets of the shown token and of those before it: a few quads, one texture slice a token.
 import {
+  BufferAttribute,
   ByteType,
-  CustomBlending,
   DataArrayTexture,
   DataTexture,
   DynamicDrawUsage,
   GLSL3,
   InstancedBufferAttribute,
   InstancedBufferGeometry,
-  BufferAttribute,
+  type IUniform,
   Mesh,
   NearestFilter,
-  LinearFilter,
-  OneFactor,
-  OneMinusSrcAlphaFactor,
+  NoBlending,
+  type Object3D,
   RawShaderMaterial,
   RedIntegerFormat,
   Vector2,
@@ -25,8 +24,17 @@ import { SHEET_WIDTH, type Blocks } from "../layout/blocks";
 import type { ColourMap } from "../layout/colour";
 import type { SheetCodes } from "../layout/encode";
 import { type Packing, write_slice } from "../layout/texels";
+import { ink_material } from "./ink_material";
 import { Pooling } from "./pooling";
-import { SHEET_FRAGMENT, SHEET_VERTEX } from "./sheet_shader";
+import {
+  GROUND_FRAGMENT,
+  HEADS_FRAGMENT,
+  PANEL_FRAGMENT,
+  PAST_HEADS_FRAGMENT,
+  PAST_PANEL_FRAGMENT,
+  SHEET_VERTEX,
+  TABS_FRAGMENT,
+} from "./sheet_shader";
 import { rgb_floats, type SceneTheme } from "./theme";
 
 /** One sheet to draw: its texture slot, its place in time, how strongly. */
@@ -47,18 +55,40 @@ function byte_array(data: Int8Array<ArrayBuffer>, width: number, height: number,
   return texture;
 }
 
+/** A unit square, once for each place. */
+class Squares {
+  readonly geometry = new InstancedBufferGeometry();
+  private readonly places: InstancedBufferAttribute;
+
+  constructor(capacity: number) {
+    this.geometry.setAttribute("position", new BufferAttribute(new Float32Array([0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0]), 3));
+    this.geometry.setIndex([0, 1, 2, 2, 1, 3]);
+    this.places = new InstancedBufferAttribute(new Float32Array(3 * capacity), 3).setUsage(DynamicDrawUsage);
+    this.geometry.setAttribute("a_sheet", this.places);
+    this.geometry.instanceCount = 0;
+  }
+
+  set(places: readonly SheetPlace[]): void {
+    places.forEach((place, i) => this.places.setXYZ(i, place.slot, place.z, place.fade));
+    this.places.needsUpdate = true;
+    this.geometry.instanceCount = places.length;
+  }
+}
+
 export class Sheets {
-  readonly mesh: Mesh;
+  readonly meshes: Object3D[] = [];
   private readonly codes: Int8Array<ArrayBuffer>;
   private readonly block_codes: Int8Array<ArrayBuffer>;
   private readonly codes_texture: DataArrayTexture;
   private readonly blocks_texture: DataArrayTexture;
   private readonly ramp: DataTexture;
   private readonly pooling: Pooling;
-  private readonly geometry = new InstancedBufferGeometry();
-  private readonly places: InstancedBufferAttribute;
-  private readonly material: RawShaderMaterial;
+  private readonly now = new Squares(1);
+  private readonly past: Squares;
+  private readonly materials: RawShaderMaterial[] = [];
+  private readonly uniforms: Record<string, IUniform>;
   private readonly block_stride: number;
+  private glow = 1;
 
   constructor(
     private readonly blocks: Blocks,
@@ -71,22 +101,15 @@ export class Sheets {
     this.codes_texture = byte_array(this.codes, packing.width, packing.height, slots);
     this.blocks_texture = byte_array(this.block_codes, this.block_stride, blocks.n_layers, slots);
     this.ramp = new DataTexture(new Uint8Array(256 * 4), 256, 1);
-    this.ramp.minFilter = this.ramp.magFilter = LinearFilter;
     this.pooling = new Pooling(blocks, packing, slots, this.codes_texture);
-    this.geometry.setAttribute("position", new BufferAttribute(new Float32Array([0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0]), 3));
-    this.geometry.setIndex([0, 1, 2, 2, 1, 3]);
-    this.places = new InstancedBufferAttribute(new Float32Array(3 * slots), 3).setUsage(DynamicDrawUsage);
-    this.geometry.setAttribute("a_sheet", this.places);
-    this.geometry.instanceCount = 0;
-    this.material = this.build_material();
-    this.mesh = new Mesh(this.geometry, this.material);
-    this.mesh.frustumCulled = false;
-    this.mesh.renderOrder = 1;
+    this.past = new Squares(slots);
+    this.uniforms = this.build_uniforms();
+    this.build_meshes();
   }
 
-  private build_material(): RawShaderMaterial {
+  private build_uniforms(): Record<string, IUniform> {
     const b = this.blocks;
-    const uniforms = {
+    return {
       u_codes: { value: this.codes_texture },
       u_blocks: { value: this.blocks_texture },
       ...this.pooling.uniforms,
@@ -97,29 +120,63 @@ export class Sheets {
       u_disc_colour: { value: new Vector3() },
       u_tab_colour: { value: new Vector3() },
       u_odd_colour: { value: new Vector3() },
-      u_extent: { value: new Vector4(0, b.panel_bottom, SHEET_WIDTH, b.top + 0.02) },
+      u_past_colours: { value: [new Vector3(), new Vector3(), new Vector3(), new Vector3()] },
       u_pitch: { value: b.layer_pitch },
+      u_n_layers: { value: b.n_layers },
       u_panel_width: { value: b.panel_width },
       u_cell: { value: b.cell },
       u_rows: { value: b.rows },
-      u_panel: { value: new Vector2(b.panel_bottom, b.panel_top) },
-      u_tabs: { value: new Vector4(b.mlp_tab.bottom, b.mlp_tab.top, b.attn_tab.bottom, b.attn_tab.top) },
+      u_panel_top: { value: b.panel_top },
       u_heads: { value: new Vector4(b.heads_left, b.heads_bottom, b.heads_top, b.head_pitch) },
-      u_head_grid: { value: [b.head_columns, b.n_heads] },
+      u_head_grid: { value: [b.head_columns, b.head_rows, b.n_heads] },
     };
-    return new RawShaderMaterial({
+  }
+
+  private build_meshes(): void {
+    const b = this.blocks;
+    const edge = 0.05;
+    this.add_ground(b.panel_bottom - edge, b.top + edge);
+    const tab = (column: number, span: { bottom: number; top: number }): Record<string, IUniform> => ({
+      u_tab_column: { value: column },
+      u_tab: { value: new Vector2(span.bottom, span.top) },
+    });
+    if (b.rows > 0) {
+      this.add(this.now, PANEL_FRAGMENT, b.panel_bottom, b.panel_top, 2);
+      this.add(this.past, PAST_PANEL_FRAGMENT, b.panel_bottom, b.panel_top, 4, {}, true);
+      this.add(this.now, TABS_FRAGMENT, b.mlp_tab.bottom, b.mlp_tab.top, 2, tab(b.n_heads + 1, b.mlp_tab));
+    }
+    if (b.n_heads > 0) {
+      this.add(this.now, HEADS_FRAGMENT, b.heads_bottom - b.head_pitch, b.heads_top + b.head_pitch, 3);
+      this.add(this.past, PAST_HEADS_FRAGMENT, b.heads_bottom, b.heads_top, 4, {}, true);
+      this.add(this.now, TABS_FRAGMENT, b.attn_tab.bottom, b.attn_tab.top, 2, tab(b.n_heads, b.attn_tab));
+    }
+  }
+
+  private add(squares: Squares, shader: string, bottom: number, top: number, order: number, more: Record<string, IUniform> = {}, behind = false): void {
+    const extent = { u_extent: { value: new Vector4(0, bottom, SHEET_WIDTH, top) } };
+    this.add_mesh(squares, ink_material(SHEET_VERTEX, shader, { ...this.uniforms, ...extent, ...more }, behind), order);
+  }
+
+  private add_ground(bottom: number, top: number): void {
+    const material = new RawShaderMaterial({
       glslVersion: GLSL3,
       vertexShader: SHEET_VERTEX,
-      fragmentShader: SHEET_FRAGMENT,
-      uniforms,
+      fragmentShader: GROUND_FRAGMENT,
+      uniforms: { ...this.uniforms, u_extent: { value: new Vector4(-0.04, bottom, SHEET_WIDTH + 0.04, top) } },
+      // Among the transparent, which are drawn in the order given.
       transparent: true,
-      depthTest: false,
-      depthWrite: false,
+      blending: NoBlending,
       side: 2,
-      blending: CustomBlending,
-      blendSrc: OneFactor,
-      blendDst: OneMinusSrcAlphaFactor,
     });
+    this.add_mesh(this.now, material, 1);
+  }
+
+  private add_mesh(squares: Squares, material: RawShaderMaterial, order: number): void {
+    const mesh = new Mesh(squares.geometry, material);
+    mesh.frustumCulled = false;
+    mesh.renderOrder = order;
+    this.materials.push(material);
+    this.meshes.push(mesh);
   }
 
   /** Keep one token's codes in a slot; uploaded with the next frame. */
@@ -145,11 +202,10 @@ export class Sheets {
     return this.codes[slot * this.packing.slice_size + layer * stride + neuron] ?? 0;
   }
 
-  /** Which sheets to draw, in drawing order (farthest from the camera first). */
-  place(places: readonly SheetPlace[]): void {
-    places.slice(0, this.slots).forEach((place, i) => this.places.setXYZ(i, place.slot, place.z, place.fade));
-    this.places.needsUpdate = true;
-    this.geometry.instanceCount = Math.min(places.length, this.slots);
+  /** Which sheets to draw: the shown token's, and earlier ones in drawing order (farthest from the camera first). */
+  place(now: SheetPlace | null, past: readonly SheetPlace[]): void {
+    this.now.set(now ? [now] : []);
+    this.past.set(past);
   }
 
   /** Pool what was written since the last frame; call before drawing. */
@@ -158,27 +214,39 @@ export class Sheets {
   }
 
   set_colours(theme: SceneTheme, map: ColourMap): void {
-    const u = this.material.uniforms;
+    const u = this.uniforms;
     (this.ramp.image.data as Uint8Array).set(map.lut);
     this.ramp.needsUpdate = true;
     u["u_diverging"]!.value = map.diverging ? 1 : 0;
+    this.glow = theme.glow;
     u["u_glow"]!.value = theme.glow;
-    (u["u_panel_colour"]!.value as Vector3).set(...rgb_floats(theme.panel));
-    (u["u_disc_colour"]!.value as Vector3).set(...rgb_floats(theme.disc));
-    (u["u_tab_colour"]!.value as Vector3).set(...rgb_floats(theme.tab));
-    (u["u_odd_colour"]!.value as Vector3).set(...rgb_floats(theme.odd));
+    const set = (name: string, hex: string): void => void (u[name]!.value as Vector3).set(...rgb_floats(hex));
+    set("u_panel_colour", theme.panel);
+    set("u_disc_colour", theme.disc);
+    set("u_tab_colour", theme.tab);
+    set("u_odd_colour", theme.odd);
+    const entries = map.diverging ? [165, 225, 90, 30] : [110, 215, 110, 215];
+    entries.forEach((entry, i) => {
+      const [r, g, b] = map.lut.subarray(entry * 4);
+      (u["u_past_colours"]!.value as Vector3[])[i]!.set(r! / 255, g! / 255, b! / 255);
+    });
+  }
+
+  /** Softness around loud cells costs fetches: left out while a slow machine turns the model. */
+  set_soft(soft: boolean): void {
+    this.uniforms["u_glow"]!.value = soft ? this.glow : 0;
   }
 
   /** After a lost context: everything goes up again from the CPU copies. */
   restore(used_slots: Iterable<number>): void {
     for (const slot of used_slots) this.touch(slot);
-    this.places.needsUpdate = true;
     this.ramp.needsUpdate = true;
   }
 
   dispose(): void {
-    this.geometry.dispose();
-    this.material.dispose();
+    this.now.geometry.dispose();
+    this.past.geometry.dispose();
+    for (const material of this.materials) material.dispose();
     this.codes_texture.dispose();
     this.blocks_texture.dispose();
     this.ramp.dispose();

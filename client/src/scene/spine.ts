@@ -1,5 +1,5 @@
 // The residual stream: a glowing line below the sheets with a node a layer, fainter ones for earlier tokens,
-// and the rail along which tokens lie. All are capsules facing the screen, in one draw call.
+// and the rail along which tokens lie. Capsules facing the screen; one draw call behind the sheets, one before.
 import {
   DynamicDrawUsage,
   InstancedBufferAttribute,
@@ -47,7 +47,7 @@ void main() {
   v_at = vec2(second ? span + reach : -reach, s * reach);
   v_capsule = vec3(span, radius, reach);
   v_colour = a_colour;
-  gl_Position = vec4(p / (0.5 * u_viewport) * w, 0.0, w);
+  gl_Position = vec4(p / (0.5 * u_viewport) * w, second ? b.z : a.z, w);
   v_at *= w; // undone per pixel: the capsule is measured on the screen, not in perspective
   v_w = w;
 }`;
@@ -72,15 +72,14 @@ void main() {
 
 const FLOATS = { a_from: 3, a_to: 3, a_size: 3, a_colour: 4 } as const;
 
-export class Spine {
+/** Capsules in one draw call. */
+class Capsules {
   readonly mesh: Mesh;
   private readonly geometry = new InstancedBufferGeometry();
-  private readonly material: RawShaderMaterial;
   private readonly attributes: Record<keyof typeof FLOATS, InstancedBufferAttribute>;
-  private count = 0;
+  count = 0;
 
-  constructor(private readonly blocks: Blocks) {
-    const capacity = blocks.n_layers + 8 + MAX_PAST_SHEETS;
+  constructor(capacity: number, material: RawShaderMaterial, render_order: number) {
     this.geometry.setAttribute("position", new BufferAttribute(new Float32Array([0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0]), 3));
     this.geometry.setIndex([0, 1, 2, 2, 1, 3]);
     const attribute = (name: keyof typeof FLOATS): InstancedBufferAttribute => {
@@ -94,21 +93,49 @@ export class Spine {
       a_size: attribute("a_size"),
       a_colour: attribute("a_colour"),
     };
-    this.material = ink_material(VERTEX, FRAGMENT, {
-      u_viewport: { value: new Vector2(1, 1) },
-      u_glow: { value: 1 },
-    });
-    this.mesh = new Mesh(this.geometry, this.material);
+    this.mesh = new Mesh(this.geometry, material);
     this.mesh.frustumCulled = false;
-    this.mesh.renderOrder = 2;
+    this.mesh.renderOrder = render_order;
   }
 
-  private add(from: readonly number[], to: readonly number[], size: readonly number[], hex: string, strength: number): void {
+  begin(): void {
+    this.count = 0;
+  }
+
+  /** `size`: radius in world units, least radius in pixels, reach of the halo in radii. */
+  add(from: readonly number[], to: readonly number[], size: readonly number[], hex: string, strength: number): void {
     this.attributes.a_from.set(from, this.count * 3);
     this.attributes.a_to.set(to, this.count * 3);
     this.attributes.a_size.set(size, this.count * 3);
     this.attributes.a_colour.set([...rgb_floats(hex), strength], this.count * 4);
     this.count++;
+  }
+
+  end(): void {
+    this.geometry.instanceCount = this.count;
+    this.mesh.visible = this.count > 0;
+    for (const attribute of Object.values(this.attributes)) attribute.needsUpdate = true;
+  }
+
+  dispose(): void {
+    this.geometry.dispose();
+  }
+}
+
+export class Spine {
+  readonly meshes: readonly [Mesh, Mesh];
+  private readonly past: Capsules;
+  private readonly now: Capsules;
+  private readonly material: RawShaderMaterial;
+  private readonly past_material: RawShaderMaterial;
+
+  constructor(private readonly blocks: Blocks) {
+    const uniforms = { u_viewport: { value: new Vector2(1, 1) }, u_glow: { value: 1 } };
+    this.material = ink_material(VERTEX, FRAGMENT, uniforms);
+    this.past_material = ink_material(VERTEX, FRAGMENT, uniforms, true);
+    this.past = new Capsules(MAX_PAST_SHEETS + 1, this.past_material, 4);
+    this.now = new Capsules(blocks.n_layers + 3, this.material, 5);
+    this.meshes = [this.past.mesh, this.now.mesh];
   }
 
   /**
@@ -117,27 +144,32 @@ export class Spine {
    */
   update(theme: SceneTheme, residual: Float32Array | null, past_z: readonly number[]): void {
     const { spine_from_x: x0, spine_to_x: x1, spine_y: y, n_layers } = this.blocks;
-    this.count = 0;
+    this.past.begin();
+    this.now.begin();
     past_z.slice(0, MAX_PAST_SHEETS).forEach((z, i) => {
-      this.add([x0, y, z], [x1, y, z], [0.012, 0.45, 1], theme.rail, 0.55 * (1 - i / MAX_PAST_SHEETS));
+      this.past.add([x0, y, z], [x1, y, z], [0.012, 0.45, 1], theme.rail, 0.55 * (1 - i / MAX_PAST_SHEETS));
     });
     const last = past_z.at(-1);
-    if (last !== undefined) this.add([x0, y, 0], [x0, y, last], [0.012, 0.5, 1], theme.rail, 0.8);
-    this.add([x0, y, 0], [x1, y, 0], [0.042, 1.3, 4.5], theme.spine, 1);
-    const node = Math.min(0.095, this.blocks.layer_pitch * 0.28);
+    if (last !== undefined) this.past.add([x0, y, 0], [x0, y, last], [0.012, 0.5, 1], theme.rail, 0.8);
+    this.now.add([x0, y, 0], [x1, y, 0], [0.03, 1.2, 4.5], theme.spine, 1);
+    const node = Math.min(0.07, this.blocks.layer_pitch * 0.28);
     const log = residual ? Array.from(residual, (norm) => Math.log(Math.max(norm, 1e-6))) : null;
     const [low, high] = log ? [Math.min(...log), Math.max(...log)] : [0, 0];
     const loudness = (i: number): number => (log && high > low ? ((log[i] ?? low) - low) / (high - low) : 0.5);
-    this.add([x0, y, 0], [x0, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
+    this.now.add([x0, y, 0], [x0, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
     for (let layer = 0; layer < n_layers; layer++) {
       const x = layer_x(this.blocks, layer);
       const size = node * (0.75 + 0.5 * loudness(layer + 1));
-      this.add([x, y, 0], [x, y, 0], [size, 1.4, 3.4], theme.node, 1);
+      this.now.add([x, y, 0], [x, y, 0], [size, 1.4, 3.2], theme.node, 1);
     }
-    this.add([x1, y, 0], [x1, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
-    this.geometry.instanceCount = this.count;
-    for (const attribute of Object.values(this.attributes)) attribute.needsUpdate = true;
+    this.now.add([x1, y, 0], [x1, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
+    this.past.end();
+    this.now.end();
     this.material.uniforms["u_glow"]!.value = theme.glow;
+  }
+
+  show_past(visible: boolean): void {
+    this.past.mesh.visible = visible && this.past.count > 0;
   }
 
   set_viewport(width: number, height: number): void {
@@ -145,7 +177,9 @@ export class Spine {
   }
 
   dispose(): void {
-    this.geometry.dispose();
+    this.past.dispose();
+    this.now.dispose();
     this.material.dispose();
+    this.past_material.dispose();
   }
 }
