@@ -30,6 +30,7 @@ function apply_event(store: Store, event: DecodedEvent, draft: TokenDraft, speed
       store.history.put(step_record(event));
       draft.take_step(event);
       if (event.generated) speed.took_step(event.pos, event.server_ns);
+      if (event.generated && run.state === "prefilling") store.run.value = { ...run, state: "running" };
       break;
     case "run_state_changed":
       if (event.state !== "running") speed.pause();

@@ -3,7 +3,7 @@
 import type { Store } from "../store/store";
 import type { TokenChip } from "../store/types";
 import { tint_of } from "./chip_tint";
-import { token_label } from "./format";
+import { word_label } from "./format";
 import type { ChipMetric } from "./page";
 
 interface Held {
@@ -23,7 +23,9 @@ export class ChipList {
 
   /** Bring the elements in line with `tokens`; unchanged chips are not touched. */
   update(tokens: readonly TokenChip[], n_prompt: number, metric: ChipMetric): void {
+    const is_other_run = n_prompt !== this.n_prompt;
     this.n_prompt = n_prompt;
+    if (is_other_run) for (const held of this.held) this.write(held, metric);
     while (this.held.length > tokens.length) this.held.pop()?.element.remove();
     for (let pos = 0; pos < tokens.length; pos++) {
       const chip = tokens[pos]!;
@@ -87,10 +89,9 @@ export class ChipList {
 
   private write(held: Held, metric: ChipMetric): void {
     const { element, chip } = held;
-    element.textContent = token_label(chip.text);
+    element.textContent = word_label(chip.text);
     element.className = "chip";
-    element.classList.toggle("generated", chip.pos >= this.n_prompt);
-    element.classList.toggle("newline", chip.text.includes("\n"));
+    element.classList.toggle("first-generated", this.n_prompt > 0 && chip.pos === this.n_prompt);
     element.classList.toggle("space", chip.text.startsWith(" "));
     this.tint(held, metric);
   }
@@ -115,6 +116,6 @@ export class ChipList {
 function keep_in_view(root: HTMLElement, element: HTMLElement): void {
   const top = element.offsetTop - root.offsetTop;
   const bottom = top + element.offsetHeight;
-  if (top < root.scrollTop) root.scrollTop = top - 4;
-  else if (bottom > root.scrollTop + root.clientHeight) root.scrollTop = bottom - root.clientHeight + 4;
+  if (top < root.scrollTop) root.scrollTop = top;
+  else if (bottom > root.scrollTop + root.clientHeight) root.scrollTop = bottom - root.clientHeight;
 }

@@ -86,7 +86,7 @@ interface GridProps {
 function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
   const { store, actions } = use_page();
   const scroller = useRef<HTMLDivElement>(null);
-  const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT);
+  const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT, ROW_HEIGHT);
   const selection = store.selection.value;
   const active = useMemo(() => (selection ? order.indexOf(rows.row(selection)) : -1), [selection, order, rows]);
   useEffect(() => {
@@ -114,9 +114,9 @@ function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
     <div class="grid" role="grid" aria-label="Components" aria-rowcount={order.length + 1} aria-colcount={5}
       tabIndex={0} id="component-grid" onKeyDown={on_key}
       aria-activedescendant={is_active_drawn ? `component-row-${active}` : undefined}>
-      <HeaderRow sort={sort} />
-      <div class="grid-body" ref={scroller} role="rowgroup" tabIndex={-1}>
-        <div class="grid-space" role="presentation" style={{ height: `${view.height}px` }}>
+      <div class="grid-body" ref={scroller} role="presentation" tabIndex={-1}>
+        <HeaderRow sort={sort} />
+        <div class="grid-space" role="rowgroup" style={{ height: `${view.height}px` }}>
           {order.slice(view.first, view.first + view.n_visible).map((row, i) => (
             <Row key={row} index={view.first + i} top={view.top_of(view.first + i)} component={rows.component(row)}
               info={info} step={step} />

@@ -33,6 +33,12 @@ export function token_label(text: string): string {
   return shown.trim() === "" ? "␣".repeat(Math.min(shown.length, 8)) : shown;
 }
 
+/** A token among others, where space before it is shown by distance: no leading blank. */
+export function word_label(text: string): string {
+  const label = token_label(text);
+  return label.length > 1 ? label.replace(/^ +/, "") : label;
+}
+
 /** A token in running text, quoted so that its spaces can be seen. */
 export function token_quote(text: string): string {
   return `“${token_label(text)}”`;

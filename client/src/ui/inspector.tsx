@@ -6,7 +6,7 @@ import { direct_of } from "../store/query";
 import { AttendedKeys } from "./attended_keys";
 import { kind_name, value_meaning } from "./component_words";
 import { use_exact_history } from "./exact_history";
-import { number_text, percent_text, signed_text, token_label, token_quote } from "./format";
+import { number_text, percent_text, signed_text, token_quote, word_label } from "./format";
 import { HistoryChart } from "./history_chart";
 import { IconButton } from "./icons";
 import { InterveneControls } from "./intervene_controls";
@@ -49,13 +49,13 @@ function TokenNow({ shown }: { shown: Shown }): JSX.Element | null {
   const chip = store.tokens.value[pos];
   return (
     <div class="token-now">
-      <span class="token-badge">{token_label(step.text)}</span>
+      <span class="token-badge">{word_label(step.text)}</span>
       <div>
         <div><b>Position {pos}</b> <span class="muted">revision {step.revision}</span></div>
         <div class="muted">
           {step.chosen_text !== null && <>next {token_quote(step.chosen_text)} {percent_text(step.logprob === null ? null : Math.exp(step.logprob))}</>}
           {step.chosen_text === null && chip && "nothing follows yet"}
-          {step.entropy !== null && ` · entropy ${number_text(step.entropy)} nat`}
+          {step.entropy !== null && ` · entropy ${number_text(step.entropy, 2)}`}
         </div>
       </div>
     </div>

@@ -35,6 +35,13 @@ function is_control(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.closest("button, a, summary, [role=tab]") !== null;
 }
 
+/** A button pressed with the mouse does not keep the keys: after Run, Space should pause. */
+function let_go(event: MouseEvent): void {
+  if (event.detail === 0 || !(event.target instanceof Element)) return;
+  const button = event.target.closest<HTMLElement>(".button, .icon-button, .segmented button, .switch");
+  if (button === document.activeElement) button?.blur();
+}
+
 type Keys = Record<string, () => void>;
 
 /** Keys that work whatever the person chose. */
@@ -103,5 +110,9 @@ export function listen_to_keys(page: Page): () => void {
     act();
   };
   window.addEventListener("keydown", on_key);
-  return () => window.removeEventListener("keydown", on_key);
+  window.addEventListener("click", let_go);
+  return () => {
+    window.removeEventListener("keydown", on_key);
+    window.removeEventListener("click", let_go);
+  };
 }

@@ -59,7 +59,7 @@ function kept<T extends string | boolean>(key: string, fallback: T): Signal<T> {
 export function create_page_state(): PageState {
   return {
     tab: signal<DrawerTab>("components"),
-    drawer_open: kept("drawer_open", window.innerHeight >= 640),
+    drawer_open: kept("drawer_open", window.innerHeight >= 800),
     drawer_tall: signal(false),
     chip_metric: kept<ChipMetric>("chip_metric", "surprise"),
     search: signal(""),

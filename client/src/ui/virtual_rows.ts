@@ -16,13 +16,16 @@ export interface VirtualRows {
   reveal(index: number): void;
 }
 
-export function use_virtual_rows(scroller: RefObject<HTMLElement | null>, n_rows: number, row_height: number): VirtualRows {
+/** `header_height`: what a header that sticks to the top hides of the scroller. */
+export function use_virtual_rows(
+  scroller: RefObject<HTMLElement | null>, n_rows: number, row_height: number, header_height: number,
+): VirtualRows {
   const scroll = useSignal({ top: 0, height: 0 });
   useEffect(() => {
     const element = scroller.current;
     if (!element) return undefined;
     const read = (): void => {
-      const next = { top: element.scrollTop, height: element.clientHeight };
+      const next = { top: element.scrollTop, height: Math.max(0, element.clientHeight - header_height) };
       const before = scroll.peek();
       if (next.top !== before.top || next.height !== before.height) scroll.value = next;
     };
