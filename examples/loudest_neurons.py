@@ -19,10 +19,7 @@ async def main(url: str, prompt: str) -> None:
         async for step in run:
             loudest = np.argsort(-np.abs(step.neurons), axis=None)[:5]
             layers, indices = np.unravel_index(loudest, step.neurons.shape)
-            names = [
-                f"L{layer}N{index} {step.neurons[layer, index]:.1f}"
-                for layer, index in zip(layers, indices, strict=True)
-            ]
+            names = [f"L{at[0]}N{at[1]} {step.neurons[tuple(at)]:.1f}" for at in np.transpose([layers, indices])]
             print(f"{step.pos:4} {step.text!r:16}", ", ".join(names))
         print(run.text)
 

@@ -105,7 +105,8 @@ class _Serving:
         await self._stop.wait()
         window.close()
         await server.close()
-        return _left_at_once() if server.worker.is_alive else 0
+        engine.close()
+        return _left_at_once()
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
@@ -185,7 +186,8 @@ def _on_a_thread(work: Callable[[], Engine]) -> asyncio.Future[Engine]:
 
 
 def _left_at_once() -> int:
-    """Leave without waiting for threads that are inside a forward call or a download."""
+    """Leave without waiting for threads inside a forward call or a download, or for torch to take itself apart."""
+    logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

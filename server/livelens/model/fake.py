@@ -311,7 +311,7 @@ class FakeSequence:
             logits=np.empty(0, np.float32),
             pattern=np.empty((n_layers, n_heads, pos + 1), np.float32) if "attention" in channels else None,
             neurons=np.empty((n_layers, info.d_mlp), np.float32) if keep_neurons else None,
-            mlp_factors=np.array([masks.mlp.get(layer, 1.0) for layer in range(n_layers)], np.float32),
+            mlp_factors=_factors(masks.mlp, n_layers),
         )
         bias = _habit_bias(self._tokens)
         x = weights.W_E[token_id] + _position_code(pos, engine.d_model)
@@ -475,3 +475,8 @@ def _log_softmax(logits: F32) -> F32:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     result: F32 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result
+
+
+def _factors(by_layer: dict[int, float], n_layers: int) -> F32:
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and the run says so
+        return np.array([by_layer.get(layer, 1.0) for layer in range(n_layers)]).astype(np.float32)

@@ -176,9 +176,10 @@ class Run:
         elif tag is not None:
             self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
 
-    def fail(self, error: BaseException) -> None:
-        """End because the engine faulted."""
-        self._finish("engine_fault", f"the engine failed: {error}. The text so far is kept; start a new run.")
+    def fail(self, text: str) -> None:
+        """End because the engine faulted; nothing more is read out of it."""
+        self._finish("engine_fault", f"the engine failed: {text}. The text so far is kept; start a new run.")
+        self.close()
 
     def want_channels(self, channels: frozenset[Channel]) -> None:
         """Capture these from the next forward call on."""
@@ -269,21 +270,22 @@ class Run:
         self._held = None
         chosen_id = self._sampler.choose(captured.logits)
         pos = len(self.tokens) - 1
-        text_delta = self._text.push(chosen_id)
+        ends_text = self._sampling.stop_at_eos and chosen_id in self._engine.eos_ids
+        text_delta = "" if ends_text else self._text.push(chosen_id)  # nobody wants to read <|im_end|>
         self._generated_text += text_delta
         self.tokens.append(chosen_id)
         unread = UnreadPosition(
             captured, captured.n_positions - 1, pos, chosen_id, self._schedule.at(pos).revision, self.channels
         )
         self._report(unread, channels=unread.channels & self.channels, text_delta=text_delta)
-        self._check_end(chosen_id)
+        self._check_end(ends_text=ends_text)
         if self._steps_allowed:
             self._steps_allowed -= 1
             if self.finish_reason is None:
                 self._emit(StateChanged(run_id=self.run_id, state=self.state))
 
-    def _check_end(self, chosen_id: int) -> None:
-        if self._sampling.stop_at_eos and chosen_id in self._engine.eos_ids:
+    def _check_end(self, *, ends_text: bool) -> None:
+        if ends_text:
             self._finish("eos", "the model ended its text")
         elif self._n_generated >= self._sampling.max_new_tokens:
             self._finish("max_new_tokens", f"{self._n_generated} tokens were asked for")

@@ -70,10 +70,19 @@ class Outbox:
 
     def watch(self, record: RunRecord | None, older: list[int]) -> None:
         """Follow this run from now on; `older` positions are sent when there is nothing newer."""
+        self._keep_answers()
         self._record = record
         self._cursor = len(record.entries) if record is not None else 0
         self._older = deque(older)
         self._base, self._is_lagging = None, False
+
+    def _keep_answers(self) -> None:
+        """What answers this viewer in the run that it leaves is still owed to it."""
+        if self._record is None:
+            return
+        for entry in self._record.entries[self._cursor :]:
+            if isinstance(entry, EventEntry) and entry.tag is not None and entry.tag.viewer_id == self._viewer_id:
+                self.answer(self._addressed(entry))
 
     def send_again(self, positions: list[int]) -> None:
         """Send these positions, whole, in this order."""
@@ -114,14 +123,17 @@ class Outbox:
         return None
 
     def _event(self, entry: EventEntry) -> Frame:
-        event = entry.event
-        if (
-            isinstance(event, RunStateChanged | InterventionsApplied)
-            and entry.tag is not None
-            and entry.tag.viewer_id == self._viewer_id
-        ):
-            event = msgspec.structs.replace(event, request_id=entry.tag.request_id)
+        event = self._addressed(entry)
         return Frame(lambda: encode_event(event), is_cheap=True)
+
+    def _addressed(self, entry: EventEntry) -> Event:
+        """The event, with the request_id where it answers this viewer."""
+        event, tag = entry.event, entry.tag
+        if tag is None or tag.viewer_id != self._viewer_id:
+            return event
+        if isinstance(event, RunStateChanged | InterventionsApplied):
+            return msgspec.structs.replace(event, request_id=tag.request_id)
+        return event
 
     def _live(self, entry: StepEntry, record: RunRecord, now: float) -> Frame:
         behind = len(record.entries) - self._cursor

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from livelens.protocol.messages import (
     InterventionsApplied,
     RunFinished,
@@ -21,6 +23,7 @@ from livelens.run.jobs import (
     StateChanged,
     StepMade,
     StopJob,
+    Tag,
 )
 from livelens.session.record import RunRecord, record_from
 from livelens.session.snapshot import snapshot
@@ -61,10 +64,10 @@ class ReportHandler:
                 record.state = report.state
                 author = report.tag.viewer_id if report.tag is not None else None
                 event = RunStateChanged(run_id=record.run_id, state=report.state, author=author)
-                record.add_event(event, report.tag)
+                self._tell(record, event, report.tag)
             case Applied():
                 record.intervention_log.append(report.applied)
-                record.add_event(InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
+                self._tell(record, InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
             case Rewound():
                 self._rewound(record, report)
             case Finished():
@@ -79,6 +82,13 @@ class ReportHandler:
                         text=report.text,
                     )
                 )
+
+    def _tell(self, record: RunRecord, event: RunStateChanged | InterventionsApplied, tag: Tag | None) -> None:
+        """Tell every viewer of the run, and who asked, if it has left the run meanwhile."""
+        record.add_event(event, tag)
+        asker = self._session.viewers.get(tag.viewer_id) if tag is not None else None
+        if asker is not None and tag is not None and asker.run_id != record.run_id:
+            self._session.answer(asker, msgspec.structs.replace(event, request_id=tag.request_id))
 
     def _rewound(self, record: RunRecord, report: Rewound) -> None:
         record.rewind(report.from_pos, report.n_tokens, report.text)

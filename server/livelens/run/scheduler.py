@@ -1,0 +1,157 @@
+"""All runs of one engine, taken in turn: a token each, and between tokens what waits. No thread of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from livelens.model.engine import Engine, EngineError
+from livelens.run.jobs import (
+    ChannelsJob,
+    ControlJob,
+    ForgetJob,
+    InterveneJob,
+    Job,
+    LensJob,
+    Refused,
+    Report,
+    StartJob,
+    StopJob,
+    Tag,
+)
+from livelens.run.memory import available_bytes, run_bytes
+from livelens.run.run import EmitStep, RefusedError, Run
+
+_log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Jobs are handled at token boundaries; `work` does one small piece, so that no job waits longer."""
+
+    def __init__(self, engine: Engine, *, emit: Callable[[Report], None], emit_step: EmitStep) -> None:
+        self._engine = engine
+        self._emit = emit
+        self._emit_step = emit_step
+        self._runs: dict[str, Run] = {}
+        self._turn: list[str] = []
+
+    @property
+    def has_work(self) -> bool:
+        """`work` would do something."""
+        return any(run.wants_forward or run.has_unread or run.has_unread_lens for run in self._runs.values())
+
+    def work(self) -> None:
+        """One token of the run whose turn it is, then one position that waits; in idle time, a lens."""
+        run = self._next_run()
+        if run is not None:
+            self._guarded(run, run.advance)
+        unread = next((run for run in self._runs.values() if run.has_unread), None)
+        if unread is not None:
+            self._guarded(unread, unread.read_one)
+        elif run is None:
+            lens = next((run for run in self._runs.values() if run.has_unread_lens), None)
+            if lens is not None:
+                self._guarded(lens, lens.read_one_lens)
+        self._settle()
+
+    def handle(self, job: Job) -> None:
+        """Carry out one job."""
+        if isinstance(job, StartJob):
+            self._start(job)
+            return
+        run = self._runs.get(job.run_id)
+        match job:
+            case ControlJob() | InterveneJob():
+                self._command(run, job)
+            case StopJob():
+                if run is not None:
+                    run.stop(job.reason, job.message, job.tag)
+            case ChannelsJob():
+                if run is not None:
+                    run.want_channels(job.channels)
+            case LensJob():
+                if run is not None:
+                    run.want_lens(job.positions)
+            case ForgetJob():
+                if run is not None:
+                    self._runs.pop(job.run_id).close()
+                    self._turn.remove(job.run_id)
+        self._settle()
+
+    def close(self) -> None:
+        """Let go of every run."""
+        for run in self._runs.values():
+            run.close()
+        self._runs.clear()
+        self._turn.clear()
+
+    def _next_run(self) -> Run | None:
+        for run_id in list(self._turn):
+            self._turn.remove(run_id)
+            self._turn.append(run_id)
+            if self._runs[run_id].wants_forward:
+                return self._runs[run_id]
+        return None
+
+    def _guarded(self, run: Run, work: Callable[[], None]) -> None:
+        """A fault of the engine ends this run and nothing else."""
+        fault: Exception | None = None
+        try:
+            work()
+        except Exception as error:
+            fault = error
+        if fault is None:
+            return
+        # Outside the except block, so that the traceback's frames let go of their tensors (pytorch#18853).
+        text = str(fault) or type(fault).__name__
+        if not isinstance(fault, EngineError):
+            _log.error("the engine faulted in a run: %r", fault)
+        fault = None
+        run.fail(text)
+        if self._engine.hooks_left():
+            _log.error("%d hooks were left on the model after a fault", self._engine.hooks_left())
+
+    def _settle(self) -> None:
+        """Tell the end of runs that have ended and reported everything."""
+        for run in self._runs.values():
+            if run.finish_reason is not None and not run.is_done and not run.has_unread:
+                run.tell_finish()
+
+    def _command(self, run: Run | None, job: ControlJob | InterveneJob) -> None:
+        if run is None or run.finish_reason is not None:
+            self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
+        elif isinstance(job, InterveneJob):
+            self._guarded(run, lambda: run.intervene(job))
+        elif job.action == "pause":
+            run.pause(job.tag)
+        elif job.action == "resume":
+            run.resume(job.tag)
+        else:
+            run.step_once(job.tag)
+
+    def _start(self, job: StartJob) -> None:
+        try:
+            self._check_memory(job)
+            run = Run(self._engine, job, emit=self._emit, emit_step=self._emit_step)
+        except RefusedError as error:
+            self._refuse(job.run_id, job.tag, error.code, str(error))
+        except Exception as error:
+            _log.error("starting a run failed: %r", error)
+            self._refuse(job.run_id, job.tag, "engine_fault", f"the engine could not start this run: {error}")
+        else:
+            self._runs[job.run_id] = run
+            self._turn.append(job.run_id)
+
+    def _check_memory(self, job: StartJob) -> None:
+        # A prompt has at least as many characters as tokens in almost any text; n_ctx is checked exactly later.
+        n_positions = min(len(job.prompt) + job.sampling.max_new_tokens, self._engine.info.n_ctx)
+        needed, available = run_bytes(self._engine, n_positions), available_bytes()
+        if available is not None and needed > available:
+            raise RefusedError(
+                "not_enough_memory",
+                f"this run may need {needed >> 20} MiB and {available >> 20} MiB are free: "
+                "lower max_new_tokens or shorten the prompt",
+            )
+
+    def _refuse(self, run_id: str, tag: Tag, code: str, message: str) -> None:
+        self._emit(Refused(run_id=run_id, tag=tag, code=code, message=message))
