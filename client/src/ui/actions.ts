@@ -113,8 +113,8 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     start,
     async pause_or_resume() {
       const run = store.run.peek();
-      if (!run || run.state === "finished") await start();
-      else await command(run.state === "paused" ? "resume" : "pause");
+      // A run that has ended is not started anew by a key: its text would be gone.
+      if (run && run.state !== "finished") await command(run.state === "paused" ? "resume" : "pause");
     },
     async step() {
       const run = store.run.peek();

@@ -114,7 +114,7 @@ function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
     <div class="grid" role="grid" aria-label="Components" aria-rowcount={order.length + 1} aria-colcount={5}
       tabIndex={0} id="component-grid" onKeyDown={on_key}
       aria-activedescendant={is_active_drawn ? `component-row-${active}` : undefined}>
-      <div class="grid-body" ref={scroller} role="presentation" tabIndex={-1}>
+      <div class="grid-body" ref={scroller}>
         <HeaderRow sort={sort} />
         <div class="grid-space" role="rowgroup" style={{ height: `${view.height}px` }}>
           {order.slice(view.first, view.first + view.n_visible).map((row, i) => (

@@ -6,8 +6,9 @@ export function number_text(value: number | null | undefined, digits = 3): strin
   if (Number.isNaN(value)) return "not finite";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 0.001 || size >= 100_000) ? size.toExponential(1) : size.toPrecision(digits);
-  const plain = text.includes("e") ? text : String(Number(text));
+  const plain = size !== 0 && (size < 0.001 || size >= 100_000) ? size.toExponential(1)
+    : size >= 1000 ? String(Math.round(size))
+    : String(Number(size.toPrecision(digits)));
   return value < 0 ? `−${plain}` : plain;
 }
 

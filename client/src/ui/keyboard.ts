@@ -8,7 +8,7 @@ export interface KeyHelp {
 }
 
 export const KEY_HELP: readonly KeyHelp[] = [
-  { keys: "Space", does: "Pause or resume (with no run: start one)" },
+  { keys: "Space", does: "Pause or resume" },
   { keys: "s", does: "Make exactly one token" },
   { keys: "← →", does: "Walk through the tokens" },
   { keys: "Home End", does: "First token; newest token, and follow it" },
@@ -42,6 +42,13 @@ function let_go(event: MouseEvent): void {
   if (button === document.activeElement) button?.blur();
 }
 
+/** Focus the table's search as soon as it stands there. */
+function focus_search(attempts = 20): void {
+  const search = document.getElementById("component-search");
+  if (search) search.focus();
+  else if (attempts > 0) setTimeout(() => focus_search(attempts - 1), 5);
+}
+
 type Keys = Record<string, () => void>;
 
 /** Keys that work whatever the person chose. */
@@ -67,7 +74,7 @@ function letter_keys(page: Page): Keys {
   const scene = state.scene.peek();
   const selection = store.selection.peek();
   return {
-    s: () => void actions.step(),
+    s: () => void (store.run.peek()?.state !== "finished" && actions.step()),
     a: () => selection && actions.toggle(selection),
     u: () => actions.undo(),
     f: () => selection && scene?.focus(selection),
@@ -87,7 +94,7 @@ function letter_keys(page: Page): Keys {
     "/": () => {
       state.drawer_open.value = true;
       state.tab.value = "components";
-      requestAnimationFrame(() => document.getElementById("component-search")?.focus());
+      focus_search();
     },
     "?": () => (state.help_open.value = true),
   };

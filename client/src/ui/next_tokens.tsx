@@ -10,7 +10,7 @@ export function NextTokens({ shown }: { shown: Shown }): JSX.Element {
   const { step } = shown.step.value;
   if (!step) return <p class="muted pad">Run a prompt: the likeliest next tokens appear here.</p>;
   return (
-    <div class="next-tokens">
+    <div class="next-tokens" tabIndex={0} role="region" aria-label="Next tokens">
       <div>
         <h3>After {token_quote(step.text)} the model predicts</h3>
         <ProbBars tokens={step.top_tokens} chosen_id={step.chosen_id} />

@@ -1,0 +1,176 @@
+// @vitest-environment jsdom
+import { render } from "preact";
+import { act } from "preact/test-utils";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Connection } from "../connection/connection";
+import { FakeSource, HELLO, snapshot, step } from "../connection/fake_source";
+import { create_store, type Store } from "../store/store";
+import { create_actions } from "./actions";
+import { App } from "./app";
+import { create_page_state, type PageState } from "./page";
+import { create_run_form } from "./run_form";
+import { watch_shown_step } from "./shown_step";
+
+let store: Store;
+let state: PageState;
+let source: FakeSource;
+let frames: (() => void)[];
+
+async function settle(): Promise<void> {
+  await act(async () => {
+    for (const frame of frames.splice(0)) frame();
+    await vi.advanceTimersByTimeAsync(400);
+  });
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  // jsdom has neither: the page asks for both only to be seen.
+  HTMLDialogElement.prototype.showModal = function (): void {
+    this.open = true;
+  };
+  HTMLDialogElement.prototype.close = function (): void {
+    this.open = false;
+  };
+  HTMLCanvasElement.prototype.getContext = (() => null) as HTMLCanvasElement["getContext"];
+  frames = [];
+  store = create_store();
+  state = create_page_state();
+  state.drawer_open.value = true;
+  source = new FakeSource();
+  const connection = new Connection(store, {
+    open_source: () => source,
+    run_link: { read: () => null, write: () => undefined, on_change: () => undefined },
+    next_frame: (callback) => frames.push(callback),
+    is_hidden: () => false,
+    probe: () => Promise.resolve(null),
+  });
+  const form = create_run_form();
+  const actions = create_actions(store, state, form, connection);
+  const mount_scene = () => Promise.reject(new Error("This browser has no WebGL2."));
+  const page = { store, state, actions, mount_scene };
+  await act(() => {
+    render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={() => undefined} />, document.body);
+    connection.start();
+    source.say(HELLO);
+  });
+  await settle();
+});
+
+afterEach(() => {
+  render(null, document.body);
+  vi.useRealTimers();
+});
+
+async function begin(prompt_text = "a"): Promise<void> {
+  const run = document.getElementById("run")!;
+  await act(() => run.click());
+  const { request_id } = source.last("start_run");
+  const tokens = [{ token_id: 1, text: prompt_text, logprob: null }, { token_id: 2, text: " b", logprob: null }];
+  source.say({ type: "run_started", request_id, run: snapshot({ tokens }) });
+  for (let pos = 0; pos < 4; pos++) source.say(step(pos));
+  await settle();
+}
+
+function press(key: string, target: EventTarget = document.body): Promise<void> {
+  return act(() => void target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })));
+}
+
+const text_of = (selector: string): string => document.querySelector(selector)?.textContent ?? "";
+const chips = (): HTMLElement[] => [...document.querySelectorAll<HTMLElement>(".chip")];
+
+describe("the page without a picture", () => {
+  it("says so, and everything else works", async () => {
+    expect(text_of(".no-scene")).toContain("no WebGL2");
+    await begin();
+    expect(chips().map((chip) => chip.textContent)).toEqual(["a", "t1", "t2", "t3", "t4"]);
+    expect(document.querySelectorAll("[role=grid] [role=row]").length).toBeGreaterThan(1);
+  });
+
+  it("shows hostile tokens as text", async () => {
+    await begin('<img src=x onerror="alert(1)">');
+    expect(document.querySelector("img")).toBeNull();
+    expect(chips()[0]?.textContent).toBe('<img src=x onerror="alert(1)">');
+  });
+
+  it("marks the newest token, which has no activations yet", async () => {
+    await begin();
+    expect(chips().map((chip) => chip.classList.contains("pending"))).toEqual([false, false, false, false, true]);
+    expect(chips()[4]?.getAttribute("aria-label")).toContain("no activations yet");
+  });
+});
+
+describe("keys", () => {
+  it("walk through the tokens, and a typed letter is not a key", async () => {
+    await begin();
+    await press("ArrowLeft");
+    expect(store.current_pos.value).toBe(2);
+    expect(store.follow.value).toBe(false);
+    await press("End");
+    expect(store.current_pos.value).toBe(3);
+    store.selection.value = { kind: "head", layer: 0, index: 1 };
+    await press("a", document.getElementById("prompt")!);
+    expect(store.interventions.value).toEqual([]);
+    state.letter_keys.value = false;
+    await press("a");
+    expect(store.interventions.value).toEqual([]);
+    state.letter_keys.value = true;
+  });
+
+  it("alone ablate a head, chosen in the table", async () => {
+    await begin();
+    state.search.value = "L1H1";
+    await settle();
+    const grid = document.getElementById("component-grid")!;
+    await press("ArrowDown", grid);
+    expect(store.selection.value).toEqual({ kind: "head", layer: 1, index: 1 });
+    await press("a", grid);
+    const sent = source.last("set_interventions");
+    expect(sent.mode).toBe("from_now");
+    expect(sent.interventions.map((spec) => spec.intervention_id)).toEqual(["L1H1"]);
+    await settle();
+    expect(document.querySelector("#ablate")?.getAttribute("aria-checked")).toBe("true");
+  });
+
+  it("Space does not throw away a run that has ended", async () => {
+    await begin();
+    source.say({ type: "run_finished", run_id: "run-1", reason: "eos", message: "", n_generated: 3, text: "x" });
+    await settle();
+    const n_starts = source.sent.filter((command) => command.type === "start_run").length;
+    await press(" ");
+    expect(source.sent.filter((command) => command.type === "start_run")).toHaveLength(n_starts);
+  });
+});
+
+describe("interventions", () => {
+  it("are undone as a whole set", async () => {
+    await begin();
+    store.selection.value = { kind: "attn", layer: 0, index: 0 };
+    await press("a");
+    await press("u");
+    expect(source.last("set_interventions").interventions).toEqual([]);
+  });
+
+  it("say from which position they hold", async () => {
+    await begin();
+    store.selection.value = { kind: "head", layer: 0, index: 1 };
+    await press("a");
+    const { request_id, interventions } = source.last("set_interventions");
+    const applied = { revision: 1, from_pos: 4, mode: "from_now" as const, interventions, author: "me" };
+    source.say({ type: "interventions_applied", run_id: "run-1", applied, request_id });
+    await settle();
+    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · rev 1");
+  });
+
+  it("more than the server takes are refused before they are sent", async () => {
+    await begin();
+    for (let index = 0; index < 3; index++) store.interventions.value = [...store.interventions.value, {
+      intervention_id: `i${index}`, operation: "zero", components: [{ kind: "neuron", layer: 0, index }], amount: 0, enabled: true,
+    }];
+    store.interventions.value = [...store.interventions.value, { ...store.interventions.value[0]!, intervention_id: "i3" }];
+    store.selection.value = { kind: "head", layer: 0, index: 0 };
+    await press("a");
+    expect(source.sent.some((command) => command.type === "set_interventions")).toBe(false);
+    expect(text_of(".toast")).toContain("4 interventions");
+  });
+});
