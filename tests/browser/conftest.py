@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from page_driving import OpenPage
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
 from livelens.bench.server_process import ServerProcess, serve
-
-CLIENT = Path(__file__).parents[2] / "client"
-OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +40,10 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     problems: list[str] = []
     contexts = []
 
-    def opened(server: ServerProcess, *, fragment: str = "", width: int = 1400, height: int = 900, **options: object) -> Page:
+    def opened(
+        server: ServerProcess, *, fragment: str = "", width: int = 1400, height: int = 900, **options: object
+    ) -> Page:
+        options.setdefault("reduced_motion", "reduce")  # the camera jumps, so that a place on the screen is final
         context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()

@@ -1,0 +1,78 @@
+"""What a person does on the page, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+OpenPage = Callable[..., Page]
+AXE = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def start_run(page: Page, prompt: str, *, length: int = 24) -> None:
+    """Type a prompt, set the length, press Run."""
+    page.get_by_label("length").fill(str(length))
+    page.get_by_role("textbox", name="Prompt").fill(prompt)
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def wait_state(page: Page, state: str) -> None:
+    """Until the run is in `state`."""
+    page.wait_for_function("wanted => window.livelens.store.run.value?.state === wanted", arg=state)
+
+
+def wait_steps(page: Page, n_steps: int) -> None:
+    """Until the page holds this many positions."""
+    page.wait_for_function("wanted => window.livelens.store.history.size >= wanted", arg=n_steps)
+
+
+def text(page: Page) -> str:
+    """The generated text."""
+    return str(page.evaluate("() => window.livelens.store.run.value.text"))
+
+
+def run_id(page: Page) -> str:
+    """The run being watched."""
+    return str(page.evaluate("() => window.livelens.store.run.value.run_id"))
+
+
+def token_ids(page: Page) -> list[int]:
+    """Every token of the text strip, prompt included."""
+    return list(page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.token_id)"))
+
+
+def selected(page: Page) -> dict[str, object] | None:
+    """The selected component."""
+    return page.evaluate("() => window.livelens.store.selection.value")  # type: ignore[no-any-return]
+
+
+def canvas_point(page: Page, kind: str, layer: int, index: int) -> tuple[float, float]:
+    """Where a component is on the screen, CSS pixels."""
+    place = page.evaluate(
+        """component => {
+            const canvas = document.querySelector("canvas").getBoundingClientRect();
+            const point = window.livelens.scene.screen_position(component);
+            return point && [canvas.left + point.x, canvas.top + point.y];
+        }""",
+        {"kind": kind, "layer": layer, "index": index},
+    )
+    assert place is not None, "the component is not in view"
+    return place[0], place[1]
+
+
+def focus_camera(page: Page, kind: str, layer: int, index: int) -> None:
+    """Fly to a component (the camera jumps: the pages ask for reduced motion) and let the picture be drawn."""
+    page.evaluate(
+        """async (component) => {
+            window.livelens.scene.focus(component);
+            for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+        }""",
+        {"kind": kind, "layer": layer, "index": index},
+    )
+
+
+def canvas_pixels(page: Page) -> bytes:
+    """A picture of the network alone."""
+    return page.locator("canvas").first.screenshot()
