@@ -103,8 +103,7 @@ export class Connection {
     const run = this.store.run.peek();
     const before = this.store.interventions.peek();
     this.store.interventions.value = interventions;
-    const is_live = run && (run.state !== "finished" || options.mode === "recompute");
-    if (!is_live) return;
+    if (!run || run.state === "finished") return; // kept here: the next run starts with it
     if (this.store.connection.peek() !== "open") {
       this.store.interventions.value = before;
       throw new Refusal("not_connected", "There is no connection to the server right now.");

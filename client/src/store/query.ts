@@ -69,6 +69,18 @@ export function attention_row(
   return { keys, rest: (step.tensors.attention_rest?.values[layer * n_heads + head] ?? 0) / 255 };
 }
 
+/** Call `visit` for every listed weight of a head's row: no objects, for drawing whole maps. */
+export function each_weight(
+  step: StepRecord | undefined, layer: number, head: number, visit: (key_pos: number, weight: number) => void,
+): void {
+  const weights = step?.tensors.attention;
+  if (!weights) return;
+  const [, n_heads = 0, n_keys = 0] = weights.shape;
+  const at = (layer * n_heads + head) * n_keys;
+  const positions = step.tensors.attention_keys?.values;
+  for (let k = 0; k < n_keys; k++) visit(positions ? (positions[at + k] ?? 0) : k, (weights.values[at + k] ?? 0) / 255);
+}
+
 /** The layer from which on the chosen token is the lens's top token; n_layers where it never settles. */
 export function settled_layer(step: StepRecord | undefined): number | null {
   const ranks = step?.tensors.lens_rank?.values;

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../layout/colour";
 import { component_id } from "../layout/component_id";
 import type { Component } from "../protocol/generated";
-import { attention_row } from "../store/query";
+import { attention_row, each_weight } from "../store/query";
 import type { Store } from "../store/store";
 import { percent_text, token_quote } from "./format";
 import { use_page } from "./page";
@@ -86,12 +86,12 @@ function draw(canvas: HTMLCanvasElement, store: Store, head: Component): void {
   const n = store.history.newest_pos + 1;
   const size = Math.max(1, Math.min(n, MOST_PIXELS));
   const weights = new Float32Array(size * size);
-  for (const pos of store.history.positions()) {
+  for (let pos = 0; pos < n; pos++) {
     const y = Math.floor((pos * size) / n);
-    for (const key of attention_row(store.history.get(pos), head.layer, head.index)?.keys ?? []) {
-      const at = y * size + Math.floor((key.pos * size) / n);
-      weights[at] = Math.max(weights[at]!, key.weight);
-    }
+    each_weight(store.history.get(pos), head.layer, head.index, (key_pos, weight) => {
+      const at = y * size + Math.floor((key_pos * size) / n);
+      if (weight > weights[at]!) weights[at] = weight;
+    });
   }
   canvas.width = canvas.height = size;
   const context = canvas.getContext("2d");
