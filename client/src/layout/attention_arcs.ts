@@ -33,7 +33,8 @@ export function strongest_keys(step: StepRecord, layer: number, head_index: numb
 /** Control points of the cubic from a head back to a token: it leaves upward and comes down on the token. */
 export function arc_controls(head: Vec3, token: Vec3): readonly [Vec3, Vec3, Vec3, Vec3] {
   const [dx, dz] = [token[0] - head[0], token[2] - head[2]];
-  const lift = 0.9 + 0.16 * Math.hypot(dx, dz);
-  const top = Math.max(head[1], token[1]) + lift;
-  return [head, [head[0] + 0.3 * dx, top, head[2] + 0.3 * dz], [token[0] - 0.1 * dx, Math.max(top * 0.72, token[1]), token[2] - 0.08 * dz], token];
+  const lift = 0.5 + 0.085 * Math.hypot(dx, dz);
+  const rise = head[1] - token[1];
+  const at = (share: number, y: number): Vec3 => [head[0] + share * dx, y, head[2] + share * dz];
+  return [head, at(0.26, head[1] + lift), at(0.74, token[1] + 0.8 * rise + 0.6 * lift), token];
 }

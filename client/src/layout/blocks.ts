@@ -7,10 +7,10 @@ export const SHEET_WIDTH = 16;
 const PANEL_SHARE = 0.82;
 const WANTED_PANEL_HEIGHT = 5.2;
 const MAX_HEADS_HEIGHT = 1.7;
-const PANEL_BOTTOM = 0.85;
-const TAB_HEIGHT = 0.17;
-const TAB_GAP = 0.07;
-const HEADS_GAP = 0.3;
+const PANEL_BOTTOM = 0.62;
+const TAB_HEIGHT = 0.11;
+const TAB_GAP = 0.06;
+const HEADS_GAP = 0.24;
 const SPINE_OVERHANG = 1.25;
 
 export type ModelShape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;

@@ -8,9 +8,9 @@ type Stop = readonly [at: number, hex: string];
 const SEQUENTIAL: Record<Theme, readonly Stop[]> = {
   dark: [
     [0, "#070b18"],
-    [0.12, "#0a1738"],
-    [0.28, "#123a74"],
-    [0.45, "#17709a"],
+    [0.12, "#081230"],
+    [0.28, "#10305f"],
+    [0.45, "#166690"],
     [0.6, "#2ba79b"],
     [0.74, "#9ed67a"],
     [0.87, "#fbe77b"],

@@ -2,7 +2,7 @@
 
 /** Earlier tokens whose sheets are drawn; older ones keep a place for labels and arcs. */
 export const MAX_PAST_SHEETS = 24;
-export const TOKEN_SPACING = 0.5;
+export const TOKEN_SPACING = 0.62;
 const FAR_TOKENS = 7;
 
 /** z of a token `age` positions before the shown one: even spacing, then ever closer so that a long text stays near. */
@@ -15,5 +15,5 @@ export function z_of_age(age: number): number {
 /** How strongly a sheet of that age is drawn, 1 for the shown token, near 0 for the last one drawn. */
 export function fade_of_age(age: number): number {
   if (age <= 0) return 1;
-  return Math.max(0, 0.62 * Math.pow(1 - (age - 1) / MAX_PAST_SHEETS, 1.4));
+  return Math.max(0, 0.4 * Math.pow(1 - (age - 1) / MAX_PAST_SHEETS, 1.4));
 }

@@ -7,7 +7,7 @@ import { colour_map } from "../layout/colour";
 import { component_of_key } from "../layout/component_id";
 import { meet_plane, type Vec3 } from "../layout/framing";
 import { legend_of, type LegendSpec } from "../layout/legend";
-import { z_of_age } from "../layout/time_axis";
+import { MAX_PAST_SHEETS, z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import type { Store } from "../store/store";
 import { same_component, type ViewPreset } from "../store/types";
@@ -17,11 +17,15 @@ import type { SceneCallbacks, SceneHandle, SceneStats } from "./index";
 import { LabelLayer } from "./label_layer";
 import { Marks, type Mark } from "./marks";
 import { ModelView } from "./model_view";
+import { Pace, type Quality } from "./pace";
 import { listen_to_pointer } from "./pointer";
 import { collect_labels, project, token_anchor } from "./scene_labels";
 import { SCENE_THEMES } from "./theme";
 import { UpdateTimes } from "./update_times";
 import { create_renderer } from "./webgl";
+
+/** Stillness after which a picture drawn in haste is drawn in full. */
+const REST_MS = 140;
 
 type Dirty = "values" | "marks" | "arcs" | "colours";
 
@@ -34,13 +38,15 @@ export class NetworkScene implements SceneHandle {
   private readonly arcs = new Arcs();
   private readonly marks = new Marks();
   private readonly times = new UpdateTimes();
+  private readonly pace = new Pace();
+  private quality: Quality = this.pace.resting;
+  private rest_timer = 0;
   private readonly disposers: (() => void)[] = [];
   private readonly dirty = new Set<Dirty>(["values", "marks", "arcs", "colours"]);
   private readonly legend_listeners = new Set<() => void>();
   private readonly raycaster = new Raycaster();
   private view: ModelView | null = null;
   private arc_targets: ArcTarget[] = [];
-  private positions: number[] = [];
   private frame_request = 0;
   private last_frame_ms = 0;
   private size: [number, number] = [1, 1];
@@ -98,14 +104,10 @@ export class NetworkScene implements SceneHandle {
       effect(() => this.rig.set_still(store.reduced_motion.value)),
       store.history.subscribe((pos) => {
         const current = store.current_pos.peek();
-        if (pos < 0) this.view?.slots.clear();
-        if (pos < 0 || (pos <= current && pos >= current - this.positions_span())) this.mark_dirty("values", "arcs");
+        if (pos < 0) this.view?.forget();
+        if (pos < 0 || (pos <= current && pos >= current - MAX_PAST_SHEETS)) this.mark_dirty("values", "arcs");
       }),
     );
-  }
-
-  private positions_span(): number {
-    return this.view ? this.view.slots.size : 0;
   }
 
   private watch_element(): void {
@@ -141,7 +143,7 @@ export class NetworkScene implements SceneHandle {
   /** Everything on the GPU comes again from the CPU copies. */
   private restore(): void {
     this.lost = false;
-    this.view?.sheets.restore(this.view.slots.used_slots());
+    this.view?.restore();
     this.mark_dirty("values", "marks", "arcs", "colours");
   }
 
@@ -163,16 +165,38 @@ export class NetworkScene implements SceneHandle {
   private resize(): void {
     const width = Math.max(1, this.container.clientWidth);
     const height = Math.max(1, this.container.clientHeight);
-    const pixel_ratio = Math.min(window.devicePixelRatio || 1, 2);
     this.size = [width, height];
+    this.rig.resize(width, height);
+    this.set_resolution(this.quality.resolution);
+    this.request_redraw();
+  }
+
+  private set_resolution(share: number): void {
+    const [width, height] = this.size;
+    const pixel_ratio = Math.min(window.devicePixelRatio || 1, 2) * share;
     this.renderer.setPixelRatio(pixel_ratio);
     this.renderer.setSize(width, height, false);
-    this.rig.resize(width, height);
     const [w, h] = [width * pixel_ratio, height * pixel_ratio];
-    this.view?.spine.set_viewport(w, h);
+    this.view?.set_viewport(w, h);
     this.arcs.set_viewport(w, h, pixel_ratio);
     this.marks.set_viewport(w, h, pixel_ratio);
-    this.request_redraw();
+  }
+
+  private set_quality(quality: Quality): void {
+    if (quality === this.quality) return;
+    if (quality.resolution !== this.quality.resolution) this.set_resolution(quality.resolution);
+    this.view?.sheet.set_soft(quality.soft);
+    this.quality = quality;
+  }
+
+  /** Draw in full once nothing has moved for a moment: a drag pauses between two events. */
+  private rest_soon(): void {
+    clearTimeout(this.rest_timer);
+    if (this.quality === this.pace.resting) return;
+    this.rest_timer = window.setTimeout(() => {
+      this.set_quality(this.pace.resting);
+      this.request_redraw();
+    }, REST_MS);
   }
 
   request_redraw(): void {
@@ -183,9 +207,11 @@ export class NetworkScene implements SceneHandle {
     this.frame_request = 0;
     if (this.lost) return;
     const from = performance.now();
-    const delta_secs = Math.min(0.1, this.last_frame_ms ? (now - this.last_frame_ms) / 1000 : 0.016);
+    const interval_ms = this.last_frame_ms ? now - this.last_frame_ms : 0;
     this.last_frame_ms = now;
-    const moving = this.rig.update(delta_secs);
+    const moving = this.rig.update(Math.min(0.1, interval_ms ? interval_ms / 1000 : 0.016));
+    if (moving) this.set_quality(this.pace.moving(interval_ms));
+    this.rest_soon();
     const { wrote, more } = this.bring_up();
     this.draw();
     this.draw_labels();
@@ -208,20 +234,13 @@ export class NetworkScene implements SceneHandle {
     }
     let changed = { wrote: false, more: false };
     if (view && this.dirty.delete("values")) {
-      this.positions = view.shown_positions(store.history, current);
-      changed = view.write_changed(store.history, this.positions, channel);
+      changed = view.bring_up(store.history, current, channel, theme);
       if (changed.more) this.dirty.add("values");
-      const residual = store.history.get(current)?.tensors.residual?.values;
-      const past_z = this.positions.filter((pos) => pos < current).map((pos) => z_of_age(current - pos));
-      view.spine.update(theme, residual instanceof Float32Array ? residual : null, past_z);
       if (channel === "direct_logit" && changed.wrote) this.tell_legend();
     }
     if (this.dirty.delete("marks")) this.update_marks();
     if (this.dirty.delete("arcs")) this.update_arcs();
-    if (view) {
-      view.place(this.positions, current, this.rig.in_front, this.past_strength, 1000);
-      view.spine.show_past(this.past_strength > 0.3);
-    }
+    view?.place(current, this.past_strength);
     return changed;
   }
 
@@ -270,7 +289,7 @@ export class NetworkScene implements SceneHandle {
 
   private draw(): void {
     this.renderer.info.reset();
-    this.view?.sheets.before_render(this.renderer);
+    this.view?.sheet.before_render(this.renderer);
     this.renderer.clear();
     this.renderer.render(this.scene, this.rig.camera);
   }
@@ -401,6 +420,7 @@ export class NetworkScene implements SceneHandle {
 
   dispose(): void {
     cancelAnimationFrame(this.frame_request);
+    clearTimeout(this.rest_timer);
     // Never again: a redraw asked for by a late event finds a request already pending.
     this.frame_request = -1;
     for (const dispose of this.disposers) dispose();

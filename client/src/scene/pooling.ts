@@ -12,8 +12,8 @@ import {
   RGFormat,
   Scene,
   UnsignedByteType,
-  WebGLArrayRenderTarget,
-  type DataArrayTexture,
+  WebGLRenderTarget,
+  type DataTexture,
   type IUniform,
   type WebGLRenderer,
 } from "three";
@@ -21,8 +21,8 @@ import type { Blocks } from "../layout/blocks";
 import type { Packing } from "../layout/texels";
 import { POOL_FRAGMENT_16, POOL_FRAGMENT_4, POOL_VERTEX } from "./sheet_shader";
 
-function target(width: number, height: number, slots: number): WebGLArrayRenderTarget {
-  return new WebGLArrayRenderTarget(width, height, slots, {
+function target(width: number, height: number): WebGLRenderTarget {
+  return new WebGLRenderTarget(width, height, {
     format: RGFormat,
     type: UnsignedByteType,
     minFilter: LinearFilter,
@@ -35,20 +35,20 @@ function target(width: number, height: number, slots: number): WebGLArrayRenderT
 export class Pooling {
   /** For the sheet's shader: the pooled textures and how cells are packed. */
   readonly uniforms: Record<string, IUniform>;
-  private readonly targets: [WebGLArrayRenderTarget, WebGLArrayRenderTarget];
+  private readonly targets: [WebGLRenderTarget, WebGLRenderTarget];
   private readonly materials: [RawShaderMaterial, RawShaderMaterial];
   private readonly geometry = new BufferGeometry();
   private readonly mesh: Mesh;
   private readonly scene = new Scene();
   private readonly camera = new OrthographicCamera();
-  private readonly dirty = new Set<number>();
+  private dirty = true;
 
-  constructor(blocks: Blocks, packing: Packing, slots: number, codes: DataArrayTexture) {
+  constructor(blocks: Blocks, packing: Packing, codes: DataTexture) {
     const fine = [Math.ceil(blocks.columns / 4), Math.max(1, Math.ceil(blocks.rows / 4))] as const;
     const coarse = [Math.ceil(fine[0] / 4), Math.ceil(fine[1] / 4)] as const;
     this.targets = [
-      target(fine[0] * blocks.n_layers, fine[1], slots),
-      target(coarse[0] * blocks.n_layers, coarse[1], slots),
+      target(fine[0] * blocks.n_layers, fine[1]),
+      target(coarse[0] * blocks.n_layers, coarse[1]),
     ];
     const shared = {
       u_packing: { value: [packing.width, packing.rows_per_layer, blocks.columns, blocks.d_mlp] },
@@ -64,7 +64,7 @@ export class Pooling {
         glslVersion: GLSL3,
         vertexShader: POOL_VERTEX,
         fragmentShader,
-        uniforms: { ...shared, ...uniforms, u_slot: { value: 0 } },
+        uniforms: { ...shared, ...uniforms },
         depthTest: false,
         depthWrite: false,
         blending: NoBlending,
@@ -79,25 +79,21 @@ export class Pooling {
     this.scene.add(this.mesh);
   }
 
-  /** A slot's codes have changed. */
-  touch(slot: number): void {
-    this.dirty.add(slot);
+  /** The codes have changed. */
+  touch(): void {
+    this.dirty = true;
   }
 
   run(renderer: WebGLRenderer): void {
-    if (this.dirty.size === 0) return;
+    if (!this.dirty) return;
     const before = renderer.getRenderTarget();
-    for (const slot of this.dirty) {
-      this.materials.forEach((material, level) => {
-        material.uniforms["u_slot"]!.value = slot;
-        material.uniformsNeedUpdate = true;
-        this.mesh.material = material;
-        renderer.setRenderTarget(this.targets[level]!, slot);
-        renderer.render(this.scene, this.camera);
-      });
-    }
+    this.materials.forEach((material, level) => {
+      this.mesh.material = material;
+      renderer.setRenderTarget(this.targets[level]!);
+      renderer.render(this.scene, this.camera);
+    });
     renderer.setRenderTarget(before);
-    this.dirty.clear();
+    this.dirty = false;
   }
 
   dispose(): void {

@@ -3,33 +3,28 @@
 //
 // Written for software rasterisers too, which run both sides of every `if` for every pixel but do leave a loop
 // when no pixel needs another turn: work that few pixels need is therefore inside a loop of zero or one turns,
-// and shown sheet, earlier sheets, cells, discs and strips have each a shader of their own.
+// and cells, discs and strips have each a shader of their own.
 
 export const SHEET_VERTEX = /* glsl */ `
 precision highp float;
 uniform mat4 projectionMatrix, viewMatrix;
 uniform vec4 u_extent; // left, bottom, right, top of the quad
 in vec3 position;
-in vec3 a_sheet;       // slot in the texture arrays, z, fade
 out vec2 v_p;
-flat out int v_slot;
-flat out float v_fade;
 void main() {
   v_p = mix(u_extent.xy, u_extent.zw, position.xy);
-  v_slot = int(a_sheet.x + 0.5);
-  v_fade = a_sheet.z;
-  gl_Position = projectionMatrix * viewMatrix * vec4(v_p, a_sheet.y, 1.0);
+  gl_Position = projectionMatrix * viewMatrix * vec4(v_p, 0.0, 1.0);
 }`;
 
 const HEADER = /* glsl */ `
 precision highp float;
 precision highp int;
-precision highp isampler2DArray;
-precision highp sampler2DArray;
+precision highp isampler2D;
+precision highp sampler2D;
 `;
 
 const CELLS = /* glsl */ `
-uniform isampler2DArray u_codes;   // one token's neurons a slice, a layer's bytes in a row or several
+uniform isampler2D u_codes;   // the token's neurons, a layer's bytes in a row or several
 uniform ivec4 u_packing;           // texture width, rows a layer, columns of cells, d_mlp
 uniform ivec4 u_pooled;            // columns and rows of a layer in each pooled texture
 
@@ -38,10 +33,11 @@ float louder(float a, float b) { return abs(b) > abs(a) ? b : a; }
 // 2.0 stands for a value that is not finite: drawn in its own colour, never as loud.
 float decode(int code) { return code == -128 ? 2.0 : float(code) * (1.0 / 127.0); }
 
-float neuron_code(int layer, ivec2 c, int slot) {
+float neuron_code(int layer, ivec2 c) {
   int n = min(c.y * u_packing.z + c.x, u_packing.w - 1);
-  int row = n / u_packing.x;
-  return decode(texelFetch(u_codes, ivec3(n - row * u_packing.x, layer * u_packing.y + row, slot), 0).r);
+  // No integer division: n is far below 2^24, so this is exact.
+  int row = int((float(n) + 0.5) / float(u_packing.x));
+  return decode(texelFetch(u_codes, ivec2(n - row * u_packing.x, layer * u_packing.y + row), 0).r);
 }
 `;
 
@@ -50,7 +46,6 @@ in vec3 position;
 void main() { gl_Position = vec4(position.xy * 2.0 - 1.0, 0.0, 1.0); }`;
 
 export const POOL_FRAGMENT_4 = /* glsl */ `${HEADER}${CELLS}
-uniform int u_slot;
 uniform int u_rows;
 out vec4 colour;
 void main() {
@@ -60,15 +55,14 @@ void main() {
   ivec2 to = min(from + 4, ivec2(u_packing.z, u_rows));
   float value = 0.0;
   for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++)
-    value = louder(value, neuron_code(layer, ivec2(x, y), u_slot));
+    value = louder(value, neuron_code(layer, ivec2(x, y));
   value = clamp(value, -1.0, 1.0);
   colour = vec4(abs(value), (round(value * 127.0) + 128.0) / 255.0, 0.0, 1.0);
 }`;
 
 export const POOL_FRAGMENT_16 = /* glsl */ `${HEADER}
-uniform sampler2DArray u_pool_4;
+uniform sampler2D u_pool_4;
 uniform ivec4 u_pooled;
-uniform int u_slot;
 out vec4 colour;
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
@@ -77,7 +71,7 @@ void main() {
   ivec2 to = min(from + 4, u_pooled.xy);
   vec2 loudest = vec2(0.0, 128.0 / 255.0);
   for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++) {
-    vec2 value = texelFetch(u_pool_4, ivec3(x + layer * u_pooled.x, y, u_slot), 0).rg;
+    vec2 value = texelFetch(u_pool_4, ivec2(x + layer * u_pooled.x, y), 0).rg;
     loudest = value.r > loudest.r ? value : loudest;
   }
   colour = vec4(loudest, 0.0, 1.0);
@@ -86,8 +80,6 @@ void main() {
 const PLACE = /* glsl */ `
 uniform float u_pitch, u_panel_width, u_n_layers;
 in vec2 v_p;
-flat in int v_slot;
-flat in float v_fade;
 out vec4 colour;
 
 struct Place { int layer; float x; vec2 px; float inside; };
@@ -121,15 +113,15 @@ float box(vec2 p, vec2 half_size, float radius) {
 
 /** The shown token's neurons. */
 export const PANEL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}${PLACE}${RAMP}
-uniform sampler2DArray u_pool_4;   // loudest of 4 x 4 cells, laid out as the sheet: size, signed value
-uniform sampler2DArray u_pool_16;
+uniform sampler2D u_pool_4;   // loudest of 4 x 4 cells, laid out as the sheet: size, signed value
+uniform sampler2D u_pool_16;
 uniform float u_cell, u_rows, u_panel_top, u_glow;
 
-float pooled(sampler2DArray pool, int layer, ivec2 from, ivec2 count, ivec2 size) {
+float pooled(sampler2D pool, int layer, ivec2 from, ivec2 count, ivec2 size) {
   vec2 loudest = vec2(0.0, 128.0 / 255.0);
   for (int y = 0; y < count.y; y++) for (int x = 0; x < count.x; x++) {
     ivec2 c = clamp(from + ivec2(x, y), ivec2(0), size - 1);
-    vec2 value = texelFetch(pool, ivec3(c + ivec2(layer * size.x, 0), v_slot), 0).rg;
+    vec2 value = texelFetch(pool, c + ivec2(layer * size.x, 0), 0).rg;
     loudest = value.r > loudest.r ? value : loudest;
   }
   return (round(loudest.g * 255.0) - 128.0) * (1.0 / 127.0);
@@ -146,7 +138,7 @@ float loudest_neuron(int layer, vec2 at, vec2 foot) {
   float value = 0.0;
   ivec2 n = fine ? count : ivec2(0);
   for (int y = 0; y < n.y; y++) for (int x = 0; x < n.x; x++)
-    value = louder(value, neuron_code(layer, clamp(from + ivec2(x, y), ivec2(0), size - 1), v_slot));
+    value = louder(value, neuron_code(layer, clamp(from + ivec2(x, y), ivec2(0), size - 1)));
   vec2 corner = at - 0.5 * foot;
   vec2 share = foot * 0.25;
   n = !fine && middle ? max(ivec2(ceil(share - 0.2)), ivec2(1)) : ivec2(0);
@@ -174,7 +166,7 @@ void main() {
   for (int once = 0; once < (u_glow > 0.0 ? 1 : 0); once++) {
     vec2 uv = (vec2(float(here.layer * u_pooled.x), 0.0) + clamp(at / 4.0, vec2(0.3), vec2(u_pooled.xy) - 0.3))
       / vec2(textureSize(u_pool_4, 0).xy);
-    float near = textureLod(u_pool_4, vec3(uv, float(v_slot)), 0.0).r;
+    float near = textureLod(u_pool_4, uv, 0.0).r;
     float halo = smoothstep(0.66, 1.0, near);
     rgb += ramp(mix(0.55 + 0.1 * halo, sign(value) * near, u_diverging)) * halo * u_glow * 0.2;
   }
@@ -182,13 +174,13 @@ void main() {
 }`;
 
 const HEADS = /* glsl */ `
-uniform isampler2DArray u_blocks;  // heads of a layer in a row, then the whole attn, then the whole mlp
+uniform isampler2D u_blocks;  // heads of a layer in a row, then the whole attn, then the whole mlp
 uniform vec4 u_heads;              // left within the panel, bottom, top, pitch
 uniform ivec3 u_head_grid;         // columns, rows, n_heads
 uniform vec3 u_disc_colour;
 float head_code(int layer, ivec2 c) {
   int n = clamp(c.y * u_head_grid.x + c.x, 0, u_head_grid.z - 1);
-  int code = texelFetch(u_blocks, ivec3(n, layer, v_slot), 0).r;
+  int code = texelFetch(u_blocks, ivec2(n, layer), 0).r;
   bool there = c.x >= 0 && c.y >= 0 && c.x < u_head_grid.x && c.y < u_head_grid.y && c.y * u_head_grid.x + c.x < u_head_grid.z;
   return there ? (code == -128 ? 2.0 : float(code) * (1.0 / 127.0)) : -9.0;
 }
@@ -223,54 +215,19 @@ void main() {
 
 /** The strips that stand for a layer's whole attention and whole MLP. */
 export const TABS_FRAGMENT = /* glsl */ `${HEADER}${PLACE}${RAMP}
-uniform isampler2DArray u_blocks;
+uniform isampler2D u_blocks;
 uniform int u_tab_column;
 uniform vec2 u_tab;                // bottom, top
 uniform vec3 u_tab_colour;
 void main() {
   Place here = place();
-  int code = texelFetch(u_blocks, ivec3(u_tab_column, here.layer, v_slot), 0).r;
+  int code = texelFetch(u_blocks, ivec2(u_tab_column, here.layer), 0).r;
   float value = code == -128 ? 2.0 : float(code) * (1.0 / 127.0);
   vec2 half_size = vec2(u_panel_width, u_tab.y - u_tab.x) * 0.5;
   float pixel = max(here.px.x, here.px.y);
   float edge = box(vec2(here.x, v_p.y) - vec2(half_size.x, 0.5 * (u_tab.x + u_tab.y)), half_size, min(0.05, half_size.x));
   float mask = 1.0 - smoothstep(-pixel, 0.0, edge);
   colour = vec4(mix(u_tab_colour, ramp(value), 0.12 + 0.6 * min(abs(value), 1.0)) * mask, mask);
-}`;
-
-const PAST = /* glsl */ `
-uniform vec3 u_past_colours[4];    // quiet and loud, of positive and of negative values
-vec4 faded(float value, float mask) {
-  float size = min(abs(value), 1.0);
-  vec3 rgb = value < 0.0 ? mix(u_past_colours[2], u_past_colours[3], size) : mix(u_past_colours[0], u_past_colours[1], size);
-  return vec4(rgb, 1.0) * (mask * v_fade);
-}
-`;
-
-/** Earlier tokens' neurons: only the loud ones, one fetch a pixel. */
-export const PAST_PANEL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}${PLACE}${PAST}
-uniform sampler2DArray u_pool_4;
-uniform float u_cell, u_rows, u_panel_top;
-void main() {
-  Place here = place();
-  vec2 at = vec2(here.x, u_panel_top - v_p.y) / u_cell;
-  float big = max(here.px.x, here.px.y) / u_cell;
-  ivec2 c = clamp(ivec2(at), ivec2(0), ivec2(u_packing.z, int(u_rows)) - 1);
-  float value = 0.0;
-  for (int once = 0; once < (big <= 2.0 ? 1 : 0); once++) value = neuron_code(here.layer, c, v_slot);
-  for (int once = 0; once < (big > 2.0 ? 1 : 0); once++)
-    value = (round(texelFetch(u_pool_4, ivec3((c >> 2) + ivec2(here.layer * u_pooled.x, 0), v_slot), 0).g * 255.0) - 128.0) / 127.0;
-  colour = faded(value, here.inside * smoothstep(0.22, 0.8, abs(value)));
-}`;
-
-export const PAST_HEADS_FRAGMENT = /* glsl */ `${HEADER}${PLACE}${HEADS}${PAST}
-void main() {
-  Place here = place();
-  vec2 at = vec2(here.x - u_heads.x, u_heads.z - v_p.y) / u_heads.w;
-  float foot = max(here.px.x, here.px.y) / u_heads.w;
-  float value = head_code(here.layer, ivec2(floor(at)));
-  float mask = 1.0 - smoothstep(0.40 - 0.5 * foot, 0.40 + 0.5 * foot, length(fract(at) - 0.5));
-  colour = faded(value, mask * step(-8.0, value) * 0.5 * smoothstep(0.4, 1.0, abs(value)));
 }`;
 
 /** What the shown sheet stands on: opaque, so that nothing behind is taken for part of it, and hides what is behind. */

@@ -1,5 +1,5 @@
-// Which token's codes lie in which slice of the texture arrays. Newcomers take a free slice, or that of a token
-// that is no longer shown, so a new token costs one slice and no other moves.
+// Which token's points lie in which part of the buffer. Newcomers take a free part, or that of a token that is no
+// longer shown, so a new token costs one part and no other moves.
 
 export interface Slot {
   slot: number;
@@ -45,8 +45,8 @@ export class SlotTable {
     return !!held && held.sources.length === sources.length && held.sources.every((source, i) => source === sources[i]);
   }
 
-  used_slots(): number[] {
-    return [...this.held.values()].map((held) => held.slot);
+  forget(pos: number): void {
+    this.held.delete(pos);
   }
 
   clear(): void {
