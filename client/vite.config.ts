@@ -10,6 +10,10 @@ export default defineConfig({
     target: "es2022",
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 1200,
+    rolldownOptions: {
+      // three changes seldom: a chunk of its own stays in the browser's cache.
+      output: { codeSplitting: { groups: [{ name: "three", test: /node_modules[\\/](three|camera-controls)[\\/]/ }] } },
+    },
   },
   worker: { format: "es" },
 });

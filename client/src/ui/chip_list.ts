@@ -114,7 +114,7 @@ export class ChipList {
 
 /** Scroll only the strip, never the page, and only as far as needed. */
 function keep_in_view(root: HTMLElement, element: HTMLElement): void {
-  const top = element.offsetTop - root.offsetTop;
+  const top = element.offsetTop; // the strip is positioned, so this is within it
   const bottom = top + element.offsetHeight;
   if (top < root.scrollTop) root.scrollTop = top;
   else if (bottom > root.scrollTop + root.clientHeight) root.scrollTop = bottom - root.clientHeight;

@@ -39,8 +39,8 @@ function ApplyMode(): JSX.Element {
       <select value={state.recompute.value} id="apply-mode"
         onChange={(event) => (state.recompute.value = event.currentTarget.value as "from_now")}>
         <option value="from_now">from the next token on</option>
-        <option value="keep_text">for the whole text, recomputed</option>
-        <option value="restart">from the start, text generated anew</option>
+        <option value="keep_text">on all tokens, recomputed</option>
+        <option value="restart">on all tokens, written anew</option>
       </select>
     </label>
   );
