@@ -157,9 +157,12 @@ class ClientRun:
 
     @property
     def is_complete(self) -> bool:
-        """Every step the server has is here, with its tensors."""
+        """No step is missing up to the newest one here, and none lacks its tensors."""
+        if self.finish_reason == "engine_fault":  # what was not read out of the engine by then never comes
+            return True
         dropped = any(step.info.detail_dropped for step in self.steps.values())
-        return len(self.steps) >= self._n_expected and not dropped
+        has_gap = bool(self.steps) and max(self.steps) + 1 != len(self.steps)
+        return len(self.steps) >= self._n_expected and not has_gap and not dropped
 
     @property
     def last_complete_seq(self) -> int:

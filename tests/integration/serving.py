@@ -20,6 +20,7 @@ from livelens.transport.websocket_server import LivelensServer
 
 TOKEN = "a-token-of-the-tests-0123456789abcdef"
 PROMPT = "When Mary and John went to the store, John gave a drink to"
+_SERVER_OPTIONS = ("grace_secs", "max_connections", "stall_secs")
 SECRET_FREE_HEADERS = ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy")
 UPGRADE = {
     "Upgrade": "websocket",
@@ -99,8 +100,8 @@ class Served:
 
 @asynccontextmanager
 async def serving(engine: Engine | None = None, **options: object) -> AsyncIterator[Served]:
-    """A server that is closed again; `options` go to AccessPolicy, but grace_secs and max_connections."""
-    server_options = {name: options.pop(name) for name in ("grace_secs", "max_connections") if name in options}
+    """A server that is closed again; `options` go to AccessPolicy, or to LivelensServer."""
+    server_options = {name: options.pop(name) for name in _SERVER_OPTIONS if name in options}
     sockets = bind("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     policy = AccessPolicy(host="127.0.0.1", port=port, token=TOKEN, **options)  # type: ignore[arg-type]

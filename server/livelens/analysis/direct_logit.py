@@ -7,6 +7,8 @@ of what embedding, heads, MLPs and biases wrote, so each one's dot with `w` is i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,13 +23,22 @@ def unembed_direction(unembed: Tensor, mean_row: Tensor, *, target_id: int, dist
     return unembed[target_id].float() - away_from
 
 
-def head_contributions(z: Tensor, output_weight: Tensor, direction: Tensor) -> Tensor:
-    """[n_heads]: each head's `z @ W_O[head]` along `direction`.
+def along_rows(output_weights: Sequence[Tensor], directions: Tensor) -> Tensor:
+    """[n_layers, n_rows]: every row of each layer's output matrix along that layer's direction.
 
-    z: [n_heads, d_head]; output_weight: W_O as [n_heads * d_head, d_model]; direction: [d_model].
+    output_weights: W_O or W_out of each layer as [n_rows, d_model]; directions: [n_layers, d_model], or
+    [d_model] where all layers share one. This reads the matrices once and is as fast as memory is.
     """
-    along = (output_weight @ direction.to(output_weight.dtype)).view(z.shape)
-    return (z * along).sum(-1)
+    n_rows = output_weights[0].shape[0]
+    shared = directions.ndim == 1
+    along = directions.new_empty(len(output_weights), n_rows)
+    for layer, weight in enumerate(output_weights):
+        direction = directions if shared else directions[layer]
+        if weight.dtype == direction.dtype:
+            torch.mv(weight, direction, out=along[layer])
+        else:
+            along[layer] = torch.mv(weight, direction.to(weight.dtype))
+    return along
 
 
 def strongest(contributions: Tensor, k: int) -> tuple[Tensor, Tensor]:

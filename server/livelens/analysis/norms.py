@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormWeights:
-    """A LayerNorm (`is_centred`) or RMSNorm: gain [d_model], bias [d_model] or none."""
+    """A LayerNorm (`is_centred`) or RMSNorm: gain [..., d_model], bias likewise or none."""
 
     gain: Tensor
     bias: Tensor | None
@@ -46,4 +46,4 @@ class NormWeights:
         """The norm's bias along `direction` [..., d_model]: [...]."""
         if self.bias is None:
             return direction.new_zeros(direction.shape[:-1])
-        return direction @ self.bias
+        return (direction * self.bias).sum(-1)

@@ -58,7 +58,7 @@ def assemble_engine(
     probe = _probe(model, anatomy)
     readout = Readout(anatomy=anatomy, logit_scale=_logit_scale(anatomy, probe))
     tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-    if not _close(readout.logits(probe.normed), probe.logits, tolerance):
+    if not _close(readout.logits(probe.normed[0]), probe.logits[0], tolerance):
         raise ModelSourceError(
             f"{anatomy.shape.architecture} turns its residual stream into logits in a way livelens does not know"
         )

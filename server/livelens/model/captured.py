@@ -74,10 +74,9 @@ class TorchCaptured:
         logits = self._position_logits(self._checked(index))
         statistics = logit_statistics(logits[None], chosen_id)
         values, ids = logits.topk(min(top_k, logits.shape[-1]))
-        log_total = logits.logsumexp(-1)
         return Prediction(
             top_ids=ids.cpu().numpy().astype(np.int32),
-            top_probs=_numpy((values - log_total).exp()),
+            top_probs=_numpy((values - values[0]).exp() * statistics.prob[0]),
             logprob=float(statistics.logprob[0]),
             entropy=float(statistics.entropy[0]),
         )
@@ -130,7 +129,7 @@ class TorchCaptured:
         if index == self.n_positions - 1:
             return self._tensors.last_logits
         with torch.inference_mode():
-            return self._readout.logits(self._tensors.normed[self._row, index])
+            return self._readout.logits(self._tensors.normed[self._row, index][None])[0]
 
     def _lens(self, index: int, chosen_id: int) -> LensRows:
         logits = self._tensors.lens_logits if index == self.n_positions - 1 else None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livelens.analysis.direct_logit import head_contributions, strongest, unembed_direction
+from livelens.analysis.direct_logit import along_rows, strongest, unembed_direction
 from livelens.analysis.norms import NormWeights
 from livelens.model.edits import SiteEdits
 from livelens.model.engine import DirectLogit
@@ -76,43 +76,45 @@ def explain(
     )
 
 
-def _through(norm: NormWeights | None, direction: Tensor, raw: Tensor | None, layer: int) -> Tensor:
-    return direction if norm is None or raw is None else norm.pull_back(direction, raw[layer])
+def _through(norms: NormWeights | None, direction: Tensor, raw: Tensor | None) -> Tensor:
+    """The direction in front of each layer's post norm: [n_layers, d_model], or as it is where there is none."""
+    return direction if norms is None or raw is None else norms.pull_back(direction, raw)
+
+
+def _layer_factors(factors: dict[int, Tensor], row: int, like: Tensor) -> Tensor | None:
+    """[n_layers, 1]: what whole layers' writes were scaled by; none where none was."""
+    if not factors:
+        return None
+    scale = like.new_ones(len(like), 1)
+    for layer, factor in factors.items():
+        scale[layer] = factor[row]
+    return scale
 
 
 def _attention_terms(
     writes: PositionWrites, weights: WriteWeights, direction: Tensor, edits: SiteEdits, row: int
 ) -> tuple[Tensor, Tensor]:
     """Contributions of the heads [n_layers, n_heads] and of the attention biases [n_layers]."""
-    heads, biases = [], []
-    for layer, z in enumerate(writes.z):
-        norm = weights.attention_post_norms[layer]
-        along = _through(norm, direction, writes.attn_raw, layer)
-        bias = weights.head_bias[layer]
-        from_bias = direction.new_zeros(()) if bias is None else bias.float() @ along
-        if norm is not None:
-            from_bias = from_bias + norm.bias_along(direction)
-        factor = edits.attn_factors.get(layer)
-        scale = 1.0 if factor is None else factor[row]
-        heads.append(head_contributions(z, weights.head_output[layer], along) * scale)
-        biases.append(from_bias * scale)
-    return torch.stack(heads), torch.stack(biases)
+    norms = weights.attention_post_norms
+    along = _through(norms, direction, writes.attn_raw)
+    heads = (writes.z * along_rows(weights.head_output, along).view_as(writes.z)).sum(-1)
+    biases = heads.new_zeros(len(heads)) if weights.head_bias is None else (weights.head_bias * along).sum(-1)
+    if norms is not None:
+        biases = biases + norms.bias_along(direction.expand_as(norms.gain))
+    scale = _layer_factors(edits.attn_factors, row, heads)
+    return (heads, biases) if scale is None else (heads * scale, biases * scale[:, 0])
 
 
 def _neuron_terms(
     writes: PositionWrites, weights: WriteWeights, direction: Tensor, edits: SiteEdits, row: int
 ) -> Tensor:
     """Contributions of the neurons [n_layers, d_mlp]."""
-    terms = []
-    for layer, activations in enumerate(writes.neurons):
-        output = weights.neuron_output[layer]
-        if output is None:
-            raise RuntimeError("this model's neurons have no single output matrix")
-        along = _through(weights.mlp_post_norms[layer], direction, writes.mlp_raw, layer)
-        factor = edits.mlp_factors.get(layer)
-        term = activations * (output @ along.to(output.dtype)).float()
-        terms.append(term if factor is None else term * factor[row])
-    return torch.stack(terms)
+    if weights.neuron_output is None:
+        raise RuntimeError("this model's neurons have no single output matrix")
+    along = _through(weights.mlp_post_norms, direction, writes.mlp_raw)
+    terms = along_rows(weights.neuron_output, along).mul_(writes.neurons)
+    scale = _layer_factors(edits.mlp_factors, row, terms)
+    return terms if scale is None else terms * scale
 
 
 def _unembed_bias(weights: WriteWeights, target_id: int, distractor_id: int | None) -> Tensor:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from livelens.analysis.direct_logit import head_write_factors
+from livelens.analysis.norms import NormWeights
 from livelens.model.anatomy import Anatomy, bias_of, weight_in_out
 
 
@@ -23,16 +24,35 @@ class Readout:
     logit_scale: float
 
     def logits(self, normed: Tensor) -> Tensor:
-        """The logits the sampler sees, float32 [..., d_vocab], from the normed stream [..., d_model]."""
-        raw = self.anatomy.unembed(normed).float()
+        """The logits the sampler sees, float32 [n_rows, d_vocab], from the normed stream [n_rows, d_model]."""
+        raw = unembed(self.anatomy.unembed, normed).float()
         if self.logit_scale != 1.0:
             raw = raw * self.logit_scale
         cap = self.anatomy.shape.soft_cap
         return raw if cap is None else torch.tanh(raw / cap) * cap
 
-    def lens_logits(self, streams: Tensor) -> Tensor:
-        """The logits that residual streams [n_rows, d_model] would give: [n_rows, d_vocab]."""
-        return self.logits(self.anatomy.final_norm(streams))
+
+def unembed(module: nn.Module, normed: Tensor) -> Tensor:
+    """`module(normed)` for normed [n_rows, d_model], block of vocabulary by block on a CPU: [n_rows, d_vocab].
+
+    One product per block, all in one call, reads the weights once at the speed of memory; the same
+    product as a whole takes twice as long there, for one row and for thirty.
+    """
+    weight = module.weight
+    n_blocks = _n_blocks(weight.shape[0]) if isinstance(weight, Tensor) and weight.device.type == "cpu" else 0
+    if n_blocks == 0 or normed.ndim != 2 or not isinstance(module, nn.Linear) or normed.dtype != torch.float32:
+        logits: Tensor = module(normed)
+        return logits
+    n_rows, d_model = normed.shape
+    out = normed.new_empty(n_rows, module.out_features)
+    blocks = module.weight.view(n_blocks, -1, d_model).transpose(1, 2)
+    torch.bmm(normed.expand(n_blocks, -1, -1), blocks, out=out.view(n_rows, n_blocks, -1).permute(1, 0, 2))
+    return out if module.bias is None else out + module.bias
+
+
+def _n_blocks(d_vocab: int) -> int:
+    """How many equal blocks of some hundred rows a vocabulary divides into; 0 where it does not."""
+    return next((n for n in range(d_vocab // 256, 7, -1) if d_vocab % n == 0 and d_vocab // n <= 4096), 0)
 
 
 class WriteWeights:
@@ -42,8 +62,9 @@ class WriteWeights:
         layers = anatomy.layers
         shape = anatomy.shape
         self.head_output = [weight_in_out(layer.attention_output) for layer in layers]
-        self.head_bias = [bias_of(layer.attention_output) for layer in layers]
-        self.neuron_output = [None if layer.mlp_output is None else weight_in_out(layer.mlp_output) for layer in layers]
+        self.head_bias = _stacked([bias_of(layer.attention_output) for layer in layers])
+        outputs = [layer.mlp_output for layer in layers]
+        self.neuron_output = None if None in outputs else [weight_in_out(out) for out in outputs if out is not None]
         self.head_factors = torch.stack(
             [head_write_factors(weight.float(), n_heads=shape.n_heads) for weight in self.head_output]
         )
@@ -54,10 +75,24 @@ class WriteWeights:
         self.unembed_bias = bias_of(anatomy.unembed)
         self.unembed_mean = self.unembed.mean(0, dtype=torch.float32)
         self.final_norm = anatomy.norm_weights(anatomy.final_norm)
-        self.attention_post_norms = [
-            None if layer.attention_post_norm is None else anatomy.norm_weights(layer.attention_post_norm)
-            for layer in layers
-        ]
-        self.mlp_post_norms = [
-            None if layer.mlp_post_norm is None else anatomy.norm_weights(layer.mlp_post_norm) for layer in layers
-        ]
+        self.attention_post_norms = _stacked_norms(anatomy, [layer.attention_post_norm for layer in layers])
+        self.mlp_post_norms = _stacked_norms(anatomy, [layer.mlp_post_norm for layer in layers])
+
+
+def _stacked(biases: list[Tensor | None]) -> Tensor | None:
+    """[n_layers, d_model] float32; none where the layers have none."""
+    here = [bias.float() for bias in biases if bias is not None]
+    return torch.stack(here) if len(here) == len(biases) else None
+
+
+def _stacked_norms(anatomy: Anatomy, norms: list[nn.Module | None]) -> NormWeights | None:
+    """All layers' norms as one, gain [n_layers, d_model]; none where the model has none there."""
+    each = [anatomy.norm_weights(norm) for norm in norms if norm is not None]
+    if len(each) != len(norms):
+        return None
+    return NormWeights(
+        gain=torch.stack([norm.gain for norm in each]),
+        bias=_stacked([norm.bias for norm in each]),
+        is_centred=each[0].is_centred,
+        eps=each[0].eps,
+    )

@@ -140,5 +140,5 @@ class TorchSequence:
             lens = lens_logits(hooks.tensors["resid"], normed, self._readout, 0, len(token_ids) - 1)
             last = lens[-1]
         else:
-            last = self._readout.logits(normed[0, -1])
+            last = self._readout.logits(normed[:, -1])[0]
         return CapturedTensors(sites=hooks.tensors, normed=normed, last_logits=last, lens_logits=lens, edits=edits)

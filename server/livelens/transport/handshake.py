@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from websockets.datastructures import Headers
@@ -17,6 +18,7 @@ from livelens.transport.http_assets import Assets
 from livelens.transport.security import AccessPolicy, Authority, Refusal
 
 WEBSOCKET_PATH: Final = "ws"
+HEALTH_PATH: Final = "health"
 RETRY_AFTER_SECS: Final = 5
 _OURS: Final = "livelens.v"
 
@@ -24,8 +26,10 @@ _OURS: Final = "livelens.v"
 class Handshake:
     """Request in, response out; none lets a websocket through."""
 
-    def __init__(self, policy: AccessPolicy, assets: Assets) -> None:
+    def __init__(self, policy: AccessPolicy, assets: Assets, *, health: Callable[[], dict[str, object]]) -> None:
+        """health: what `GET health` answers, as JSON."""
         self._policy = policy
+        self._health = health
         self._assets = assets
 
     def add_security_headers(self, response: Response) -> None:
@@ -66,6 +70,9 @@ class Handshake:
             return self._refused(refusal)
         if request.method not in ("GET", "HEAD"):
             return self._refused(Refusal(405, "Only GET is answered here.", {"Allow": "GET, HEAD"}))
+        if path == HEALTH_PATH:
+            body = json.dumps(self._health()).encode()
+            return self._response(200, {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
         asset = self._assets.get(path)
         if asset is None:
             return self._refused(Refusal(404, f"Nothing is here; the page is at {self._policy.base_url}"))

@@ -20,7 +20,8 @@ DEADLINE_SECS: Final = 17.0  # looked at once a second, so a stalled reader is g
 class Progress:
     """Watches one connection; `now` is monotonic seconds."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, deadline_secs: float = DEADLINE_SECS) -> None:
+        self._deadline_secs = deadline_secs
         self._since = now
         self._pending = 0
         self._n_sent = 0
@@ -33,7 +34,7 @@ class Progress:
         if pending_bytes == 0 or pending_bytes < self._pending or n_sent != self._n_sent:
             self._since = now
         self._pending, self._n_sent = pending_bytes, n_sent
-        return now - self._since >= DEADLINE_SECS
+        return now - self._since >= self._deadline_secs
 
 
 def kernel_queue_bytes(sock: socket.socket | None) -> int:

@@ -25,6 +25,7 @@ from livelens.run.worker import Worker
 from livelens.session.session import DEFAULT_GRACE_SECS, Drop, Session
 from livelens.transport.handshake import Handshake, choose_subprotocol, version_mismatch
 from livelens.transport.http_assets import Assets, load_assets
+from livelens.transport.loop_lag import LoopLag
 from livelens.transport.packer import Packer
 from livelens.transport.progress import DEADLINE_SECS, Progress, kernel_queue_bytes
 from livelens.transport.security import AccessPolicy
@@ -35,6 +36,7 @@ MAX_HALF_OPEN: Final = 64
 _TICK_SECS: Final = 1.0
 _CLOSE_SECS: Final = 0.5
 _RECEIVE_FRAMES: Final = 4
+_KERNEL_QUEUE_BYTES: Final = 256 * 1024
 # The handshakes of strangers are not worth a line each, and their addresses may hold a token.
 _websockets_log = logging.getLogger("livelens.websockets")
 _websockets_log.setLevel(logging.CRITICAL)
@@ -43,11 +45,11 @@ _websockets_log.setLevel(logging.CRITICAL)
 class _Peer:
     """One viewer's connection."""
 
-    def __init__(self, connection: ServerConnection, viewer_id: str) -> None:
+    def __init__(self, connection: ServerConnection, viewer_id: str, stall_secs: float) -> None:
         self.connection = connection
         self.viewer_id = viewer_id
         self.awake = asyncio.Event()
-        self.progress = Progress(time.monotonic())
+        self.progress = Progress(time.monotonic(), deadline_secs=stall_secs)
         self.n_sent = 0
 
     def pending_bytes(self) -> int:
@@ -67,8 +69,12 @@ class LivelensServer:
         assets: Assets | None = None,
         grace_secs: float = DEFAULT_GRACE_SECS,
         max_connections: int = MAX_CONNECTIONS,
+        stall_secs: float = DEADLINE_SECS,
     ) -> None:
-        self._handshake = Handshake(policy, assets if assets is not None else load_assets())
+        self._handshake = Handshake(policy, assets if assets is not None else load_assets(), health=self._health)
+        self._model_name = engine.info.model_name
+        self._stall_secs = stall_secs
+        self._lag = LoopLag()
         self.session = Session(model_info=engine.info, grace_secs=grace_secs)
         self._loop = asyncio.get_running_loop()
         self.worker = Worker(engine, on_report=self._report_from_thread)
@@ -79,19 +85,19 @@ class LivelensServer:
         self._dropping: dict[str, asyncio.Task[None]] = {}
         self._is_closing = False
         self._servers: list[WebsocketsServer] = []
-        self._ticking: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Answer on these bound sockets."""
         for sock in sockets:
             self._servers.append(await self._serve(sock))
-        self._ticking = asyncio.create_task(self._tick())
+        self._background = [asyncio.create_task(self._tick()), asyncio.create_task(self._lag.run())]
 
     async def close(self) -> None:
         """Close every connection (1001) and end the model thread; takes well under 2 s."""
         self._is_closing = True
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for task in self._background:
+            task.cancel()
         for server in self._servers:
             server.close(code=1001, reason="the server is shutting down")
         try:
@@ -119,6 +125,7 @@ class LivelensServer:
                 protocol.send_response = send_with_headers  # type: ignore[method-assign]
 
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                _bound_kernel_queue(transport)
                 super().connection_made(transport)
                 owner._opened(self)
 
@@ -165,14 +172,17 @@ class LivelensServer:
             await connection.close(1013, "too many connections are open")
             return
         viewer_id = self.session.connect()
-        peer = _Peer(connection, viewer_id)
+        peer = _Peer(connection, viewer_id, self._stall_secs)
         self._peers[viewer_id] = peer
+        self._lag.wanted.set()
         writing = asyncio.create_task(self._write(peer))
         try:
             await self._read(peer)
         finally:
             writing.cancel()
             del self._peers[viewer_id]
+            if not self._peers:
+                self._lag.wanted.clear()
             self.session.disconnect(viewer_id, time.monotonic())
             self._settle()
             await asyncio.gather(writing, return_exceptions=True)
@@ -196,6 +206,16 @@ class LivelensServer:
                     continue
                 await peer.connection.send(await self._packer.pack(frame))
                 peer.n_sent += 1
+
+    def _health(self) -> dict[str, object]:
+        """What `GET health` tells."""
+        return {
+            "model_name": self._model_name,
+            "n_viewers": len(self._peers),
+            "n_runs": len(self.session.records),
+            "pending_bytes": [peer.pending_bytes() for peer in self._peers.values()],
+            "loop_lag_ms": self._lag.milliseconds(),
+        }
 
     # ------------------------------------------------------------------ the session's two sides
 
@@ -235,9 +255,17 @@ class LivelensServer:
                 if peer.connection.protocol.state is not State.OPEN:
                     continue
                 if peer.progress.is_stalled(pending_bytes=peer.pending_bytes(), n_sent=peer.n_sent, now=now):
-                    _log.info("viewer %s took nothing for %d s: dropped", peer.viewer_id, DEADLINE_SECS)
+                    _log.info("viewer %s took nothing for %d s: dropped", peer.viewer_id, self._stall_secs)
                     peer.connection.transport.abort()
             self._settle()
+
+
+def _bound_kernel_queue(transport: asyncio.BaseTransport) -> None:
+    """Left to itself the kernel queues megabytes for a slow viewer, who then watches what is long past."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_QUEUE_BYTES)
 
 
 def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol:
