@@ -63,6 +63,7 @@ def main() -> None:
             stats = page.evaluate(LOSE, 20 if shape != "large" else 5)
             settle(page)
             print(shape, "lost", json.dumps(stats), "same picture:", page.screenshot() == before)
+            print(shape, "errors", page.evaluate("window.harness.errors"))
             page.close()
         browser.close()
 

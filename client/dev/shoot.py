@@ -1,6 +1,6 @@
 """Screenshots and timings of the scene harness in headless Chromium: `python client/dev/shoot.py OUT [case ...]`.
 
-Needs `npx vite --port 5199` running in client/ (BASE_URL overrides the address).
+Needs `npx vite --config dev/vite.config.ts` running in client/ (BASE_URL overrides the address).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
                 still = still + 1 if now == frames else 0
                 frames = now
             page.screenshot(path=str(out / f"{name}.png"))
-            print(name, json.dumps(page.evaluate("window.harness.scene.stats()")))
+            print(name, page.evaluate("window.harness.errors"), json.dumps(page.evaluate("window.harness.scene.stats()")))
             page.close()
         browser.close()
 

@@ -60,7 +60,7 @@ export class NetworkScene implements SceneHandle {
     private readonly callbacks: SceneCallbacks,
   ) {
     Object.assign(this.canvas.style, { position: "absolute", inset: "0", width: "100%", height: "100%", display: "block", touchAction: "none" });
-    this.renderer = create_renderer(this.canvas);
+    this.renderer = create_renderer(this.canvas, (message) => callbacks.on_error(message));
     container.append(this.canvas);
     this.labels = new LabelLayer(container);
     this.rig = new CameraRig(this.canvas, () => this.request_redraw());

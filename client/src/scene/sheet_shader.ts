@@ -55,7 +55,7 @@ void main() {
   ivec2 to = min(from + 4, ivec2(u_packing.z, u_rows));
   float value = 0.0;
   for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++)
-    value = louder(value, neuron_code(layer, ivec2(x, y));
+    value = louder(value, neuron_code(layer, ivec2(x, y)));
   value = clamp(value, -1.0, 1.0);
   colour = vec4(abs(value), (round(value * 127.0) + 128.0) / 255.0, 0.0, 1.0);
 }`;

@@ -7,7 +7,7 @@ export class WebGLUnavailableError extends Error {
 }
 
 /** Throws WebGLUnavailableError when there is no WebGL2. */
-export function create_renderer(canvas: HTMLCanvasElement): WebGLRenderer {
+export function create_renderer(canvas: HTMLCanvasElement, on_error: (message: string) => void): WebGLRenderer {
   // Edges are smoothed in the shaders, so multisampling would only cost.
   const attributes: WebGLContextAttributes = { alpha: false, antialias: false, depth: true, stencil: false, powerPreference: "high-performance" };
   const context = canvas.getContext("webgl2", attributes) as WebGL2RenderingContext | null;
@@ -17,5 +17,11 @@ export function create_renderer(canvas: HTMLCanvasElement): WebGLRenderer {
   const renderer = new WebGLRenderer({ canvas, context, ...attributes });
   renderer.autoClear = false;
   renderer.info.autoReset = false;
+  renderer.debug.onShaderError = (gl, _program, vertex, fragment) => {
+    // A lost context makes every compilation fail and is no fault of the shader.
+    if (gl.isContextLost()) return;
+    const log = [vertex, fragment].map((shader) => gl.getShaderInfoLog(shader)).join(" ").trim();
+    on_error(`The graphics driver refused a shader: ${log}`);
+  };
   return renderer;
 }
