@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from page_driving import OpenPage
 from playwright.sync_api import Browser, Page, sync_playwright
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
 from livelens.bench.server_process import ServerProcess, serve

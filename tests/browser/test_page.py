@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import page_driving as driving
-from page_driving import OpenPage
 from playwright.sync_api import Page, expect
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 

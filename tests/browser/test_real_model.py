@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import page_driving as driving
-from page_driving import OpenPage
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
