@@ -26,7 +26,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
             <button type="button" role="tab" key={own} id={`tab-${own}`} aria-selected={tab === own}
               aria-controls={open ? "drawer-panel" : undefined} tabIndex={tab === own ? 0 : -1}
               onClick={() => {
-                state.drawer_open.value = !(open && tab === own);
+                state.drawer_open.value = true;
                 state.tab.value = own;
               }}>{label}</button>
           ))}
