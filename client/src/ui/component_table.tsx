@@ -84,7 +84,7 @@ interface GridProps {
 }
 
 function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
-  const { store, actions } = use_page();
+  const { store, actions, state } = use_page();
   const scroller = useRef<HTMLDivElement>(null);
   const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT, ROW_HEIGHT);
   const selection = store.selection.value;
@@ -92,6 +92,11 @@ function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
   useEffect(() => {
     if (active >= 0) view.reveal(active);
   }, [selection]);
+  const { by, descending } = sort.value;
+  const [search, filter] = [state.search.value, state.filter.value];
+  useEffect(() => {
+    if (scroller.current) scroller.current.scrollTop = 0; // another order or choice is read from its beginning
+  }, [by, descending, search, filter]);
   const go = (index: number): void => {
     const row = order[Math.max(0, Math.min(order.length - 1, index))];
     if (row !== undefined) actions.select(rows.component(row));
