@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from livelens.analysis.direct_logit import along_rows, strongest, unembed_direction

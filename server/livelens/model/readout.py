@@ -38,16 +38,18 @@ def unembed(module: nn.Module, normed: Tensor) -> Tensor:
     One product per block, all in one call, reads the weights once at the speed of memory; the same
     product as a whole takes twice as long there, for one row and for thirty.
     """
-    weight = module.weight
-    n_blocks = _n_blocks(weight.shape[0]) if isinstance(weight, Tensor) and weight.device.type == "cpu" else 0
-    if n_blocks == 0 or normed.ndim != 2 or not isinstance(module, nn.Linear) or normed.dtype != torch.float32:
+    n_blocks = 0
+    if isinstance(module, nn.Linear) and normed.device.type == "cpu" and normed.dtype == torch.float32:
+        n_blocks = _n_blocks(module.out_features)
+    if n_blocks == 0 or not isinstance(module, nn.Linear):
         logits: Tensor = module(normed)
         return logits
     n_rows, d_model = normed.shape
     out = normed.new_empty(n_rows, module.out_features)
     blocks = module.weight.view(n_blocks, -1, d_model).transpose(1, 2)
     torch.bmm(normed.expand(n_blocks, -1, -1), blocks, out=out.view(n_rows, n_blocks, -1).permute(1, 0, 2))
-    return out if module.bias is None else out + module.bias
+    bias = bias_of(module)
+    return out if bias is None else out + bias
 
 
 def _n_blocks(d_vocab: int) -> int:

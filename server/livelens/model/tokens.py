@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
 from livelens.model.engine import EngineError
 
 _REPLACEMENT = "\ufffd"
-# Tokens of the prompt that the stream starts from: enough for any character or word start.
-_CONTEXT_TOKENS = 16
 # Chat models end a turn with a token that their config does not always name.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
 
-class _TokenizerLike(Protocol):
+class Decoder(Protocol):
     """Something whose `decode` turns ids into text."""
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
@@ -68,33 +68,56 @@ class Tokens:
 
     def text_stream(self, prompt_ids: Sequence[int]) -> TokenTextStream:
         """A stream that continues after `prompt_ids`."""
-        return TokenTextStream(self._tokenizer, prompt_ids)
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if isinstance(backend, Tokenizer):
+            return TokenTextStream(self._tokenizer, prompt_ids, backend=backend)
+        return TokenTextStream(self._tokenizer, prompt_ids, backend=None)
 
 
 class TokenTextStream:
-    """`TextStream`: text so far is never taken back, and never ends inside a character."""
+    """`TextStream`: what was given is never taken back, and never ends inside a character.
 
-    def __init__(self, tokenizer: _TokenizerLike, prompt_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._ids = list(prompt_ids[-_CONTEXT_TOKENS:])
-        self._given = self._text()
+    Runs on tokenizers' DecodeStream, which decodes only a window. A tokenizer without that backend, and
+    what is left over at the end, is decoded from the last place where text was given out.
+    """
+
+    def __init__(self, decoder: Decoder, prompt_ids: Sequence[int], *, backend: Tokenizer | None) -> None:
+        self._decoder = decoder
+        self._backend = backend
+        self._stream = None if backend is None else _decode_stream(prompt_ids)
+        # The tokens before the last text given out, which say how the next ones are to be read, and
+        # those since then.
+        self._before = list(prompt_ids[-1:])
+        self._pending: list[int] = []
 
     def push(self, token_id: int) -> str:
         """The text that this token completes; empty inside a character."""
-        self._ids.append(token_id)
-        text = self._text()
-        if text.endswith(_REPLACEMENT):
-            return ""
-        return self._give(text)
+        self._pending.append(token_id)
+        if self._stream is None or self._backend is None:
+            text = self._pending_text()
+            return "" if not text or text.endswith(_REPLACEMENT) else self._give(text)
+        text = self._stream.step(self._backend, token_id) or ""
+        return self._give(text) if text else ""
 
     def flush(self) -> str:
-        """What is left, with U+FFFD for an unfinished character."""
-        return self._give(self._text())
+        """What is left, with U+FFFD for an unfinished character; the stream may go on afterwards."""
+        text = self._pending_text() if self._pending else ""
+        if self._stream is not None:
+            self._stream = _decode_stream([*self._before, *self._pending])
+        return self._give(text)
 
-    def _text(self) -> str:
-        return str(self._tokenizer.decode(self._ids, skip_special_tokens=False))
+    def _pending_text(self) -> str:
+        prefix = self._decode(self._before)
+        return self._decode([*self._before, *self._pending])[len(prefix) :]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._decoder.decode(ids, skip_special_tokens=False)) if ids else ""
 
     def _give(self, text: str) -> str:
-        new = text[len(self._given) :]
-        self._given = text
-        return new
+        self._before = self._pending or self._before
+        self._pending = []
+        return text
+
+
+def _decode_stream(prompt_ids: Sequence[int]) -> DecodeStream:
+    return DecodeStream(ids=list(prompt_ids), skip_special_tokens=False)
