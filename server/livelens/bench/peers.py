@@ -1,68 +1,17 @@
-"""What livelens is compared with, in a process of its own: `python -m livelens.bench.peers FOLDER`.
+"""What livelens is compared with: `python -m livelens.bench.peers FOLDER`, in a process of its own.
 
-Reads one JSON request a line (`{"peer": ..., "prompt": ..., "n_tokens": ...}`) and answers with one
-(`{"secs": ..., "token_ids": [...]}`), so that its runs can alternate with livelens's on one machine.
-The only file besides `model/bridge.py` that may import transformer_lens: here it is the peer.
+Besides `model/bridge.py` the only file that imports transformer_lens: here it is the peer.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from livelens.bench.json_lines import answer_requests
 
 N_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRun:
-    """One timed generation."""
-
-    secs: float
-    token_ids: list[int]
-
-
-class Peers:
-    """The parent's side of the process."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def run(self, peer: str, *, prompt: str, n_tokens: int) -> PeerRun:
-        """Generate greedily with `hf_generate` or `run_with_cache`; raises RuntimeError when the process died."""
-        stdin, stdout = self._pipes()
-        stdin.write(json.dumps({"peer": peer, "prompt": prompt, "n_tokens": n_tokens}) + "\n")
-        stdin.flush()
-        line = stdout.readline()
-        if not line:
-            raise RuntimeError(f"the peers' process ended with {self._process.wait()}")
-        return PeerRun(**json.loads(line))
-
-    def _pipes(self) -> tuple[IO[str], IO[str]]:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the peers' process has no pipes")
-        return self._process.stdin, self._process.stdout
-
-
-@contextmanager
-def peers(folder: Path) -> Iterator[Peers]:
-    """The peers on the weights in `folder`; their model is loaded on first use."""
-    command = [sys.executable, "-m", "livelens.bench.peers", str(folder)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            yield Peers(process)
-        finally:
-            process.kill()
 
 
 class _HuggingFace:
@@ -107,26 +56,29 @@ class _RunWithCache:
         return [int(token) for token in ids[0, start:]]
 
 
-def main() -> None:
-    """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries that print must not spoil the answers
-    makers: dict[str, type[_HuggingFace] | type[_RunWithCache]] = {
-        "hf_generate": _HuggingFace,
-        "run_with_cache": _RunWithCache,
-    }
-    ready: dict[str, _HuggingFace | _RunWithCache] = {}
-    for line in sys.stdin:
-        request = json.loads(line)
+_MAKERS: dict[str, type[_HuggingFace] | type[_RunWithCache]] = {
+    "hf_generate": _HuggingFace,
+    "run_with_cache": _RunWithCache,
+}
+
+
+class _Peers:
+    """Loads a peer at its first request and times each generation."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._ready: dict[str, _HuggingFace | _RunWithCache] = {}
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """`{"peer", "prompt", "n_tokens"}` to `{"secs", "token_ids"}`."""
         name = request["peer"]
-        if name not in ready:
-            ready[name] = makers[name](sys.argv[1])
-            ready[name].generate(request["prompt"], 2)  # first call warms up
+        if name not in self._ready:
+            self._ready[name] = _MAKERS[name](self._folder)
+            self._ready[name].generate(request["prompt"], 2)  # the first call warms up
         start = time.perf_counter()
-        token_ids = ready[name].generate(request["prompt"], request["n_tokens"])
-        answers.write(json.dumps({"secs": time.perf_counter() - start, "token_ids": token_ids}) + "\n")
-        answers.flush()
+        token_ids = self._ready[name].generate(request["prompt"], request["n_tokens"])
+        return {"secs": time.perf_counter() - start, "token_ids": token_ids}
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests(_Peers(sys.argv[1]).handle)
