@@ -70,6 +70,7 @@ from livelens.protocol.tensors import TensorError, reconstruct
 __all__ = ["Attention", "Client", "ClientRun", "LivelensError", "StepData", "Values", "ablate", "connect"]
 
 _MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
+_CLOSE_SECS: Final = 1.0
 _FIRST_RETRY_SECS: Final = 0.1
 _LAST_RETRY_SECS: Final = 3.0
 _Answer = TypeVar("_Answer", bound=Event)
@@ -127,9 +128,10 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._receiving is not None:
-            self._receiving.cancel()
-            await asyncio.gather(self._receiving, *self._background, return_exceptions=True)
+        tasks = [*self._background, *([self._receiving] if self._receiving is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._websocket is not None:
             await self._websocket.close()
 
@@ -302,6 +304,7 @@ class Client:
                 compression=None,
                 max_size=_MAX_FRAME_BYTES,
                 ping_interval=None,
+                close_timeout=_CLOSE_SECS,  # the goodbye waits behind everything that is still on its way
                 proxy=None,
             )
         except InvalidStatus as error:

@@ -201,7 +201,10 @@ class Run:
 
     def advance(self) -> None:
         """One forward call, and one token where it reaches the end. Raises what the engine raises."""
+        before = self.state
         held = self._held if self._held is not None else self._forward()
+        if before == "prefilling" and self.state == "running":
+            self._emit(StateChanged(run_id=self.run_id, state="running"))
         if held is None:
             return
         if self._is_paused and not self._steps_allowed:

@@ -67,6 +67,8 @@ class RunRecord:
     viewers: set[str] = field(default_factory=set)
     channels: frozenset[Channel] = frozenset()
     left_at: float | None = None  # when the last viewer left
+    # What viewers wanted whose connection was lost, and until when: they will want no hole when they come back.
+    lingering: list[tuple[float, frozenset[Channel]]] = field(default_factory=list)
 
     @property
     def revision(self) -> int:

@@ -136,6 +136,9 @@ class Session:
             return
         if viewer.pending_run_id is not None:
             self.abandon_start(viewer.pending_run_id)
+        record = self.records.get(viewer.run_id) if viewer.run_id is not None else None
+        if record is not None:
+            record.lingering.append((now + self.grace_secs, viewer.outbox.wanted))
         self.leave(viewer, now)
         self._awake.discard(viewer_id)
 
@@ -146,6 +149,9 @@ class Session:
     def tick(self, now: float) -> None:
         """Time has passed: end runs that nobody came back to. Call about once a second."""
         for record in self.records.values():
+            if record.lingering and record.lingering[0][0] <= now:
+                record.lingering = [item for item in record.lingering if item[0] > now]
+                self.settle_channels(record)
             if record.left_at is not None and not record.is_finished and now - record.left_at >= self.grace_secs:
                 record.left_at = None
                 message = f"nobody watched for {self.grace_secs:g} s"
@@ -225,7 +231,7 @@ class Session:
 
     def settle_channels(self, record: RunRecord) -> None:
         """Compute what some viewer of the run wants, and nothing else."""
-        wanted: frozenset[Channel] = frozenset()
+        wanted: frozenset[Channel] = frozenset().union(*(channels for _, channels in record.lingering))
         for viewer_id in record.viewers:
             wanted |= self.viewers[viewer_id].outbox.wanted
         if wanted != record.channels:

@@ -166,7 +166,8 @@ def test_stop_keeps_the_text_and_is_told_once() -> None:
     assert not driven.run.wants_forward
     assert finish_of(driven).reason == "stopped"
     assert finish_of(driven).n_generated == 4
-    assert sum(isinstance(report, StateChanged) for report in driven.reports) == 1
+    states = [report.state for report in driven.reports if isinstance(report, StateChanged)]
+    assert states == ["running", "finished"]
 
 
 def test_a_word_that_ends_the_text_ends_the_run_and_is_not_shown() -> None:
