@@ -52,10 +52,14 @@ export interface AttendedKey {
   weight: number;
 }
 
-/** A head's attention row at `step`; `rest` is the weight of keys that are not listed (long rows). */
-export function attention_row(
-  step: StepRecord | undefined, layer: number, head: number,
-): { keys: AttendedKey[]; rest: number } | null {
+/** A head's attention row; `rest` is the weight of keys that are not listed (long rows). */
+export interface AttentionRow {
+  keys: AttendedKey[];
+  rest: number;
+}
+
+/** A head's attention row at `step`, as it came; null while it has not. */
+export function attention_row(step: StepRecord | undefined, layer: number, head: number): AttentionRow | null {
   const weights = step?.tensors.attention;
   if (!weights) return null;
   const [, n_heads = 0, n_keys = 0] = weights.shape;

@@ -1,7 +1,7 @@
 // A head's attention row as numbers: which tokens it reads from the shown one.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { attention_row } from "../store/query";
+import { use_attention_row } from "./exact_attention";
 import { percent_text, token_label } from "./format";
 import { use_page } from "./page";
 import type { Shown } from "./shown_step";
@@ -11,8 +11,8 @@ const SHOWN_KEYS = 64;
 export function AttendedKeys({ layer, head, shown }: { layer: number; head: number; shown: Shown }): JSX.Element {
   const { store, actions, state } = use_page();
   const by_weight = useSignal(true);
-  const { pos, step } = shown.step.value;
-  const row = attention_row(step, layer, head);
+  const { pos } = shown.step.value;
+  const row = use_attention_row(layer, head, shown);
   const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "attention");
   const tokens = store.tokens.value;
   const keys = [...(row?.keys ?? [])].sort((a, b) => b.weight - a.weight).slice(0, SHOWN_KEYS);
@@ -20,7 +20,7 @@ export function AttendedKeys({ layer, head, shown }: { layer: number; head: numb
   return (
     <>
       <div class="section-head">
-        <h3>Reads from</h3>
+        <h3>Reads from {row && <span class="tag">{row.exact ? "exact" : "8-bit"}</span>}</h3>
         <button type="button" class="button small" onClick={() => (by_weight.value = !by_weight.value)}
           title="Change the order">{by_weight.value ? "by weight" : "by position"}</button>
         <button type="button" class="button small" onClick={() => {

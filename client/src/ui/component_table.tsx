@@ -26,16 +26,24 @@ export function ComponentTable({ shown }: { shown: Shown }): JSX.Element {
 }
 
 function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element {
-  const { state } = use_page();
+  const { actions, state } = use_page();
   const sort = useSignal<Sort>({ by: "id", descending: false });
   const rows = useMemo(() => new ComponentRows(info), [info]);
   const order = use_order(rows, sort, shown);
+  /** Enter selects the first row found and hands the keys to the table. */
+  const take_first = (event: KeyboardEvent): void => {
+    const first = order?.[0];
+    if (event.key !== "Enter" || first === undefined) return;
+    event.preventDefault();
+    actions.select(rows.component(first));
+    document.getElementById("component-grid")?.focus();
+  };
   return (
     <div class="component-table">
       <div class="table-tools">
         <input type="search" id="component-search" placeholder="L12H3, L7N1404, L5, mlp …" aria-label="Search components"
           value={state.search.value} spellcheck={false} autocomplete="off"
-          onInput={(event) => (state.search.value = event.currentTarget.value)} />
+          onInput={(event) => (state.search.value = event.currentTarget.value)} onKeyDown={take_first} />
         <label>
           <span class="visually-hidden">Show which components</span>
           <select value={state.filter.value}

@@ -69,7 +69,9 @@ function show_scene(container: HTMLElement, page: Page, on_hover: (c: Component 
     },
     (error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
-      if (!is_gone) state.scene_problem.value = reason;
+      if (is_gone) return;
+      state.scene_problem.value = reason;
+      state.drawer_open.value = state.drawer_tall.value = true; // the table is the way in now
     },
   );
   return () => {
