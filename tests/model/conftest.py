@@ -18,6 +18,15 @@ from livelens.model.torch_engine import TorchEngine
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For matrices so small that they would only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shipped_source() -> ModelSource:
     """The shipped model, fetched and converted where this machine does not have it yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,6 +15,8 @@ from livelens.model.engine import LogitPair
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import CHANNELS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROMPT = [5, 100, 42, 7, 310, 599, 12, 451, 3]
 EVERY_KIND = {
     "heads": {(0, 3): 0.0, (2, 1): 0.0, (1, 0): -2.0},
@@ -24,15 +26,6 @@ EVERY_KIND = {
 }
 Engines = Callable[[str], TorchEngine]
 References = Callable[[str], Reference]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
