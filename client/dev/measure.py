@@ -40,10 +40,13 @@ LOSE = """async (n) => {
 
 def settle(page: Page) -> None:
     frames, still = -1, 0
-    while still < 4:
+    for _ in range(100):
         page.wait_for_timeout(150)
         now = page.evaluate("window.harness.scene.stats().frames")
         still, frames = (still + 1 if now == frames else 0), now
+        if still == 4:
+            return
+    print("NEVER RESTS: it redraws for ever")
 
 
 def main() -> None:

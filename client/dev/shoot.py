@@ -65,11 +65,15 @@ def main() -> None:
             if script:
                 page.evaluate(f"(() => {{ const h = window.harness; {script} }})()")
             frames, still = -1, 0
-            while still < 4:  # no new frame in four looks: the picture stands
+            for _ in range(100):  # no new frame in four looks: the picture stands
                 page.wait_for_timeout(150)
                 now = page.evaluate("window.harness.scene.stats().frames")
                 still = still + 1 if now == frames else 0
                 frames = now
+                if still == 4:
+                    break
+            else:
+                print(name, "NEVER RESTS: it redraws for ever")
             page.screenshot(path=str(out / f"{name}.png"))
             print(name, page.evaluate("window.harness.errors"), json.dumps(page.evaluate("window.harness.scene.stats()")))
             page.close()

@@ -15,5 +15,5 @@ export function z_of_age(age: number): number {
 /** How strongly a sheet of that age is drawn, 1 for the shown token, near 0 for the last one drawn. */
 export function fade_of_age(age: number): number {
   if (age <= 0) return 1;
-  return 0.4 * Math.pow(Math.max(0, 1 - (age - 1) / MAX_PAST_SHEETS), 1.4);
+  return 0.68 * Math.pow(Math.max(0, 1 - (age - 1) / MAX_PAST_SHEETS), 1.4);
 }

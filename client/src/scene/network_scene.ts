@@ -133,7 +133,7 @@ export class NetworkScene implements SceneHandle {
         leave: () => this.callbacks.on_hover(null, 0, 0),
         click: (x, y, toggle) => this.click(x, y, toggle),
         double_click: (x, y) => {
-          const component = this.pick(x, y);
+          const component = this.pick_seen(x, y);
           if (component) this.focus(component);
         },
       }),
@@ -319,7 +319,7 @@ export class NetworkScene implements SceneHandle {
   }
 
   private hover(x: number, y: number): void {
-    const component = this.pick(x, y);
+    const component = this.pick_seen(x, y);
     const over_label = !component && this.labels.pos_at(x, y) !== null;
     this.canvas.style.cursor = component || over_label ? "pointer" : "grab";
     this.callbacks.on_hover(component, x, y);
@@ -331,7 +331,7 @@ export class NetworkScene implements SceneHandle {
       this.callbacks.on_select_pos(pos);
       return;
     }
-    const component = this.pick(x, y);
+    const component = this.pick_seen(x, y);
     if (component && toggle) this.callbacks.on_toggle(component);
     else this.callbacks.on_select(component);
   }
@@ -341,6 +341,26 @@ export class NetworkScene implements SceneHandle {
     if (!view) return null;
     const at = this.on_sheet(x, y);
     return at && component_at(view.blocks, at.x, at.y);
+  }
+
+  /** As `pick`, but of cells smaller than a pixel the one that the pixel shows: the loudest. */
+  private pick_seen(x: number, y: number): Component | null {
+    const { view } = this;
+    const found = this.pick(x, y);
+    if (!view || found?.kind !== "neuron") return found;
+    const [here, beside] = [this.on_sheet(x, y)!, this.on_sheet(x + 1, y + 1)];
+    const reach = beside ? Math.min(8, Math.max(Math.abs(beside.x - here.x), Math.abs(beside.y - here.y)) / view.blocks.cell / 2) : 0;
+    if (reach < 0.6) return found;
+    let [best, loudest] = [found, 0];
+    for (let dy = -reach; dy <= reach; dy++) {
+      for (let dx = -reach; dx <= reach; dx++) {
+        const other = component_at(view.blocks, here.x + dx * view.blocks.cell, here.y + dy * view.blocks.cell);
+        if (other?.kind !== "neuron") continue;
+        const loud = Math.abs(view.sheet.code_of(other.layer, other.index));
+        if (loud > loudest) [best, loudest] = [other, loud];
+      }
+    }
+    return best;
   }
 
   /** Where the ray through a pixel meets the shown sheet's plane. */

@@ -96,21 +96,27 @@ export class PastSheets {
   advance(steps: readonly StepRecord[], channel: DisplayChannel, sources_of: (step: StepRecord) => readonly unknown[]): boolean {
     const shown = new Set(steps.map((step) => step.pos));
     let budget = CELLS_PER_FRAME;
+    if (this.job) {
+      const step = steps.find((one) => one.pos === this.job!.pos);
+      if (step && this.slots.holds(step.pos, sources_of(step))) budget -= this.work(budget);
+      else this.abandon();
+    }
     for (const step of steps) {
-      if (budget <= 0) return true;
+      if (this.job || budget <= 0) return true;
       const sources = sources_of(step);
-      const held = this.slots.holds(step.pos, sources);
-      if (held && this.job?.pos !== step.pos) continue;
-      if (!held) {
-        const slot = this.slots.claim(step.pos, sources, shown);
-        if (slot === null) continue;
-        // A job left unfinished begins anew when its token's turn comes again.
-        if (this.job && this.job.pos !== step.pos) this.slots.forget(this.job.pos);
-        this.job = { pos: step.pos, slot, codes: encode_step(step, channel, this.blocks, this.scratch), next_layer: 0 };
-      }
+      if (this.slots.holds(step.pos, sources)) continue;
+      const slot = this.slots.claim(step.pos, sources, shown);
+      if (slot === null) continue;
+      this.job = { pos: step.pos, slot, codes: encode_step(step, channel, this.blocks, this.scratch), next_layer: 0 };
       budget -= this.work(budget);
     }
     return this.job !== null;
+  }
+
+  /** A half-written token whose turn is over: its part of the buffer counts as empty. */
+  private abandon(): void {
+    if (this.job) this.slots.forget(this.job.pos);
+    this.job = null;
   }
 
   private work(budget: number): number {
@@ -144,7 +150,7 @@ export class PastSheets {
   }
 
   set_colours(map: ColourMap): void {
-    const entries = map.diverging ? [165, 225, 90, 30] : [110, 215, 110, 215];
+    const entries = map.diverging ? [170, 225, 85, 30] : [95, 205, 95, 205];
     entries.forEach((entry, i) => {
       const [r, g, b] = map.lut.subarray(entry * 4);
       (this.material.uniforms["u_colours"]!.value as Vector3[])[i]!.set(r! / 255, g! / 255, b! / 255);

@@ -71,7 +71,15 @@ export const SCENE_THEMES: Record<Theme, SceneTheme> = {
 };
 
 /** A CSS hex colour as shader floats. */
-export function rgb_floats(hex: string): [number, number, number] {
-  const [r, g, b] = parse_hex(hex);
-  return [r / 255, g / 255, b / 255];
+export function rgb_floats(hex: string): readonly [number, number, number] {
+  let floats = FLOATS.get(hex);
+  if (!floats) {
+    const [r, g, b] = parse_hex(hex);
+    floats = [r / 255, g / 255, b / 255];
+    FLOATS.set(hex, floats);
+  }
+  return floats;
 }
+
+/** The themes' own few colours. */
+const FLOATS = new Map<string, readonly [number, number, number]>();
