@@ -163,8 +163,8 @@ async def test_hostile_paths_bring_nothing() -> None:
     async with serving() as served:
         lines = [f"Host: 127.0.0.1:{served.port}", f"Cookie: {await served.cookie()}"]
         rng = random.Random(2)
-        pieces = ["..", "%2e%2e", ".", "/", "//", "\\", "%5c", "%2f", "etc", "passwd", "assets", "index.html", "%00", "~",
-                  "C:", "..;", "....//", "file:", "static", "livelens", "cli.py", "ws", "%252e", "\xc3\xa9"]  # fmt: skip
+        pieces = ["..", "%2e%2e", ".", "/", "//", "\\", "%5c", "%2f", "etc", "passwd", "assets", "index.html", "%00"]
+        pieces += ["~", "C:", "..;", "....//", "file:", "static", "livelens", "cli.py", "ws", "%252e", "\xc3\xa9"]
         paths = {"/" + "".join(rng.choice(pieces) for _ in range(rng.randrange(1, 7))) for _ in range(2_600)}
         answers: dict[int, int] = {}
         checked = 0
