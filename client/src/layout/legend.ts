@@ -73,6 +73,7 @@ export function legend_of(channel: DisplayChannel, theme: Theme, step: StepRecor
     ],
     note:
       "Each layer by its own loudest, token by token: neurons by |activation| (square-root scale; a bar across a cell " +
-      "means negative), heads by the norm of what they write. Strips: whole attn / mlp by the model\u2019s largest.",
+      "means negative), heads by the norm of what they write. Strips: whole attn / mlp by the model\u2019s largest. " +
+      "Earlier tokens show their loudest cells.",
   };
 }

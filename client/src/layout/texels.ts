@@ -1,17 +1,15 @@
-// How one token's cells are packed into a slice of a texture: a layer's bytes in a row, wrapped where a
+// How one token's cells are packed into a texture: a layer's bytes in a row, wrapped where a
 // layer is wider than a texture may be. The shader in scene/ does the same arithmetic.
 
 /** Largest texture side counted on; FACTS of software WebGL. */
 export const MAX_TEXTURE_SIDE = 8192;
-/** Texture memory that the sheets of all shown tokens may take together, bytes. */
-const SLICE_BUDGET_BYTES = 80 * 1024 * 1024;
 
 export interface Packing {
   /** Texels in a row, and rows that one layer takes. */
   width: number;
   rows_per_layer: number;
   height: number;
-  /** Bytes of one token's slice. */
+  /** Bytes of one token's texture. */
   slice_size: number;
 }
 
@@ -43,9 +41,4 @@ export function write_slice(target: Int8Array, offset: number, codes: Int8Array,
   for (let layer = 0; layer < n_layers; layer++) {
     target.set(codes.subarray(layer * d_mlp, (layer + 1) * d_mlp), offset + layer * stride);
   }
-}
-
-/** How many tokens' slices to hold: the wanted number, fewer where a model is so big that they would not fit. */
-export function slice_count(packing: Packing, wanted: number): number {
-  return Math.max(2, Math.min(wanted, Math.floor(SLICE_BUDGET_BYTES / packing.slice_size)));
 }

@@ -32,7 +32,7 @@ void main() {
   // A point smaller than a pixel is a fainter pixel.
   float shown = max(side, v_disc > 0.5 ? 2.0 : 1.35);
   float size = min(abs(position.z), 1.0);
-  float alpha = sheet.y * (v_disc > 0.5 ? 0.4 * smoothstep(0.35, 1.0, size) : smoothstep(0.2, 0.8, size)) * min(1.0, 0.4 + side / shown);
+  float alpha = sheet.y * (v_disc > 0.5 ? 0.28 * smoothstep(0.35, 1.0, size) : smoothstep(0.2, 0.8, size)) * min(1.0, 0.4 + side / shown);
   vec3 rgb = position.z < 0.0 ? mix(u_colours[2], u_colours[3], size) : mix(u_colours[0], u_colours[1], size);
   v_colour = vec4(rgb, 1.0) * alpha;
   gl_PointSize = shown;
