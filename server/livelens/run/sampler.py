@@ -36,7 +36,7 @@ class Sampler:
 def candidates(logits: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Token ids that top-k and top-p leave, likeliest first (ties: lowest id first), and their probabilities."""
     shifted = logits.astype(np.float64) - float(logits.max())
-    order = np.argsort(-shifted, kind="stable")
+    order = np.argsort(-logits, kind="stable")
     if sampling.top_k:
         order = order[: sampling.top_k]
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf, which is right
