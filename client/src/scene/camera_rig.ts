@@ -90,7 +90,7 @@ export class CameraRig {
 
   private pose_for(preset: ViewPreset, azimuth: number, polar: number): Pose {
     const [width, height] = this.size;
-    const shrink = Math.min(1, width / 1000);
+    const shrink = Math.min(1, Math.max(0.78, width / 1000));
     const { left, right, top, bottom } = INSETS[preset];
     const insets = { left: left * shrink, right: right * shrink, top, bottom };
     return fit_pose(this.frame_points(preset), azimuth, polar, { width, height, fov: (FOV_DEGREES * Math.PI) / 180 }, insets);

@@ -105,7 +105,7 @@ function add_depth(out: Collector, scene: LabelScene): void {
       const gap = (blocks.layer_pitch * scene.camera.projectionMatrix.elements[5]! * scene.height) / 2;
       if (gap / scene.camera.position.length() < 58) continue;
     }
-    const point: Vec3 = [layer_x(blocks, layer), blocks.spine_y - 0.2, 0.3];
+    const point: Vec3 = [layer_x(blocks, layer), blocks.spine_y - 0.3, 0.06];
     out.add(point, { key: `l${layer}`, text: `L${layer}`, kind: "layer", align: "centre", dy: 6, sizes: [10.5, 14], opacity: 0.95, priority: 30 + round * 5 + (layer === blocks.n_layers - 1 ? 4 : 0) });
   }
   const captions: readonly [string, number, string][] = [
