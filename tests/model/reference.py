@@ -86,7 +86,7 @@ class Reference:
         self.n_heads = config.num_attention_heads
         self.soft_cap = getattr(config, "final_logit_softcapping", None)
         self.is_gemma = config.model_type == "gemma2"
-        self.unembed_mean = self.model.lm_head.weight.detach().mean(0, dtype=torch.float64)
+        self.unembed_mean = self.model.lm_head.weight.detach().mean(0, dtype=torch.float64).float()
 
     # ------------------------------------------------------------------ the forward
 
@@ -213,9 +213,8 @@ class Reference:
         return logits if self.soft_cap is None else torch.tanh(logits / self.soft_cap) * self.soft_cap
 
     def _norm_linear(self, norm: nn.Module, stream: Tensor, vectors: Tensor) -> Tensor:
-        """`vectors` through `norm` with its scale frozen at `stream`, bias left out; float64."""
-        stream, vectors = stream.double(), vectors.double()
-        gain = norm.weight.double() + (1.0 if self.is_gemma else 0.0)
+        """`vectors` through `norm` with its scale frozen at `stream`, bias left out."""
+        gain = norm.weight + (1.0 if self.is_gemma else 0.0)
         if isinstance(norm, nn.LayerNorm):
             stream, vectors = stream - stream.mean(), vectors - vectors.mean(-1, keepdim=True)
         eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
@@ -225,10 +224,10 @@ class Reference:
     def direct(
         self, full: Full, position: int, target: int, distractor: int | None, edits: Sequence[Edit] = ()
     ) -> dict[str, Tensor]:
-        """Direct contributions, term by term in float64: heads, neurons, mlps, embed."""
+        """Direct contributions, term by term: heads, neurons, mlps, embed."""
         unembed = self.model.lm_head.weight
-        away = self.unembed_mean if distractor is None else unembed[distractor].double()
-        along = unembed[target].double() - away
+        away = self.unembed_mean if distractor is None else unembed[distractor]
+        along = unembed[target] - away
         end = full.resid[-1][position]
         heads, neurons, mlps = [], [], []
         writes = self.head_writes(full, position)

@@ -62,7 +62,9 @@ def test_direct_logit_of_a_pair_sums_to_the_logit_difference(
     driven = drive(shipped, ids, 4, pair=pair)
     full = shipped_reference.run(driven.tokens[:-1])
     for position in driven.arrays:
-        assert_position_equals(driven, shipped_reference, full, position, pair=pair)
+        assert_position_equals(
+            driven, shipped_reference, full, position, pair=pair, term_by_term=position >= len(ids) - 1
+        )
     end = len(ids) - 1
     assert driven.arrays[end].direct.total == pytest.approx(
         float(full.logits[end, mary] - full.logits[end, john]), rel=1e-3

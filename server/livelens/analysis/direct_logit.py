@@ -23,22 +23,19 @@ def unembed_direction(unembed: Tensor, mean_row: Tensor, *, target_id: int, dist
     return unembed[target_id].float() - away_from
 
 
-def along_rows(output_weights: Sequence[Tensor], directions: Tensor) -> Tensor:
+def along_rows(output_weights: Tensor | Sequence[Tensor], directions: Tensor) -> Tensor:
     """[n_layers, n_rows]: every row of each layer's output matrix along that layer's direction.
 
-    output_weights: W_O or W_out of each layer as [n_rows, d_model]; directions: [n_layers, d_model], or
-    [d_model] where all layers share one. This reads the matrices once and is as fast as memory is.
+    output_weights: W_O or W_out of each layer as [n_rows, d_model], stacked (fastest: one call that reads
+    them once) or one by one; directions: [n_layers, d_model] or [d_model], float32. Weights of lower
+    precision are widened layer by layer, so that terms still add up.
     """
-    n_rows = output_weights[0].shape[0]
-    shared = directions.ndim == 1
-    along = directions.new_empty(len(output_weights), n_rows)
-    for layer, weight in enumerate(output_weights):
-        direction = directions if shared else directions[layer]
-        if weight.dtype == direction.dtype:
-            torch.mv(weight, direction, out=along[layer])
-        else:
-            along[layer] = torch.mv(weight, direction.to(weight.dtype))
-    return along
+    directions = directions.expand(len(output_weights), directions.shape[-1])
+    if isinstance(output_weights, Tensor) and output_weights.dtype == directions.dtype:
+        along: Tensor = torch.bmm(directions[:, None], output_weights.transpose(1, 2))[:, 0]
+        return along
+    each = [weight.to(directions.dtype) @ row for weight, row in zip(output_weights, directions, strict=True)]
+    return torch.stack(each)
 
 
 def strongest(contributions: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from livelens.analysis.direct_logit import head_write_factors
 from livelens.analysis.norms import NormWeights
@@ -45,9 +46,8 @@ def unembed(module: nn.Module, normed: Tensor) -> Tensor:
         logits: Tensor = module(normed)
         return logits
     n_rows, d_model = normed.shape
-    out = normed.new_empty(n_rows, module.out_features)
     blocks = module.weight.view(n_blocks, -1, d_model).transpose(1, 2)
-    torch.bmm(normed.expand(n_blocks, -1, -1), blocks, out=out.view(n_rows, n_blocks, -1).permute(1, 0, 2))
+    out = torch.bmm(normed.expand(n_blocks, -1, -1), blocks).transpose(0, 1).reshape(n_rows, -1)
     bias = bias_of(module)
     return out if bias is None else out + bias
 
@@ -63,10 +63,10 @@ class WriteWeights:
     def __init__(self, anatomy: Anatomy) -> None:
         layers = anatomy.layers
         shape = anatomy.shape
-        self.head_output = [weight_in_out(layer.attention_output) for layer in layers]
+        self.head_output = _gathered([layer.attention_output for layer in layers])
         self.head_bias = _stacked([bias_of(layer.attention_output) for layer in layers])
         outputs = [layer.mlp_output for layer in layers]
-        self.neuron_output = None if None in outputs else [weight_in_out(out) for out in outputs if out is not None]
+        self.neuron_output = None if None in outputs else _gathered([out for out in outputs if out is not None])
         self.head_factors = torch.stack(
             [head_write_factors(weight.float(), n_heads=shape.n_heads) for weight in self.head_output]
         )
@@ -79,6 +79,30 @@ class WriteWeights:
         self.final_norm = anatomy.norm_weights(anatomy.final_norm)
         self.attention_post_norms = _stacked_norms(anatomy, [layer.attention_post_norm for layer in layers])
         self.mlp_post_norms = _stacked_norms(anatomy, [layer.mlp_post_norm for layer in layers])
+
+
+def _gathered(modules: list[nn.Module]) -> Tensor | list[Tensor]:
+    """Every layer's weight as [n_rows, d_model]: views of one stacked tensor, where they can be.
+
+    The parameters are moved into the stack and become views of it, so there is still one copy of them;
+    layers on several devices, or of different shapes, stay where they are and come as a list.
+    """
+    parameters = [module.weight for module in modules]
+    first = parameters[0]
+    alike = [
+        parameter
+        for parameter in parameters
+        if isinstance(parameter, nn.Parameter)
+        and isinstance(first, nn.Parameter)
+        and (parameter.shape, parameter.dtype, parameter.device) == (first.shape, first.dtype, first.device)
+    ]
+    if len(alike) < len(modules):
+        return [weight_in_out(module) for module in modules]
+    stack = alike[0].data.new_empty(len(alike), *alike[0].shape)
+    for place, parameter in zip(stack, alike, strict=True):
+        place.copy_(parameter.data)
+        parameter.data = place
+    return stack if isinstance(modules[0], Conv1D) else stack.transpose(1, 2)
 
 
 def _stacked(biases: list[Tensor | None]) -> Tensor | None:

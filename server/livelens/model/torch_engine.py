@@ -95,21 +95,19 @@ class TorchEngine:
         return TorchSequence(self._model, self._anatomy, readout=self._readout, weights=self._weights)
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
-        """Memory that a run of `n_positions` takes, computed in one call: cache, captures, scores."""
+        """Memory that a run of `n_positions` takes: its cache, and the captures of `channels` if all were held."""
         shape = self._anatomy.shape
-        wide = {
+        wide: dict[Channel, int] = {
             "neurons": shape.d_mlp,
             "heads": shape.n_heads * shape.d_head,
+            "attention": shape.n_heads * (n_positions + 1) // 2,
             "residual": 2 * shape.d_model,
+            "logit_lens": shape.d_vocab // shape.n_layers,
             "direct_logit": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
         }
-        cache = 2 * shape.n_key_value_heads * shape.d_head
-        stream = shape.d_model
-        captures = sum(width for channel, width in wide.items() if channel in channels)
-        per_position = shape.n_layers * (cache + stream + captures)
-        kept_patterns = shape.n_layers if "attention" in channels else 2
-        patterns = kept_patterns * shape.n_heads * n_positions * n_positions
-        return int((per_position * n_positions + patterns) * self._model.dtype.itemsize)
+        captures = sum(wide[channel] for channel in channels) + (shape.d_model if channels else 0)
+        per_layer = 2 * shape.n_key_value_heads * shape.d_head + captures
+        return int(shape.n_layers * per_layer * n_positions * self._model.dtype.itemsize)
 
     def hooks_left(self) -> int:
         """Hooks of ours on the model right now; 0 between forward calls, always."""
