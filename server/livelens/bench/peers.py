@@ -24,13 +24,14 @@ class _HuggingFace:
         torch.set_num_threads(N_THREADS)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model.generation_config.eos_token_id = None  # go on past the end of the text, as livelens is told to
 
     def generate(self, prompt: str, n_tokens: int) -> list[int]:
         import torch
 
         encoded = self._tokenizer(prompt, return_tensors="pt")
         with torch.inference_mode():
-            ids = self._model.generate(**encoded, do_sample=False, min_new_tokens=n_tokens, max_new_tokens=n_tokens)
+            ids = self._model.generate(**encoded, do_sample=False, max_new_tokens=n_tokens)
         return [int(token) for token in ids[0, encoded.input_ids.shape[1] :]]
 
 
