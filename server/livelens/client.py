@@ -404,6 +404,9 @@ class Client:
             if self._run.holes:
                 holes, self._run.holes = self._run.holes, []
                 self._in_background(self._fill(self._run, holes))
+        if isinstance(event, ErrorReport) and event.request_id is None:
+            # Refused before its request_id was read (a flood, say): whatever is asked now may be what it was.
+            self._fail_waiting(LivelensError(event.code, event.message))
         request_id = getattr(event, "request_id", None)
         future = self._waiting.get(request_id) if request_id is not None else None
         if future is not None and not future.done():

@@ -148,6 +148,11 @@ class ClientRun:
         self._newest: tuple[int, Arrays] = (-1, {})
         self._n_expected = snapshot.n_steps
         self._has_ended = False
+        self.tokens: list[TokenInfo] = []
+        self.intervention_log: list[AppliedInterventions] = []
+        self.text = ""
+        self.state: RunState = "prefilling"
+        self.finish_reason: FinishReason | None = None
         self._reset(snapshot)
 
     @property
@@ -235,11 +240,11 @@ class ClientRun:
         self._queue.put_nowait(None)
 
     def _reset(self, snapshot: RunSnapshot) -> None:
-        self.tokens: list[TokenInfo] = list(snapshot.tokens)
-        self.intervention_log: list[AppliedInterventions] = list(snapshot.intervention_log)
-        self.text: str = snapshot.text
-        self.state: RunState = snapshot.state
-        self.finish_reason: FinishReason | None = snapshot.finish_reason
+        self.tokens = list(snapshot.tokens)
+        self.intervention_log = list(snapshot.intervention_log)
+        self.text = snapshot.text
+        self.state = snapshot.state
+        self.finish_reason = snapshot.finish_reason
 
     def _rewound(self, event: RunRewound) -> None:
         self.steps = {pos: step for pos, step in self.steps.items() if pos < event.from_pos}

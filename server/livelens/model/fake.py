@@ -339,8 +339,9 @@ class FakeSequence:
             z = z * masks.heads[layer][:, None, None]
         out.head_out[layer] = (z @ weights.W_O[layer])[:, 0]
         out.head_out[layer] *= np.float32(masks.attn.get(layer, 1.0))
-        out.attn_out[layer] = out.head_out[layer].sum(axis=0)
-        return out.attn_out[layer]
+        written: F32 = out.head_out[layer].sum(axis=0)
+        out.attn_out[layer] = written
+        return written
 
     def _mlp(self, layer: int, x: F32, masks: InterventionMasks, out: _Position) -> F32:
         weights = self._engine.weights
@@ -350,8 +351,9 @@ class FakeSequence:
             neurons *= masks.neurons[layer]
         if out.neurons is not None:
             out.neurons[layer] = neurons
-        out.mlp_out[layer] = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
-        return out.mlp_out[layer]
+        written: F32 = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
+        out.mlp_out[layer] = written
+        return written
 
 
 def _habit_bias(tokens: list[int]) -> F32:

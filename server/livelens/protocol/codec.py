@@ -2,23 +2,32 @@
 
 A frame from the server is one byte that names the packing, then the body: 0x00 msgpack, 0x01
 zstd of msgpack. Per-message websocket compression is off (a 1 KB deflated frame becomes a 1 MiB
-bomb before anyone can look at it); whole-frame zstd at its lowest level is taken where it pays.
+bomb before anyone can look at it); zstd over the whole frame is taken where it pays. Large tensors
+start zstd blocks of their own, so that each is coded by its own statistics: 4 % less than one pass.
 A frame from a viewer is bare msgpack of one command, decoded straight into its typed class, so an
 allocation bomb is refused at its first wrong byte.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 import zstandard
 
-from livelens.protocol.messages import MAX_COMMAND_BYTES, Command, Event
+from livelens.protocol.messages import MAX_COMMAND_BYTES, Command, Event, Step, StepTensors
 
 PLAIN: Final = 0
 ZSTD: Final = 1
 _WORTH_COMPRESSING_BYTES: Final = 1024
+_LARGE_TENSOR_BYTES: Final = 4096
+_BLOCK_BYTES: Final = 16 * 1024
+# Activations are nearly noise: what pays is their entropy coding. A longer least match keeps the search
+# from breaking it up; of the strategies tried on real frames this one is the smallest below 1 ms.
+_COMPRESSION: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_LAZY2, min_match=6, window_log=17, hash_log=15, chain_log=15, search_log=3
+)
 _MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
 
 _encoder = msgspec.msgpack.Encoder()
@@ -38,11 +47,33 @@ def encode_event(event: Event) -> bytes:
     """One event as one frame. Safe to call from any thread."""
     body = _encoder.encode(event)
     if len(body) >= _WORTH_COMPRESSING_BYTES:
-        # A compressor is not safe to share between threads; making one costs microseconds.
-        packed = zstandard.ZstdCompressor(level=1).compress(body)
+        packed = _compressed(body, _block_starts(body, event))
         if len(packed) < len(body):
             return bytes((ZSTD,)) + packed
     return bytes((PLAIN,)) + body
+
+
+def _block_starts(body: bytes, event: Event) -> list[int]:
+    """Where in `body` a zstd block should begin: about each large tensor, and every so often within it."""
+    starts, end = [0], 0
+    tensors = event.tensors if isinstance(event, Step) else StepTensors()
+    for name in tensors.__struct_fields__:
+        tensor = getattr(tensors, name)
+        if tensor is None or len(tensor.data) < _LARGE_TENSOR_BYTES:
+            continue
+        begin = body.index(tensor.data, end)  # fields are encoded in order
+        end = begin + len(tensor.data)
+        starts += [*range(begin, end, _BLOCK_BYTES), end]
+    return starts
+
+
+def _compressed(body: bytes, starts: list[int]) -> bytes:
+    # A compressor is not safe to share between threads; making one costs microseconds.
+    stream = zstandard.ZstdCompressor(compression_params=_COMPRESSION).compressobj(size=len(body))
+    pieces: list[bytes] = []
+    for begin, end in pairwise([*starts, len(body)]):
+        pieces += [stream.compress(body[begin:end]), stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    return b"".join([*pieces, stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)])
 
 
 def decode_event(frame: bytes) -> Event:

@@ -6,7 +6,7 @@ import numpy as np
 
 from livelens.model.engine import DirectLogit, LensRows, StepArrays
 from livelens.protocol.messages import Channel
-from livelens.protocol.tensors import compand_int8, quantise_attention, to_float16
+from livelens.protocol.tensors import compand_int8, quantise_attention, shorten_float32, to_float16
 from livelens.run.jobs import Arrays
 
 
@@ -34,19 +34,19 @@ def _lens(lens: LensRows) -> Arrays:
         "lens_prob": lens.prob.astype(np.float16),
         "lens_entropy": to_float16(lens.entropy.astype(np.float32)),
         "lens_rank": lens.rank.astype(np.int32),
-        "lens_logprob": lens.logprob.astype(np.float32),
+        "lens_logprob": shorten_float32(lens.logprob),
     }
 
 
 def _direct(direct: DirectLogit) -> Arrays:
     return {
-        "direct_heads": direct.heads.astype(np.float32),
-        "direct_mlps": direct.mlps.astype(np.float32),
-        "direct_bias": direct.attn_bias.astype(np.float32),
+        "direct_heads": shorten_float32(direct.heads),
+        "direct_mlps": shorten_float32(direct.mlps),
+        "direct_bias": shorten_float32(direct.attn_bias),
         "direct_ends": np.array([direct.embed, direct.final_bias, direct.total], np.float32),
         "direct_neuron_layer": direct.neuron_layer.astype(np.uint16),
         "direct_neuron_index": direct.neuron_index.astype(np.uint32),
-        "direct_neuron_value": direct.neuron_value.astype(np.float32),
+        "direct_neuron_value": shorten_float32(direct.neuron_value),
     }
 
 

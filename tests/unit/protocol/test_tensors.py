@@ -131,6 +131,20 @@ def test_float16_that_would_overflow_stays_float32() -> None:
     assert tensors.to_float16(np.array([70000.0], np.float32)).dtype == np.float32
 
 
+@given(hnp.arrays(np.float32, st.integers(0, 9)))
+def test_shortened_floats_are_within_two_to_the_minus_16_and_end_in_a_zero_byte(values: np.ndarray) -> None:
+    """The zero bytes are what compresses; NaN, infinities and the largest floats survive as they are."""
+    short = tensors.shorten_float32(values)
+    changed = short.view(np.uint32) != values.view(np.uint32)
+    finite = np.isfinite(values)
+    assert not changed[~finite].any()
+    normal = finite & (np.abs(values) >= np.finfo(np.float32).tiny)
+    assert np.all(
+        np.abs(short[normal].astype(float) - values[normal]) <= 2.0**-16 * np.abs(values[normal].astype(float))
+    )
+    assert np.all(short.view(np.uint32)[changed] & 0xFF == 0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
