@@ -83,6 +83,10 @@ def serve(
     ] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(envvar=env_name("device"), help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(envvar=env_name("dtype"), help="auto, float32, bfloat16 or float16.")] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(envvar=env_name("threads"), min=1, help="Threads of the model on a CPU; default: all but one."),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(envvar=env_name("host"), help="Address to listen on; others than loopback are seen by others."),
@@ -151,6 +155,7 @@ def serve(
         model=model,
         device=_one_of("--device", device, _DEVICES),
         dtype=_one_of("--dtype", dtype, _DTYPES),
+        n_threads=threads,
         host=host,
         port=port,
         base_url=base_url,

@@ -14,6 +14,7 @@ SETTINGS: Final[dict[str, type]] = {
     "model": str,
     "device": str,
     "dtype": str,
+    "threads": int,
     "host": str,
     "port": int,
     "base_url": str,

@@ -41,6 +41,7 @@ class ServeSettings:
     model: str
     device: Device
     dtype: DTypeName
+    n_threads: int | None
     host: str
     port: int | None
     base_url: str
@@ -127,6 +128,7 @@ class _Serving:
                     settings.model,
                     device=settings.device,
                     dtype=settings.dtype,
+                    n_threads=settings.n_threads,
                     trust_remote_code=settings.trust_remote_code,
                     progress=say,
                 )

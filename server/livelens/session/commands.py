@@ -139,6 +139,8 @@ class CommandHandler:
             viewer.pending_run_id = None
         if viewer.run_id != record.run_id:
             session.leave(viewer, now)
+        else:
+            viewer.outbox.watch(None, [])  # what it is still owed goes out before the snapshot, which is newer
         session.answer(viewer, RunJoined(request_id=command.request_id, run=snapshot(record)))
         rewound = record.rewound_since(command.last_seq) if command.last_seq >= 0 else None
         if rewound is not None:
