@@ -85,7 +85,7 @@ def serve(
     dtype: Annotated[str, typer.Option(envvar=env_name("dtype"), help="auto, float32, bfloat16 or float16.")] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(envvar=env_name("threads"), min=1, help="Threads of the model on a CPU; default: all but one."),
+        typer.Option(envvar=env_name("threads"), min=1, help="Most threads of the model on a CPU; default: all."),
     ] = None,
     host: Annotated[
         str,

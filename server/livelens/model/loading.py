@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -32,7 +31,7 @@ def load_engine(
 
     name: `smollm2` (the shipped model), `fake` or `fake:LAYERSxHEADSxDMLP`, a folder, a GGUF file, or a
     name on the model hub. dtype auto: float32 on a CPU, else the model's own. n_threads: of torch on a
-    CPU, default `default_threads`. Raises ModelSourceError.
+    CPU at most, default all processors. Raises ModelSourceError.
     """
     if name.startswith(("fake:", "fake@")) or name == "fake":
         from livelens.model.fake import fake_engine  # no torch on this way
@@ -41,28 +40,11 @@ def load_engine(
     source = resolve_source(name, progress=progress, trust_remote_code=trust_remote_code)
     if progress is not None:
         progress(f"loading {source.model_name}")
-    _set_threads(default_threads() if n_threads is None else n_threads)
+    if n_threads is not None:
+        import torch
+
+        torch.set_num_threads(n_threads)
     return load_torch_engine(source, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-
-
-def default_threads() -> int:
-    """All processors but one, which is left to the server, its viewers and the page.
-
-    Decoding is bound by reading the weights, so the last thread brings little; but threads that wait for
-    each other at every small product come to a crawl as soon as anything else wants a processor (seen
-    with two of two: from 17 tokens a second down to 4).
-    """
-    try:
-        n_processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        n_processors = os.cpu_count() or 1
-    return max(1, n_processors - 1)
-
-
-def _set_threads(n_threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(n_threads)
 
 
 def load_torch_engine(
