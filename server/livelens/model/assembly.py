@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache
 
+from livelens.model import attention
 from livelens.model.anatomy import Anatomy, read_anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.captured import CapturedTensors, TorchCaptured
@@ -56,8 +58,10 @@ def assemble_engine(
     """
     anatomy = read_anatomy(model)
     probe = _probe(model, anatomy)
+    if attention.use(model) and not _same_when_stepped(model, probe.logits):
+        model.set_attn_implementation("eager")
     readout = Readout(anatomy=anatomy, logit_scale=_logit_scale(anatomy, probe))
-    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    tolerance = _tolerance(model)
     if not _close(readout.logits(probe.normed[0]), probe.logits[0], tolerance):
         raise ModelSourceError(
             f"{anatomy.shape.architecture} turns its residual stream into logits in a way livelens does not know"
@@ -82,16 +86,34 @@ def _probe(model: PreTrainedModel, anatomy: Anatomy) -> _Probe:
     def keep(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
         normed.append(args[0])
 
-    ids = torch.arange(1, 1 + _PROBE_TOKENS, device=model.device)[None] % anatomy.shape.d_vocab
     handle = anatomy.unembed.register_forward_pre_hook(keep)
     try:
         with ForwardHooks(anatomy, edits=NO_EDITS, sites=_ALL_SITES) as hooks:
-            logits = model(input_ids=ids, use_cache=False).logits
+            logits = model(input_ids=_probe_ids(model), use_cache=False).logits
     except TypeError as error:
         raise ModelSourceError(f"{anatomy.shape.architecture} cannot be watched: {error}") from error
     finally:
         handle.remove()
     return _Probe(sites=hooks.tensors, normed=normed[0], logits=logits.float())
+
+
+@torch.inference_mode()
+def _same_when_stepped(model: PreTrainedModel, logits: Tensor) -> bool:
+    """Whether our attention, one token at a time, gives the model's own logits."""
+    cache = DynamicCache()
+    steps = [
+        model(input_ids=ids, past_key_values=cache, use_cache=True).logits
+        for ids in torch.split(_probe_ids(model), 1, dim=1)
+    ]
+    return _close(torch.cat(steps, dim=1).float(), logits, _tolerance(model))
+
+
+def _probe_ids(model: PreTrainedModel) -> Tensor:
+    return torch.arange(1, 1 + _PROBE_TOKENS, device=model.device)[None] % int(model.config.vocab_size)
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    return 1e-3 if model.dtype == torch.float32 else 5e-2
 
 
 @torch.inference_mode()

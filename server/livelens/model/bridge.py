@@ -90,6 +90,7 @@ def build_bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | No
     """
     shared: dict[int, torch.Tensor] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
+    twin.set_attn_implementation("eager")
     return build_bridge_from_module(
         twin,
         type(model).__name__,

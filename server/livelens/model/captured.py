@@ -14,6 +14,7 @@ from livelens.model.edits import SiteEdits
 from livelens.model.engine import F32, DirectLogit, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.explain import PositionWrites, explain
 from livelens.model.readout import Readout, WriteWeights
+from livelens.model.threads import narrow
 from livelens.protocol.messages import Channel
 
 
@@ -60,7 +61,8 @@ class TorchCaptured:
 
     def first_nonfinite_layer(self) -> int | None:
         """The first layer whose output holds NaN or infinity; n_layers where only the logits do."""
-        logits_are_finite = bool(torch.isfinite(self._tensors.last_logits).all())
+        with narrow():
+            logits_are_finite = bool(torch.isfinite(self._tensors.last_logits).all())
         if logits_are_finite and self.n_positions == 1:
             return None  # what breaks the stream stays in it up to the logits
         streams = self._tensors.sites["resid"][1:]
@@ -71,9 +73,10 @@ class TorchCaptured:
 
     def prediction(self, index: int, *, chosen_id: int, top_k: int) -> Prediction:
         """The prediction after new position `index` (0 is the first new one)."""
-        logits = self._position_logits(self._checked(index))
-        statistics = logit_statistics(logits[None], chosen_id)
-        values, ids = logits.topk(min(top_k, logits.shape[-1]))
+        with torch.inference_mode(), narrow():
+            logits = self._position_logits(self._checked(index))
+            statistics = logit_statistics(logits[None], chosen_id)
+            values, ids = logits.topk(min(top_k, logits.shape[-1]))
         return Prediction(
             top_ids=ids.cpu().numpy().astype(np.int32),
             top_probs=_numpy((values - values[0]).exp() * statistics.prob[0]),
@@ -84,7 +87,7 @@ class TorchCaptured:
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`; they must be among those the forward call captured."""
         index = self._checked(index)
-        with torch.inference_mode():
+        with torch.inference_mode(), narrow():
             return StepArrays(
                 neurons=_numpy(self._at("neurons", index)) if "neurons" in channels else None,
                 heads=self._head_norms(index) if "heads" in channels else None,
@@ -128,8 +131,7 @@ class TorchCaptured:
     def _position_logits(self, index: int) -> Tensor:
         if index == self.n_positions - 1:
             return self._tensors.last_logits
-        with torch.inference_mode():
-            return self._readout.logits(self._tensors.normed[self._row, index][None])[0]
+        return self._readout.logits(self._tensors.normed[self._row, index][None])[0]
 
     def _lens(self, index: int, chosen_id: int) -> LensRows:
         logits = self._tensors.lens_logits if index == self.n_positions - 1 else None

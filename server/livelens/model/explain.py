@@ -12,6 +12,7 @@ from livelens.analysis.norms import NormWeights
 from livelens.model.edits import SiteEdits
 from livelens.model.engine import DirectLogit
 from livelens.model.readout import WriteWeights
+from livelens.model.threads import wide
 
 STRONGEST_NEURONS = 64
 
@@ -96,7 +97,9 @@ def _attention_terms(
     """Contributions of the heads [n_layers, n_heads] and of the attention biases [n_layers]."""
     norms = weights.attention_post_norms
     along = _through(norms, direction, writes.attn_raw)
-    heads = (writes.z * along_rows(weights.head_output, along).view_as(writes.z)).sum(-1)
+    with wide():
+        rows = along_rows(weights.head_output, along)
+    heads = (writes.z * rows.view_as(writes.z)).sum(-1)
     biases = heads.new_zeros(len(heads)) if weights.head_bias is None else (weights.head_bias * along).sum(-1)
     if norms is not None:
         biases = biases + norms.bias_along(direction.expand_as(norms.gain))
@@ -111,7 +114,9 @@ def _neuron_terms(
     if weights.neuron_output is None:
         raise RuntimeError("this model's neurons have no single output matrix")
     along = _through(weights.mlp_post_norms, direction, writes.mlp_raw)
-    terms = along_rows(weights.neuron_output, along).mul_(writes.neurons)
+    with wide():
+        rows = along_rows(weights.neuron_output, along)
+    terms = rows.mul_(writes.neurons)
     scale = _layer_factors(edits.mlp_factors, row, terms)
     return terms if scale is None else terms * scale
 

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from livelens.analysis.direct_logit import head_write_factors
 from livelens.analysis.norms import NormWeights
 from livelens.model.anatomy import Anatomy, bias_of, weight_in_out
+from livelens.model.threads import wide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,9 @@ def unembed(module: nn.Module, normed: Tensor) -> Tensor:
         return logits
     n_rows, d_model = normed.shape
     blocks = module.weight.view(n_blocks, -1, d_model).transpose(1, 2)
-    out = torch.bmm(normed.expand(n_blocks, -1, -1), blocks).transpose(0, 1).reshape(n_rows, -1)
+    with wide():
+        by_block = torch.bmm(normed.expand(n_blocks, -1, -1), blocks)
+    out = by_block.transpose(0, 1).reshape(n_rows, -1)
     bias = bias_of(module)
     return out if bias is None else out + bias
 

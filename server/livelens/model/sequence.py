@@ -17,7 +17,11 @@ from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
 from livelens.model.engine import EngineError
 from livelens.model.interventions import InterventionMasks
 from livelens.model.readout import Readout, WriteWeights
+from livelens.model.threads import narrow
 from livelens.protocol.messages import Channel
+
+# Values of a matrix that one core multiplies with a vector as fast as all cores, or nearly.
+_SMALL_MATRIX = 4_000_000
 
 
 def _new_cache() -> Cache:
@@ -42,6 +46,8 @@ class TorchSequence:
         self._anatomy = anatomy
         self._readout = readout
         self._weights = weights
+        shape = anatomy.shape
+        self._matrices_are_small = shape.d_model * max(shape.d_mlp, shape.d_model) <= _SMALL_MATRIX
         self._cache: Cache | None = _new_cache()
         self._n_positions = 0
         self._masks: InterventionMasks | None = None
@@ -131,7 +137,8 @@ class TorchSequence:
     @torch.inference_mode()
     def _run(self, token_ids: Sequence[int], edits: SiteEdits, channels: frozenset[Channel]) -> CapturedTensors:
         ids = torch.tensor([list(token_ids)], device=self._model.device)
-        with ForwardHooks(self._anatomy, edits=edits, sites=sites_for(channels)) as hooks:
+        small = len(token_ids) == 1 and self._model.device.type == "cpu" and self._matrices_are_small
+        with narrow(when=small), ForwardHooks(self._anatomy, edits=edits, sites=sites_for(channels)) as hooks:
             normed = self._model.base_model(
                 input_ids=ids, past_key_values=self._cache, use_cache=True
             ).last_hidden_state
