@@ -12,7 +12,7 @@ from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
 from livelens.bench.server_process import ServerProcess, serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, which asyncio tests elsewhere must not meet
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(LAUNCH_ARGS))

@@ -243,3 +243,32 @@ def test_without_webgl_the_table_and_the_text_still_work(browser, fake_server: S
     page.get_by_role("gridcell", name="L0H0", exact=True).click()
     assert driving.selected(page) == {"kind": "head", "layer": 0, "index": 0}
     context.close()
+
+
+SET_VISIBILITY = """(state) => {
+    Object.defineProperty(document, "visibilityState", { get: () => state, configurable: true });
+    Object.defineProperty(document, "hidden", { get: () => state === "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+WITHOUT_NEURONS = """() => {
+    const { history } = window.livelens.store;
+    return history.positions().filter((pos) => !history.get(pos).tensors.neurons).length;
+}"""
+
+
+def test_a_hidden_tab_takes_tokens_only_and_is_whole_again_when_shown(
+    open_page: OpenPage, fake_server: ServerProcess
+) -> None:
+    """Nothing is captured for nobody; what came meanwhile is text, and what the server has comes after."""
+    page = open_page(fake_server)
+    driving.start_run(page, PROMPT, length=300)
+    driving.wait_steps(page, 12)
+    page.evaluate(SET_VISIBILITY, "hidden")
+    page.wait_for_function(f"() => ({WITHOUT_NEURONS})() >= 20")
+    page.evaluate(SET_VISIBILITY, "visible")
+    driving.wait_state(page, "finished")
+    n_tokens = len(driving.token_ids(page))
+    assert n_tokens == page.evaluate("() => window.livelens.store.run.value.n_prompt_tokens") + 300
+    assert page.evaluate(
+        "() => { const { history } = window.livelens.store; return !!history.get(history.newest_pos).tensors.neurons; }"
+    )
