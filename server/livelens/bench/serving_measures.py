@@ -142,6 +142,7 @@ async def _stall(server: ServerProcess) -> tuple[float, float, int, float]:
         quiet = await _secs_per_token(run)
         address = f"ws://127.0.0.1:{server.port}/ws"
         with _process([sys.executable, "-m", "livelens.bench.stalled_viewer", address, server.token, run.run_id]):
+            await _until_joined(server)  # starting its process is not what is measured
             watching = asyncio.create_task(_watch_stalled(server))
             beside = await _secs_per_token(run)
             grown, dropped = await watching
@@ -151,10 +152,11 @@ async def _stall(server: ServerProcess) -> tuple[float, float, int, float]:
 
 
 async def _secs_per_token(run: ClientRun) -> float:
-    """By the server's own clock, over the next generated tokens."""
+    """By the server's own clock, over tokens generated from now on."""
     stamps: list[int] = []
+    newest = max(run.steps, default=run.n_prompt_tokens)
     async for step in run:
-        if step.pos >= run.n_prompt_tokens:
+        if step.pos > newest:
             stamps.append(step.info.server_ns)
         if len(stamps) > N_TOKENS // 2:
             break
@@ -170,13 +172,20 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+async def _until_joined(server: ServerProcess) -> None:
+    for _ in range(100):
+        if (await asyncio.to_thread(health, server))["n_viewers"] > 1:
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError("the viewer that should stall did not come")
+
+
 async def _watch_stalled(server: ServerProcess) -> tuple[int, float]:
     """The most bytes that lay in the server for it, and how long it lasted; NaN when it was never dropped."""
-    start, most, has_come = time.perf_counter(), 0, False
+    start, most = time.perf_counter(), 0
     while time.perf_counter() - start < _STALL_LIMIT_SECS:
         told = await asyncio.to_thread(health, server)
-        has_come = has_come or told["n_viewers"] > 1
-        if has_come and told["n_viewers"] == 1:
+        if told["n_viewers"] == 1:
             return most, time.perf_counter() - start
         most = max(most, *told["pending_bytes"])
         await asyncio.sleep(0.25)
