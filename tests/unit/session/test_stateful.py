@@ -109,8 +109,11 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.viewers)
     def join(self, number: int, run: int, resumes: bool) -> None:
         viewer, run_id = self.viewer(number), self.run_id(run)
-        own = viewer.run is not None and viewer.run.run_id == run_id
-        last_seq = viewer.run.last_complete_seq if resumes and own and viewer.run is not None else -1
+        known = self.hub.session.viewers[viewer.viewer_id]
+        # A client that has asked for another run does not resume the one before it: it joins it anew.
+        own = known.run_id == run_id and known.pending_run_id is None and viewer.run is not None
+        resumed = viewer.run if resumes and own and viewer.run.run_id == run_id else None
+        last_seq = resumed.last_complete_seq if resumed is not None else -1
         self.send(number, JoinRun, run_id=run_id, last_seq=last_seq)
 
     @rule(number=which, channels=st.sets(st.sampled_from(CHANNELS)), visible=st.booleans())
@@ -188,6 +191,6 @@ class Sessions(RuleBasedStateMachine):
 
 
 Sessions.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=1000, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSessions = Sessions.TestCase
