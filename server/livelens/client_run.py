@@ -26,6 +26,7 @@ from livelens.protocol.messages import (
     TokenInfo,
 )
 from livelens.protocol.tensors import TensorError, expand_int8, reconstruct
+from livelens.protocol.text import enter_token
 
 F32 = NDArray[np.float32]
 Arrays = dict[str, NDArray[np.generic]]
@@ -269,7 +270,7 @@ class ClientRun:
             is_new = not step.detail_dropped
             data = StepData(step, arrays)
         self.steps[step.pos] = data
-        self._add_token(step)
+        self.text += enter_token(self.tokens, step)
         if step.detail_dropped:
             self.holes.append(step.pos)
         elif is_new:
@@ -282,13 +283,3 @@ class ClientRun:
         against = base if step.base_seq >= 0 else {}
         sent = {name: getattr(step.tensors, name) for name in step.tensors.__struct_fields__}
         return {name: reconstruct(tensor, against.get(name)) for name, tensor in sent.items() if tensor is not None}
-
-    def _add_token(self, step: Step) -> None:
-        if step.chosen_id is None or step.chosen_text is None:
-            return
-        token = TokenInfo(token_id=step.chosen_id, text=step.chosen_text, logprob=step.logprob)
-        if step.pos + 1 == len(self.tokens):
-            self.tokens.append(token)
-            self.text += step.text_delta
-        elif step.pos + 1 < len(self.tokens):
-            self.tokens[step.pos + 1] = token

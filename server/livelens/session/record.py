@@ -17,6 +17,7 @@ from livelens.protocol.messages import (
     Step,
     TokenInfo,
 )
+from livelens.protocol.text import enter_token
 from livelens.run.history import History
 from livelens.run.jobs import Arrays, RunReady, StartJob, StepMade, Tag
 
@@ -101,17 +102,7 @@ class RunRecord:
                 direct_distractor_id=before.step.direct_distractor_id,
             )
         self.latest[step.pos] = StepEntry(step, whole, now)
-        self._add_token(step)
-
-    def _add_token(self, step: Step) -> None:
-        if step.chosen_id is None or step.chosen_text is None:
-            return
-        token = TokenInfo(token_id=step.chosen_id, text=step.chosen_text, logprob=step.logprob)
-        if step.pos + 1 == len(self.tokens):
-            self.tokens.append(token)
-            self.text += step.text_delta
-        elif step.pos + 1 < len(self.tokens):
-            self.tokens[step.pos + 1] = token
+        self.text += enter_token(self.tokens, step)
 
     def rewind(self, from_pos: int, n_tokens: int, text: str) -> None:
         """Make steps from `from_pos` on void; keep `n_tokens` tokens and `text`."""
