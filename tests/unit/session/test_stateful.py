@@ -191,6 +191,6 @@ class Sessions(RuleBasedStateMachine):
 
 
 Sessions.TestCase.settings = settings(
-    max_examples=1000, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=2000, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSessions = Sessions.TestCase
