@@ -1,0 +1,144 @@
+"""What a viewer may ask: every command, imperative, with the `request_id` that its answer echoes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from livelens.protocol.values import Component, InterventionSegment, InterventionSet, Sampling
+from livelens.protocol.vocabulary import (
+    CHANNELS,
+    MAX_PROMPT_CHARS,
+    MAX_REQUESTED_POSITIONS,
+    MAX_VALUE_COMPONENTS,
+    ApplyMode,
+    Channel,
+    Index,
+    RequestId,
+    RunId,
+    TokenText,
+    WireInput,
+)
+
+
+class _Command(WireInput, frozen=True, tag_field="type", tag=True):
+    request_id: RequestId
+
+
+class StartRun(_Command, frozen=True, tag="start_run"):
+    """Begin a run and watch it. Any run this viewer watched before is left."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS)]
+    apply_chat_template: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+    start_paused: Annotated[bool, Meta(description="prefill, then wait for resume or step_once")] = False
+    intervention_log: Annotated[
+        list[InterventionSegment],
+        Meta(max_length=1024, description="sets by the position they hold from, ascending; replays a log"),
+    ] = field(default_factory=list)
+    target_token: Annotated[
+        TokenText | None, Meta(description="direct_logit's target; none: the token chosen at each step")
+    ] = None
+    distractor_token: Annotated[
+        TokenText | None, Meta(description="subtracted from the target; none: the mean logit")
+    ] = None
+
+
+class JoinRun(_Command, frozen=True, tag="join_run"):
+    """Watch a run that exists: by its link, or after a reload or a lost connection."""
+
+    run_id: RunId
+    last_seq: Annotated[
+        int, Meta(ge=-1, le=2**53 - 1, description="newest seq the viewer holds; -1: send everything")
+    ] = -1
+
+
+class _RunCommand(_Command, frozen=True):
+    run_id: RunId
+
+
+class Pause(_RunCommand, frozen=True, tag="pause"):
+    """Hold the run at the next token boundary; harmless when it is paused."""
+
+
+class Resume(_RunCommand, frozen=True, tag="resume"):
+    """Go on; harmless when it is running."""
+
+
+class StepOnce(_RunCommand, frozen=True, tag="step_once"):
+    """Make exactly one token, then be paused."""
+
+
+class Stop(_RunCommand, frozen=True, tag="stop"):
+    """End the run, keeping its text; harmless when it has ended."""
+
+
+class SetInterventions(_RunCommand, frozen=True, tag="set_interventions"):
+    """Replace the run's whole intervention set; the last one wins.
+
+    `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
+    `recompute`: positions from `recompute_from` on are run again under the set; the tokens generated so
+    far are kept, or with `restart` dropped and generated anew with the same seed.
+    """
+
+    interventions: InterventionSet
+    mode: ApplyMode = "from_now"
+    recompute_from: Annotated[Index, Meta(description="first position to run again; only for recompute")] = 0
+    restart: Annotated[bool, Meta(description="drop the generated tokens; only for recompute")] = False
+
+
+class Subscribe(_Command, frozen=True, tag="subscribe"):
+    """Which channels this viewer wants from now on; only what some viewer wants is computed."""
+
+    channels: Annotated[list[Channel], Meta(max_length=len(CHANNELS))]
+    visible: Annotated[
+        bool, Meta(description="false: a hidden tab, tokens only; one keyframe follows when true again")
+    ] = True
+
+
+class RequestKeyframe(_RunCommand, frozen=True, tag="request_keyframe"):
+    """The viewer lost the chain of differences: the next step comes whole."""
+
+
+class RequestPositions(_RunCommand, frozen=True, tag="request_positions"):
+    """Send the steps of these positions again, whole, in the subscribed channels."""
+
+    positions: Annotated[list[Index], Meta(min_length=1, max_length=MAX_REQUESTED_POSITIONS)]
+
+
+class RequestValues(_RunCommand, frozen=True, tag="request_values"):
+    """Exact float32 history of components: what the inspector shows."""
+
+    components: Annotated[list[Component], Meta(min_length=1, max_length=MAX_VALUE_COMPONENTS)]
+    from_pos: Index = 0
+    to_pos: Annotated[Index | None, Meta(description="exclusive; none: up to the newest")] = None
+
+
+class RequestAttention(_RunCommand, frozen=True, tag="request_attention"):
+    """One head's exact attention row."""
+
+    layer: Index
+    head_index: Index
+    query_pos: Index
+
+
+class Ping(_Command, frozen=True, tag="ping"):
+    """Is the server there? Answered with `pong`."""
+
+
+Command = (
+    StartRun
+    | JoinRun
+    | Pause
+    | Resume
+    | StepOnce
+    | Stop
+    | SetInterventions
+    | Subscribe
+    | RequestKeyframe
+    | RequestPositions
+    | RequestValues
+    | RequestAttention
+    | Ping
+)

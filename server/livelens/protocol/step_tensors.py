@@ -1,0 +1,124 @@
+"""The arrays of one step: what each holds, its dtype and its shape, and which channel brings it.
+
+How they are quantised is told in `tensors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from livelens.protocol.vocabulary import Bytes, Channel, DType, WireValue
+
+
+class Tensor(WireValue, frozen=True, omit_defaults=True):
+    """One array. Whole: `data` holds every value. Sparse: values that differ from the base step's."""
+
+    dtype: DType
+    shape: list[int]
+    data: Annotated[Bytes, Meta(description="little-endian, C order; whole array, or the changed values")]
+    crc32: Annotated[int, Meta(ge=0, description="zlib.crc32 of the whole array's bytes, after reconstruction")]
+    indices: Annotated[
+        Bytes | None,
+        Meta(description="uint32 little-endian flat indices of the changed values; present only when sparse"),
+    ] = None
+
+
+class StepTensors(WireValue, frozen=True, omit_defaults=True):
+    """The arrays of one position, by channel; absent where no viewer asked or the model has none."""
+
+    neurons: Annotated[
+        Tensor | None,
+        Meta(description="int8 [n_layers, d_mlp]: mlp.out.hook_in, companded; -128 marks a non-finite value"),
+    ] = None
+    neurons_scale: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: the largest |activation| of each layer")
+    ] = None
+    heads: Annotated[
+        Tensor | None,
+        Meta(description="float16 [n_layers, n_heads]: L2 norm of z @ W_O[head], what a head writes"),
+    ] = None
+    attention: Annotated[
+        Tensor | None,
+        Meta(
+            description="uint8 [n_layers, n_heads, n_keys]: this position's row of pattern, in 1/255; "
+            "n_keys is pos+1, or 64 where attention_keys is present"
+        ),
+    ] = None
+    attention_keys: Annotated[
+        Tensor | None,
+        Meta(description="uint16 or uint32 [n_layers, n_heads, 64]: key_pos of each weight, long rows only"),
+    ] = None
+    attention_rest: Annotated[
+        Tensor | None,
+        Meta(description="uint8 [n_layers, n_heads]: weight left to all other keys, in 1/255, long rows only"),
+    ] = None
+    residual: Annotated[
+        Tensor | None,
+        Meta(description="float16 [n_layers+1]: norm of the stream before layer 0 and after each layer"),
+    ] = None
+    attn_out: Annotated[
+        Tensor | None, Meta(description="float16 [n_layers]: norm of what the layer's attention writes")
+    ] = None
+    mlp_out: Annotated[Tensor | None, Meta(description="float16 [n_layers]: norm of what the layer's MLP writes")] = (
+        None
+    )
+    lens_token_id: Annotated[
+        Tensor | None, Meta(description="int32 [n_layers]: top token of each layer's logit lens")
+    ] = None
+    lens_prob: Annotated[Tensor | None, Meta(description="float16 [n_layers]: probability of that token")] = None
+    lens_entropy: Annotated[
+        Tensor | None, Meta(description="float16 [n_layers]: entropy of the layer's prediction, nats")
+    ] = None
+    lens_rank: Annotated[
+        Tensor | None, Meta(description="int32 [n_layers]: rank of the token in fact chosen, 0 is top")
+    ] = None
+    lens_logprob: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: log-probability of the token in fact chosen")
+    ] = None
+    direct_heads: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers, n_heads]: direct contribution of each head, logits")
+    ] = None
+    direct_mlps: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: direct contribution of each layer's MLP, logits")
+    ] = None
+    direct_bias: Annotated[
+        Tensor | None,
+        Meta(description="float32 [n_layers]: direct contribution of each attention output bias, logits"),
+    ] = None
+    direct_ends: Annotated[
+        Tensor | None,
+        Meta(
+            description="float32 [3]: contribution of the embedding, of the final biases, and the total "
+            "(the metric itself, before any soft cap); heads+mlps+bias+embedding+final = total"
+        ),
+    ] = None
+    direct_neuron_layer: Annotated[
+        Tensor | None, Meta(description="uint16 [k]: layer of each of the strongest neurons")
+    ] = None
+    direct_neuron_index: Annotated[
+        Tensor | None, Meta(description="uint32 [k]: index of each of the strongest neurons in its layer")
+    ] = None
+    direct_neuron_value: Annotated[
+        Tensor | None, Meta(description="float32 [k]: direct contribution of that neuron, logits")
+    ] = None
+
+
+# Which channel brings which tensors: subscription, coalescing and the page's store all read this.
+CHANNEL_TENSORS: dict[Channel, tuple[str, ...]] = {
+    "neurons": ("neurons", "neurons_scale"),
+    "heads": ("heads",),
+    "attention": ("attention", "attention_keys", "attention_rest"),
+    "residual": ("residual", "attn_out", "mlp_out"),
+    "logit_lens": ("lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"),
+    "direct_logit": (
+        "direct_heads",
+        "direct_mlps",
+        "direct_bias",
+        "direct_ends",
+        "direct_neuron_layer",
+        "direct_neuron_index",
+        "direct_neuron_value",
+    ),
+}

@@ -1,0 +1,59 @@
+"""The words of the protocol: its version, its bounds, its closed sets of names, and its bounded types.
+
+Every other module of the protocol's messages is written in these words.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+PROTOCOL_MAJOR = 1
+PROTOCOL_MINOR = 0
+PROTOCOL_VERSION = f"{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}"
+SUBPROTOCOL = f"livelens.v{PROTOCOL_MAJOR}"
+
+MAX_COMMAND_BYTES = 64 * 1024
+MAX_PROMPT_CHARS = 48 * 1024
+MAX_INTERVENTIONS = 256
+MAX_COMPONENTS = 4096
+MAX_REQUESTED_POSITIONS = 4096
+MAX_VALUE_COMPONENTS = 64
+
+Channel = Literal["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit"]
+CHANNELS: tuple[Channel, ...] = (
+    "neurons",
+    "heads",
+    "attention",
+    "residual",
+    "logit_lens",
+    "direct_logit",
+)
+ComponentKind = Literal["head", "neuron", "attn", "mlp"]
+Operation = Literal["zero", "scale"]
+RunState = Literal["prefilling", "running", "paused", "finished"]
+FinishReason = Literal["eos", "max_new_tokens", "context_full", "stopped", "abandoned", "nonfinite", "engine_fault"]
+ApplyMode = Literal["from_now", "recompute"]
+DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
+
+Bytes = Annotated[bytes, Meta(extra_json_schema={"tsType": "Uint8Array"})]
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+TokenText = Annotated[str, Meta(min_length=1, max_length=256)]
+RequestId = Annotated[int, Meta(ge=0, le=2**53 - 1, description="chosen by the viewer; every answer echoes it")]
+RunId = Annotated[str, Meta(min_length=1, max_length=64, description="names one run; unguessable, so a link is a key")]
+
+
+class WireValue(Struct, frozen=True):
+    """Base of the plain values that events carry; unknown fields of a newer minor are ignored."""
+
+
+class WireInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the plain values that a viewer sends; unknown fields are refused."""
+
+
+def require_finite(name: str, value: float) -> None:
+    if not math.isfinite(value):  # msgspec lets NaN and infinity through its range checks
+        raise ValueError(f"{name} must be a finite number, got {value}")
