@@ -22,35 +22,37 @@ class LogitStatistics:
 def logit_statistics(logits: Tensor, chosen_id: int) -> LogitStatistics:
     """Top token and its probability, entropy, and rank and log-probability of `chosen_id`, of each row.
 
-    logits: [n_rows, d_vocab] float32. Equal logits share the better rank.
+    logits: [n_rows, d_vocab] float32, left as they are. Equal logits share the better rank.
     """
-    top, token_id = _largest(logits)
-    # Few and in-place passes: for a lens of every layer these rows are as large as a layer's weights.
-    shifted = logits - top[:, None]
-    weights = shifted.exp()
-    total = weights.sum(-1)
+    n_rows, d_vocab = logits.shape
+    n_blocks = next((n for n in (256, 128, 64, 32) if d_vocab % n == 0), 1)
+    blocks = logits.reshape(n_rows, n_blocks, -1).transpose(0, 1).clone(memory_format=torch.contiguous_format)
+    return consume_logit_blocks(blocks, chosen_id, scratch=torch.empty_like(blocks))
+
+
+def consume_logit_blocks(blocks: Tensor, chosen_id: int, *, scratch: Tensor) -> LogitStatistics:
+    """`logit_statistics` of logits that lie vocabulary block by block, overwriting them.
+
+    blocks: [n_blocks, n_rows, block], float32, token `t` in block `t // block`; scratch: of the same
+    shape, anything in it. Both contiguous. Rows of a lens of every layer are as large as a layer's
+    weights: fresh memory for every pass over them would cost more than the passes.
+    """
+    block = blocks.shape[-1]
+    top, best_block = blocks.amax(-1).max(0)
+    rows = torch.arange(blocks.shape[1], device=blocks.device)
+    token_id = best_block * block + blocks[best_block, rows].argmax(-1)
+    chosen = blocks[chosen_id // block, :, chosen_id % block].clone()
+    n_above = torch.gt(blocks, chosen[None, :, None], out=scratch).sum(-1).sum(0)  # ones: exact below 2**24
+    shifted = blocks.sub_(top[None, :, None])
+    weights = torch.exp(shifted, out=scratch)
+    total = weights.sum(-1).sum(0)
     # A logit of -inf has weight 0 and adds nothing; its product would be NaN.
     shifted.clamp_min_(torch.finfo(shifted.dtype).min)
-    mean_shifted = torch.mul(weights, shifted, out=weights).sum(-1) / total
-    chosen = logits[:, chosen_id]
-    is_above = torch.gt(logits, chosen[:, None], out=shifted)
+    mean_shifted = weights.mul_(shifted).sum(-1).sum(0) / total
     return LogitStatistics(
         token_id=token_id,
         prob=1.0 / total,
         entropy=total.log() - mean_shifted,
-        rank=is_above.sum(-1).long(),
+        rank=n_above.long(),
         logprob=chosen - top - total.log(),
     )
-
-
-def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's largest value and its first index; by blocks, several times faster than `argmax`."""
-    n_rows, n_columns = logits.shape
-    n_blocks = next((n for n in (256, 128, 64, 32) if n_columns % n == 0), 0)
-    if n_blocks == 0:
-        values, indices = logits.max(dim=-1)
-        return values, indices
-    blocks = logits.view(n_rows, n_blocks, -1)
-    values, best_block = blocks.amax(-1).max(-1)
-    inside = blocks[torch.arange(n_rows, device=logits.device), best_block].argmax(-1)
-    return values, best_block * blocks.shape[-1] + inside

@@ -20,7 +20,9 @@ from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.captured import CapturedTensors, TorchCaptured
 from livelens.model.edits import NO_EDITS
 from livelens.model.engine import LogitPair
+from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
+from livelens.model.sibling_linears import join_siblings
 from livelens.model.source_errors import ModelSourceError
 from livelens.model.tokens import Tokens
 from livelens.model.torch_engine import TorchEngine
@@ -58,9 +60,10 @@ def assemble_engine(
     """
     anatomy = read_anatomy(model)
     probe = _probe(model, anatomy)
+    join_siblings(model.base_model, lambda: model(input_ids=_probe_ids(model), use_cache=False))
     if attention.use(model) and not _same_when_stepped(model, probe.logits):
         model.set_attn_implementation("eager")
-    readout = Readout(anatomy=anatomy, logit_scale=_logit_scale(anatomy, probe))
+    readout = Readout(anatomy, logit_scale=_logit_scale(anatomy, probe))
     tolerance = _tolerance(model)
     if not _close(readout.logits(probe.normed[0]), probe.logits[0], tolerance):
         raise ModelSourceError(
@@ -157,10 +160,8 @@ def _direct_logit_fault(
 ) -> str | None:
     if any(layer.mlp_output is None for layer in anatomy.layers):
         return "its MLPs have no single output matrix"
-    tensors = CapturedTensors(
-        sites=probe.sites, normed=probe.normed, last_logits=probe.logits[0, -1], lens_logits=None, edits=NO_EDITS
-    )
-    captured = TorchCaptured(tensors, readout=readout, weights=weights)
+    tensors = CapturedTensors(sites=probe.sites, normed=probe.normed, last_logits=probe.logits[0, -1], edits=NO_EDITS)
+    captured = TorchCaptured(tensors, readout=readout, weights=weights, lens_thread=LensThread(readout))
     only: frozenset[Channel] = frozenset(("direct_logit",))
     direct = captured.arrays(0, channels=only, chosen_id=1, pair=LogitPair(target_id=1, distractor_id=2)).direct
     if direct is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from livelens.model.capture import CaptureSite, stack
 from livelens.model.edits import SiteEdits
 from livelens.model.engine import F32, DirectLogit, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.explain import PositionWrites, explain
+from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.threads import narrow
 from livelens.protocol.messages import Channel
@@ -22,14 +24,12 @@ from livelens.protocol.messages import Channel
 class CapturedTensors:
     """One forward call's tensors: by site (see `ForwardHooks.tensors`), and what left the final norm.
 
-    normed: [batch, n, d_model]; lens_logits: [n_layers, d_vocab] of the last position, the last row
-    being the model's own logits; last_logits: [d_vocab].
+    normed: [batch, n, d_model]; last_logits: [d_vocab].
     """
 
     sites: dict[CaptureSite, list[Tensor | None]]
     normed: Tensor
     last_logits: Tensor
-    lens_logits: Tensor | None
     edits: SiteEdits
 
 
@@ -40,10 +40,19 @@ def _numpy(tensor: Tensor) -> F32:
 class TorchCaptured:
     """`Captured` of one batch row of a forward call."""
 
-    def __init__(self, tensors: CapturedTensors, *, readout: Readout, weights: WriteWeights, row: int = 0) -> None:
+    def __init__(
+        self,
+        tensors: CapturedTensors,
+        *,
+        readout: Readout,
+        weights: WriteWeights,
+        lens_thread: LensThread,
+        row: int = 0,
+    ) -> None:
         self._tensors = tensors
         self._readout = readout
         self._weights = weights
+        self._lens_thread = lens_thread
         self._row = row
         self._logits: F32 | None = None
 
@@ -95,7 +104,7 @@ class TorchCaptured:
                 residual=self._norms("resid", index) if "residual" in channels else None,
                 attn_out=self._norms("attn_out", index) if "residual" in channels else None,
                 mlp_out=self._norms("mlp_out", index) if "residual" in channels else None,
-                lens=self._lens(index, chosen_id) if "logit_lens" in channels else None,
+                lens=self.lens(index, chosen_id=chosen_id).result() if "logit_lens" in channels else None,
                 direct=self._direct(index, chosen_id, pair) if "direct_logit" in channels else None,
             )
 
@@ -133,18 +142,15 @@ class TorchCaptured:
             return self._tensors.last_logits
         return self._readout.logits(self._tensors.normed[self._row, index][None])[0]
 
-    def _lens(self, index: int, chosen_id: int) -> LensRows:
-        logits = self._tensors.lens_logits if index == self.n_positions - 1 else None
-        if logits is None:
-            logits = lens_logits(self._tensors.sites["resid"], self._tensors.normed, self._readout, self._row, index)
-        statistics = logit_statistics(logits, chosen_id)
-        return LensRows(
-            token_id=statistics.token_id.cpu().numpy().astype(np.int32),
-            prob=_numpy(statistics.prob),
-            entropy=_numpy(statistics.entropy),
-            rank=statistics.rank.cpu().numpy().astype(np.int32),
-            logprob=_numpy(statistics.logprob),
-        )
+    def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:
+        """The logit lens of new position `index`, of every layer."""
+        index = self._checked(index)
+        with torch.inference_mode(), narrow():
+            resid = self._tensors.sites["resid"][1:-1]
+            before_last = [stream[self._row, index] for stream in resid if stream is not None]
+            own = self._position_logits(index)
+            streams = torch.stack(before_last) if before_last else own.new_empty(0, self._tensors.normed.shape[-1])
+        return self._lens_thread.submit(streams, own, chosen_id)
 
     def _direct(self, index: int, chosen_id: int, pair: LogitPair) -> DirectLogit:
         resid = self._tensors.sites["resid"]
@@ -173,14 +179,3 @@ class TorchCaptured:
     def _optional(self, site: CaptureSite, index: int) -> Tensor | None:
         tensors = self._tensors.sites.get(site)
         return None if tensors is None or tensors[0] is None else self._at(site, index)
-
-
-def lens_logits(resid: list[Tensor | None], normed: Tensor, readout: Readout, row: int, index: int) -> Tensor:
-    """[n_layers, d_vocab]: the lens of every layer at one position, in one product with the unembedding.
-
-    The last layer's row is the model's own prediction, so it costs no second reading of the weights.
-    """
-    before_last = [stream[row, index] for stream in resid[1:-1] if stream is not None]
-    own = normed[row, index][None]
-    rows = own if not before_last else torch.cat([readout.anatomy.final_norm(torch.stack(before_last)), own])
-    return readout.logits(rows)

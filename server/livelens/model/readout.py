@@ -6,8 +6,6 @@ declared in its capabilities rather than shown wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -18,46 +16,55 @@ from livelens.model.anatomy import Anatomy, bias_of, weight_in_out
 from livelens.model.threads import wide
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
-    """Final norm to logits. `logit_scale` is what some families multiply their logits by."""
+    """Final norm to logits. `logit_scale` is what some families multiply their logits by.
 
-    anatomy: Anatomy
-    logit_scale: float
+    `n_blocks`: how many equal blocks of vocabulary the unembedding is multiplied in; 1 is the whole. On
+    a CPU one product per block, all in one call, reads the weights once at the speed of memory; the
+    same product as a whole takes twice as long there, for one row and for thirty.
+    """
+
+    def __init__(self, anatomy: Anatomy, *, logit_scale: float) -> None:
+        self.anatomy = anatomy
+        self.logit_scale = logit_scale
+        unembed = anatomy.unembed
+        self.n_blocks = 1
+        if isinstance(unembed, nn.Linear) and unembed.weight.device.type == "cpu":
+            self.n_blocks = _n_blocks(unembed.out_features) if unembed.weight.dtype == torch.float32 else 1
 
     def logits(self, normed: Tensor) -> Tensor:
         """The logits the sampler sees, float32 [n_rows, d_vocab], from the normed stream [n_rows, d_model]."""
-        raw = unembed(self.anatomy.unembed, normed).float()
+        if self.n_blocks == 1:
+            return self._finished(self.anatomy.unembed(normed).float())
+        blocks = normed.new_empty(self.n_blocks, len(normed), self.anatomy.shape.d_vocab // self.n_blocks)
+        with wide():
+            self.logit_blocks(normed, out=blocks)
+        return blocks.transpose(0, 1).reshape(len(normed), -1)
+
+    def logit_blocks(self, normed: Tensor, *, out: Tensor) -> None:
+        """Write the logits into `out` [n_blocks, n_rows, d_vocab / n_blocks]: token `t` in block `t // width`."""
+        unembed = self.anatomy.unembed
+        if self.n_blocks == 1 or not isinstance(unembed.weight, Tensor):
+            out.copy_(self.logits(normed)[None])
+            return
+        weight_blocks = unembed.weight.view(self.n_blocks, -1, normed.shape[-1]).transpose(1, 2)
+        torch.bmm(normed.expand(self.n_blocks, -1, -1), weight_blocks, out=out)
+        bias = bias_of(unembed)
+        if bias is not None:
+            out += bias.view(self.n_blocks, 1, -1)
+        self._finished(out)
+
+    def _finished(self, raw: Tensor) -> Tensor:
+        """Scale and soft cap, in place."""
         if self.logit_scale != 1.0:
-            raw = raw * self.logit_scale
+            raw *= self.logit_scale
         cap = self.anatomy.shape.soft_cap
-        return raw if cap is None else torch.tanh(raw / cap) * cap
-
-
-def unembed(module: nn.Module, normed: Tensor) -> Tensor:
-    """`module(normed)` for normed [n_rows, d_model], block of vocabulary by block on a CPU: [n_rows, d_vocab].
-
-    One product per block, all in one call, reads the weights once at the speed of memory; the same
-    product as a whole takes twice as long there, for one row and for thirty.
-    """
-    n_blocks = 0
-    if isinstance(module, nn.Linear) and normed.device.type == "cpu" and normed.dtype == torch.float32:
-        n_blocks = _n_blocks(module.out_features)
-    if n_blocks == 0 or not isinstance(module, nn.Linear):
-        logits: Tensor = module(normed)
-        return logits
-    n_rows, d_model = normed.shape
-    blocks = module.weight.view(n_blocks, -1, d_model).transpose(1, 2)
-    with wide():
-        by_block = torch.bmm(normed.expand(n_blocks, -1, -1), blocks)
-    out = by_block.transpose(0, 1).reshape(n_rows, -1)
-    bias = bias_of(module)
-    return out if bias is None else out + bias
+        return raw if cap is None else raw.div_(cap).tanh_().mul_(cap)
 
 
 def _n_blocks(d_vocab: int) -> int:
-    """How many equal blocks of some hundred rows a vocabulary divides into; 0 where it does not."""
-    return next((n for n in range(d_vocab // 256, 7, -1) if d_vocab % n == 0 and d_vocab // n <= 4096), 0)
+    """How many equal blocks of some hundred rows a vocabulary divides into; 1 where it does not."""
+    return next((n for n in range(d_vocab // 256, 7, -1) if d_vocab % n == 0 and d_vocab // n <= 4096), 1)
 
 
 class WriteWeights:

@@ -12,10 +12,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import ForwardHooks, sites_for
-from livelens.model.captured import CapturedTensors, TorchCaptured, lens_logits
+from livelens.model.captured import CapturedTensors, TorchCaptured
 from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
 from livelens.model.engine import EngineError
 from livelens.model.interventions import InterventionMasks
+from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.threads import narrow
 from livelens.protocol.messages import Channel
@@ -41,11 +42,20 @@ def _cut(cache: Cache, n_positions: int) -> None:
 class TorchSequence:
     """`TokenSequence` on a Hugging Face model: batch of one, though nothing here but the row depends on it."""
 
-    def __init__(self, model: PreTrainedModel, anatomy: Anatomy, *, readout: Readout, weights: WriteWeights) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        anatomy: Anatomy,
+        *,
+        readout: Readout,
+        weights: WriteWeights,
+        lens_thread: LensThread,
+    ) -> None:
         self._model = model
         self._anatomy = anatomy
         self._readout = readout
         self._weights = weights
+        self._lens_thread = lens_thread
         shape = anatomy.shape
         self._matrices_are_small = shape.d_model * max(shape.d_mlp, shape.d_model) <= _SMALL_MATRIX
         self._cache: Cache | None = _new_cache()
@@ -90,7 +100,7 @@ class TorchSequence:
                 " use a shorter prompt, fewer channels or a smaller model"
             )
         self._n_positions += len(token_ids)
-        return TorchCaptured(tensors, readout=self._readout, weights=self._weights)
+        return TorchCaptured(tensors, readout=self._readout, weights=self._weights, lens_thread=self._lens_thread)
 
     def truncate(self, n_positions: int) -> None:
         """Forget every position from `n_positions` on. Raises ValueError for positions it does not have."""
@@ -142,10 +152,5 @@ class TorchSequence:
             normed = self._model.base_model(
                 input_ids=ids, past_key_values=self._cache, use_cache=True
             ).last_hidden_state
-        lens: Tensor | None = None
-        if "logit_lens" in channels:
-            lens = lens_logits(hooks.tensors["resid"], normed, self._readout, 0, len(token_ids) - 1)
-            last = lens[-1]
-        else:
-            last = self._readout.logits(normed[:, -1])[0]
-        return CapturedTensors(sites=hooks.tensors, normed=normed, last_logits=last, lens_logits=lens, edits=edits)
+        last = self._readout.logits(normed[:, -1])[0]
+        return CapturedTensors(sites=hooks.tensors, normed=normed, last_logits=last, edits=edits)

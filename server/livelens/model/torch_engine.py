@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import hooks_on
+from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.sequence import TorchSequence
 from livelens.model.tokens import Tokens, TokenTextStream
@@ -37,6 +38,7 @@ class TorchEngine:
         self._readout = readout
         self._weights = weights
         self._info = info
+        self._lens_thread = LensThread(readout)
         self._tokens = Tokens(tokenizer)
         self._hooks_before = hooks_on(anatomy.hooked_modules())
         self._bridge: TransformerBridge | None = None
@@ -92,7 +94,13 @@ class TorchEngine:
 
     def open_sequence(self) -> TorchSequence:
         """A new, empty sequence."""
-        return TorchSequence(self._model, self._anatomy, readout=self._readout, weights=self._weights)
+        return TorchSequence(
+            self._model,
+            self._anatomy,
+            readout=self._readout,
+            weights=self._weights,
+            lens_thread=self._lens_thread,
+        )
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Memory that a run of `n_positions` takes: its cache, and the captures of `channels` if all were held."""
@@ -116,6 +124,8 @@ class TorchEngine:
     def close(self) -> None:
         """Let go of the model; the engine is of no use afterwards."""
         self._bridge = None
-        for name in ("_model", "_anatomy", "_readout", "_weights"):
+        if hasattr(self, "_lens_thread"):
+            self._lens_thread.close()
+        for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread"):
             if hasattr(self, name):
                 delattr(self, name)
