@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ from livelens.protocol.text import enter_token
 
 F32 = NDArray[np.float32]
 Arrays = dict[str, NDArray[np.generic]]
+_T = TypeVar("_T")
 
 
 class LivelensError(Exception):
@@ -263,7 +265,9 @@ class ClientRun:
             step = msgspec.structs.replace(
                 step,
                 seq=max(before.info.seq, step.seq),
-                lens_texts=step.lens_texts if step.lens_texts is not None else before.info.lens_texts,
+                lens_texts=_or(step.lens_texts, before.info.lens_texts),
+                direct_target_id=_or(step.direct_target_id, before.info.direct_target_id),
+                direct_distractor_id=_or(step.direct_distractor_id, before.info.direct_distractor_id),
             )
             data = StepData(step, {**before.tensors, **arrays})
         else:
@@ -283,3 +287,8 @@ class ClientRun:
         against = base if step.base_seq >= 0 else {}
         sent = {name: getattr(step.tensors, name) for name in step.tensors.__struct_fields__}
         return {name: reconstruct(tensor, against.get(name)) for name, tensor in sent.items() if tensor is not None}
+
+
+def _or(newer: _T | None, before: _T | None) -> _T | None:
+    """What a step says again, or what it said before."""
+    return before if newer is None else newer
