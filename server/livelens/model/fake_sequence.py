@@ -1,0 +1,147 @@
+"""One run of the fake network: its KV cache and its forward pass, position by position."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from livelens.model.engine import F32, EngineError
+from livelens.model.fake_captured import FakeCaptured, Position, normalised
+from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, FakeWeights
+from livelens.model.interventions import InterventionMasks
+from livelens.protocol.messages import Channel, ModelInfo
+
+_POSITION_GAIN: Final = 0.5
+
+
+class FakeSequence:
+    """One run's KV cache: keys and values [n_layers, n_heads, room, d_head]."""
+
+    def __init__(self, info: ModelInfo, weights: FakeWeights, *, secs_per_token: float) -> None:
+        self._info = info
+        self._weights = weights
+        self._secs_per_token = secs_per_token
+        self._tokens: list[int] = []
+        self._cache = np.zeros((2, info.n_layers, info.n_heads, 64, D_HEAD), np.float32)
+
+    @property
+    def n_positions(self) -> int:
+        """Positions computed so far."""
+        return len(self._tokens)
+
+    def forward(
+        self, token_ids: Sequence[int], *, masks: InterventionMasks | None, channels: frozenset[Channel]
+    ) -> FakeCaptured:
+        """Append `token_ids` under `masks`; positions one by one, so chunks give the same bits."""
+        info = self._info
+        if not token_ids:
+            raise EngineError("forward needs at least one token")
+        if self.n_positions + len(token_ids) > info.n_ctx:
+            raise EngineError(f"the context is full: this model takes {info.n_ctx} tokens")
+        if any(not 0 <= token_id < info.d_vocab for token_id in token_ids):
+            raise EngineError(f"token ids of this model are 0 to {info.d_vocab - 1}")
+        if self._secs_per_token and len(token_ids) == 1:
+            time.sleep(self._secs_per_token)
+        self._grow(self.n_positions + len(token_ids))
+        return FakeCaptured(
+            self._weights, [self._one(token_id, masks or InterventionMasks(), channels) for token_id in token_ids]
+        )
+
+    def truncate(self, n_positions: int) -> None:
+        """Forget every position from `n_positions` on."""
+        del self._tokens[n_positions:]
+
+    def close(self) -> None:
+        """Free the cache."""
+        self._cache = np.zeros((2, 0, 0, 0, D_HEAD), np.float32)
+        self._tokens = []
+
+    def _grow(self, n_positions: int) -> None:
+        room = self._cache.shape[3]
+        if n_positions > room:
+            padding = max(room, n_positions - room)
+            self._cache = np.pad(self._cache, ((0, 0), (0, 0), (0, 0), (0, padding), (0, 0)))
+
+    def _one(self, token_id: int, masks: InterventionMasks, channels: frozenset[Channel]) -> Position:
+        weights, info = self._weights, self._info
+        self._tokens.append(token_id)
+        pos = len(self._tokens) - 1
+        n_layers, n_heads = info.n_layers, info.n_heads
+        keep_neurons = bool(channels & {"neurons", "direct_logit"})
+        out = Position(
+            token_id=token_id,
+            head_out=np.empty((n_layers, n_heads, info.d_model), np.float32),
+            attn_out=np.empty((n_layers, info.d_model), np.float32),
+            mlp_out=np.empty((n_layers, info.d_model), np.float32),
+            residual=np.empty((n_layers + 1, info.d_model), np.float32),
+            logits=np.empty(0, np.float32),
+            pattern=np.empty((n_layers, n_heads, pos + 1), np.float32) if "attention" in channels else None,
+            neurons=np.empty((n_layers, info.d_mlp), np.float32) if keep_neurons else None,
+            mlp_factors=_factors(masks.mlp, n_layers),
+        )
+        bias = _habit_bias(self._tokens)
+        x = weights.W_E[token_id] + _position_code(pos, info.d_model)
+        out.residual[0] = x
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflowing intervention is reported, not warned of
+            for layer in range(n_layers):
+                x = x + self._attention(layer, pos, x, bias, masks, out)
+                x = x + self._mlp(layer, x, masks, out)
+                out.residual[layer + 1] = x
+            out.logits = weights.W_U @ normalised(x)
+        return out
+
+    def _attention(self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, out: Position) -> F32:
+        weights, n_heads = self._weights, self._info.n_heads
+        q, k, v = (weights.W_QKV[layer] @ normalised(x)).reshape(3, n_heads, D_HEAD)
+        keys, values = self._cache[:, layer]
+        keys[:, pos], values[:, pos] = k, v
+        scores = (keys[:, : pos + 1] @ q[:, :, None])[:, :, 0] + bias[weights.head_habits[layer]]
+        pattern = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        pattern /= pattern.sum(axis=-1, keepdims=True)
+        if out.pattern is not None:
+            out.pattern[layer] = pattern
+        z = pattern[:, None, :] @ values[:, : pos + 1]
+        if layer in masks.heads:
+            z = z * masks.heads[layer][:, None, None]
+        out.head_out[layer] = (z @ weights.W_O[layer])[:, 0]
+        out.head_out[layer] *= np.float32(masks.attn.get(layer, 1.0))
+        written: F32 = out.head_out[layer].sum(axis=0)
+        out.attn_out[layer] = written
+        return written
+
+    def _mlp(self, layer: int, x: F32, masks: InterventionMasks, out: Position) -> F32:
+        weights = self._weights
+        neurons = weights.w_in(layer) @ (normalised(x) * weights.in_signs[layer])
+        neurons *= np.maximum(neurons, np.float32(-0.3))
+        if layer in masks.neurons:
+            neurons *= masks.neurons[layer]
+        if out.neurons is not None:
+            out.neurons[layer] = neurons
+        written: F32 = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
+        out.mlp_out[layer] = written
+        return written
+
+
+def _habit_bias(tokens: list[int]) -> F32:
+    """[4, n_keys]: what a head of each habit adds to its scores: none, previous, first, induction."""
+    pos = len(tokens) - 1
+    bias = np.zeros((4, pos + 1), np.float32)
+    bias[1] = -2.0 * np.abs(np.arange(pos + 1) - max(pos - 1, 0))
+    bias[2, 0] = 4.0
+    ids = np.asarray(tokens)
+    bias[3, 1:] = 5.0 * (ids[:-1] == ids[-1])
+    return bias
+
+
+def _position_code(pos: int, d_model: int) -> F32:
+    code = np.zeros(d_model, np.float32)
+    code[-RANDOM_DIMS:] = _POSITION_GAIN * 3 * np.sin(0.7 * pos * np.arange(1, RANDOM_DIMS + 1) ** 0.5)
+    return code
+
+
+def _factors(by_layer: dict[int, float], n_layers: int) -> F32:
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and the run says so
+        return np.array([by_layer.get(layer, 1.0) for layer in range(n_layers)]).astype(np.float32)
