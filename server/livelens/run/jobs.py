@@ -16,6 +16,8 @@ from livelens.protocol.messages import (
     FinishReason,
     InterventionSegment,
     InterventionSpec,
+    RunFinished,
+    RunRewound,
     RunState,
     Sampling,
     Step,
@@ -157,26 +159,5 @@ class Applied:
     tag: Tag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewound:
-    """Steps from `from_pos` on are void, tokens from `n_tokens` on are dropped."""
-
-    run_id: str
-    from_pos: int
-    n_tokens: int
-    text: str
-    revision: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """The run has ended; `text` is all of it, unfinished characters included."""
-
-    run_id: str
-    reason: FinishReason
-    message: str
-    n_generated: int
-    text: str
-
-
-Report = RunReady | Refused | StepMade | StateChanged | Applied | Rewound | Finished
+# A rewind and an end answer no command, so their events are reports as they stand.
+Report = RunReady | Refused | StepMade | StateChanged | Applied | RunRewound | RunFinished

@@ -8,39 +8,28 @@ next token and reports the step at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 
-from livelens.model.engine import Captured, Engine, EngineError, LogitPair, StepArrays
+from livelens.model.engine import Captured, Engine
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.protocol.messages import (
     AppliedInterventions,
     Channel,
     FinishReason,
     InterventionSpec,
+    RunFinished,
+    RunRewound,
     RunState,
-    Step,
     TokenInfo,
-    TopToken,
 )
-from livelens.run.jobs import Applied, Finished, InterveneJob, Report, Rewound, RunReady, StartJob, StateChanged, Tag
+from livelens.run.jobs import Applied, InterveneJob, Report, RunReady, StartJob, StateChanged, Tag
+from livelens.run.opening import logit_pair, opening_log, tokenized
 from livelens.run.readout import Readout, UnreadPosition, chunk_length
 from livelens.run.sampler import Sampler
 from livelens.run.schedule import Schedule, Segment
-
-TOP_TOKENS: Final = 10
-EmitStep = Callable[[Step, StepArrays], None]
-
-
-class RefusedError(Exception):
-    """A command that this run cannot take; `code` is stable, the text says what to do."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+from livelens.run.steps import EmitStep, StepMaker
 
 
 class Run:
@@ -56,11 +45,12 @@ class Run:
         self._emit_step = emit_step
         self._sampling = job.sampling
         self._sampler = Sampler(job.sampling)
-        self.tokens = _tokenized(engine, job)
+        self.tokens = tokenized(engine, job)
         self._n_prompt = len(self.tokens)
-        self._pair, notice = _logit_pair(engine, job)
-        self._token_texts: dict[int, str] = {}
-        self._schedule, log = self._initial_schedule(job)
+        pair, notice = logit_pair(engine, job)
+        self._step_maker = StepMaker(engine, run_id=job.run_id, n_prompt=self._n_prompt, pair=pair)
+        log = opening_log(job)
+        self._schedule = Schedule([Segment(s.from_pos, s.revision, s.interventions) for s in log], self._make_masks)
         self._sequence = engine.open_sequence()
         self._text = engine.text_stream(self.tokens)
         self._generated_text = ""
@@ -77,9 +67,11 @@ class Run:
             RunReady(
                 run_id=self.run_id,
                 tag=job.tag,
-                tokens=[TokenInfo(token_id=token_id, text=self._token_text(token_id)) for token_id in self.tokens],
-                target_id=self._pair.target_id,
-                distractor_id=self._pair.distractor_id,
+                tokens=[
+                    TokenInfo(token_id=token_id, text=self._step_maker.token_text(token_id)) for token_id in self.tokens
+                ],
+                target_id=pair.target_id,
+                distractor_id=pair.distractor_id,
                 notice=notice,
                 intervention_log=log,
                 state=self.state,
@@ -156,7 +148,7 @@ class Run:
             from_pos = n_positions
         else:
             from_pos = min(job.recompute_from, n_positions, self._n_prompt - 1 if job.restart else n_positions)
-        segment = Segment(from_pos, self._next_revision(), list(job.interventions))
+        segment = Segment(from_pos, self._schedule.revision + 1, list(job.interventions))
         self._schedule.replace_from(segment)
         if job.mode == "recompute":
             self._rewind(from_pos, restart=job.restart, revision=segment.revision)
@@ -227,7 +219,7 @@ class Run:
         self._finish_told = True
         self._sequence.close()
         self._emit(
-            Finished(
+            RunFinished(
                 run_id=self.run_id,
                 reason=self.finish_reason,
                 message=self._finish_message,
@@ -301,60 +293,13 @@ class Run:
             self._readout.keep_for_lens(unread)
 
     def _report(self, unread: UnreadPosition, *, channels: frozenset[Channel], text_delta: str = "") -> None:
-        exact = unread.captured.arrays(unread.index, channels=channels, chosen_id=unread.chosen_id, pair=self._pair)
-        prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
-        step = Step(
-            run_id=self.run_id,
-            seq=0,  # counted by the session, in order of emission
-            pos=unread.pos,
-            token_id=self.tokens[unread.pos],
-            text=self._token_text(self.tokens[unread.pos]),
-            chosen_id=unread.chosen_id,
-            chosen_text=self._token_text(unread.chosen_id),
-            text_delta=text_delta,
-            generated=unread.pos + 1 >= self._n_prompt,
-            top_tokens=[
-                TopToken(token_id=int(token_id), text=self._token_text(int(token_id)), prob=float(prob))
-                for token_id, prob in zip(prediction.top_ids, prediction.top_probs, strict=True)
-            ],
-            logprob=prediction.logprob,
-            entropy=prediction.entropy,
-            revision=unread.revision,
-            server_ns=time.monotonic_ns(),
-            lens_texts=[self._token_text(int(i)) for i in exact.lens.token_id] if exact.lens is not None else None,
-            direct_target_id=exact.direct.target_id if exact.direct is not None else None,
-            direct_distractor_id=exact.direct.distractor_id if exact.direct is not None else None,
-        )
-        self._emit_step(step, exact)
+        token_id = self.tokens[unread.pos]
+        self._emit_step(*self._step_maker.step(unread, token_id, channels=channels, text_delta=text_delta))
 
     # ------------------------------------------------------------------ helpers
 
-    def _initial_schedule(self, job: StartJob) -> tuple[Schedule, list[AppliedInterventions]]:
-        segments = [(segment.from_pos, list(segment.interventions)) for segment in job.intervention_log]
-        if not segments or segments[0][0] > 0:
-            segments.insert(0, (0, []))
-        log = [
-            AppliedInterventions(
-                revision=revision,
-                from_pos=from_pos,
-                mode="from_now",
-                interventions=interventions,
-                author=job.tag.viewer_id,
-            )
-            for revision, (from_pos, interventions) in enumerate(segments)
-        ]
-        self._last_revision = log[-1].revision
-        schedule = Schedule(Segment(0, 0, log[0].interventions), self._make_masks)
-        for applied in log[1:]:
-            schedule.replace_from(Segment(applied.from_pos, applied.revision, applied.interventions))
-        return schedule, log
-
     def _make_masks(self, interventions: list[InterventionSpec]) -> InterventionMasks:
         return masks_from(interventions, self._info)
-
-    def _next_revision(self) -> int:
-        self._last_revision += 1
-        return self._last_revision
 
     def _rewind(self, from_pos: int, *, restart: bool, revision: int) -> None:
         self._sequence.truncate(from_pos)
@@ -368,7 +313,7 @@ class Run:
         self._catch_up_to = len(self.tokens) - 1 if self._n_generated else self._n_prompt
         self._newest_first = self._catch_up_to - 1 if self._n_generated else None
         self._emit(
-            Rewound(
+            RunRewound(
                 run_id=self.run_id,
                 from_pos=from_pos,
                 n_tokens=len(self.tokens),
@@ -393,48 +338,3 @@ class Run:
         self._held = None
         self._generated_text += self._text.flush()
         self._emit(StateChanged(run_id=self.run_id, state="finished", tag=tag))
-
-    def _token_text(self, token_id: int) -> str:
-        text = self._token_texts.get(token_id)
-        if text is None:
-            text = self._token_texts[token_id] = self._engine.token_text(token_id)
-        return text
-
-
-def _tokenized(engine: Engine, job: StartJob) -> list[int]:
-    try:
-        tokens = engine.tokenize(job.prompt, apply_chat_template=job.apply_chat_template)
-    except EngineError as error:
-        raise RefusedError("prompt_refused", str(error)) from error
-    if not tokens:
-        raise RefusedError("empty_prompt", "the prompt has no tokens: write something")
-    n_ctx = engine.info.n_ctx
-    if len(tokens) > n_ctx:
-        raise RefusedError(
-            "prompt_too_long", f"the prompt has {len(tokens)} tokens, this model takes {n_ctx}: shorten it"
-        )
-    return tokens
-
-
-def _logit_pair(engine: Engine, job: StartJob) -> tuple[LogitPair, str | None]:
-    """Token ids of target and distractor, and a notice where a text is more than one token."""
-    notices: list[str] = []
-
-    def first_token(role: str, text: str | None) -> int | None:
-        if text is None:
-            return None
-        ids = engine.token_ids(text)
-        if not ids:
-            raise RefusedError("bad_target", f"the {role} {text!r} has no token in this model")
-        if len(ids) > 1:
-            first = engine.token_text(ids[0])
-            notices.append(f"the {role} {text!r} is {len(ids)} tokens in this model; its first, {first!r}, is used")
-        return ids[0]
-
-    target_id, distractor_id = first_token("target", job.target_token), first_token("distractor", job.distractor_token)
-    if target_id is not None and target_id == distractor_id:
-        raise RefusedError(
-            "same_target_and_distractor",
-            "target and distractor are the same token: choose two that differ (a leading space makes another token)",
-        )
-    return LogitPair(target_id=target_id, distractor_id=distractor_id), "; ".join(notices) or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from livelens.model.interventions import InterventionMasks
@@ -22,9 +22,14 @@ class Segment:
 class Schedule:
     """Segments ascending by from_pos, the first from 0, so every position is under exactly one set."""
 
-    def __init__(self, first: Segment, make_masks: Callable[[list[InterventionSpec]], InterventionMasks]) -> None:
-        self._segments = [first]
+    def __init__(
+        self, opening: Sequence[Segment], make_masks: Callable[[list[InterventionSpec]], InterventionMasks]
+    ) -> None:
+        """opening: in the order in which they were set, the first from position 0."""
+        self._segments: list[Segment] = []
         self._make_masks = make_masks
+        for segment in opening:
+            self.replace_from(segment)
 
     @property
     def revision(self) -> int:

@@ -20,7 +20,9 @@ from livelens.run.jobs import (
     Tag,
 )
 from livelens.run.memory import available_bytes, run_bytes
-from livelens.run.run import EmitStep, RefusedError, Run
+from livelens.run.opening import RefusedError
+from livelens.run.run import Run
+from livelens.run.steps import EmitStep
 
 _log = logging.getLogger(__name__)
 

@@ -15,10 +15,8 @@ from livelens.protocol.messages import (
 )
 from livelens.run.jobs import (
     Applied,
-    Finished,
     Refused,
     Report,
-    Rewound,
     RunReady,
     StateChanged,
     StepMade,
@@ -58,7 +56,7 @@ class ReportHandler:
         if record is not None:
             self._session.wake_watchers(record)
 
-    def _enter(self, record: RunRecord, report: StateChanged | Applied | Rewound | Finished) -> None:
+    def _enter(self, record: RunRecord, report: StateChanged | Applied | RunRewound | RunFinished) -> None:
         match report:
             case StateChanged():
                 record.state = report.state
@@ -68,20 +66,12 @@ class ReportHandler:
             case Applied():
                 record.intervention_log.append(report.applied)
                 self._tell(record, InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
-            case Rewound():
+            case RunRewound():
                 self._rewound(record, report)
-            case Finished():
+            case RunFinished():
                 record.finish_reason, record.text = report.reason, report.text
                 record.state = "finished"
-                record.add_event(
-                    RunFinished(
-                        run_id=record.run_id,
-                        reason=report.reason,
-                        message=report.message,
-                        n_generated=report.n_generated,
-                        text=report.text,
-                    )
-                )
+                record.add_event(report)
 
     def _tell(self, record: RunRecord, event: RunStateChanged | InterventionsApplied, tag: Tag | None) -> None:
         """Tell every viewer of the run, and who asked, if it has left the run meanwhile."""
@@ -90,19 +80,11 @@ class ReportHandler:
         if asker is not None and tag is not None and asker.run_id != record.run_id:
             self._session.answer(asker, msgspec.structs.replace(event, request_id=tag.request_id))
 
-    def _rewound(self, record: RunRecord, report: Rewound) -> None:
+    def _rewound(self, record: RunRecord, report: RunRewound) -> None:
         record.rewind(report.from_pos, report.n_tokens, report.text)
         for viewer_id in record.viewers:
             self._session.viewers[viewer_id].outbox.forget_from(report.from_pos)
-        record.add_event(
-            RunRewound(
-                run_id=record.run_id,
-                from_pos=report.from_pos,
-                n_tokens=report.n_tokens,
-                text=report.text,
-                revision=report.revision,
-            )
-        )
+        record.add_event(report)
 
     def _ready(self, report: RunReady, now: float) -> None:
         session = self._session

@@ -7,18 +7,18 @@ import pytest
 from tests.unit.run.driving import ALL, PROMPT, Driven, by_hand, small_engine, zero
 
 from livelens.model.fake import FakeEngine
-from livelens.protocol.messages import InterventionSegment, Sampling
-from livelens.run.jobs import Applied, Finished, Rewound, StateChanged
-from livelens.run.run import RefusedError
+from livelens.protocol.messages import InterventionSegment, RunFinished, RunRewound, Sampling
+from livelens.run.jobs import Applied, StateChanged
+from livelens.run.opening import RefusedError
 
 HEADS = [zero(("head", 1, 0), ("head", 2, 1))]
 MLP = [zero(("mlp", 1, 0), name="b")]
 
 
-def finish_of(driven: Driven) -> Finished:
+def finish_of(driven: Driven) -> RunFinished:
     driven.read_all()
     driven.run.tell_finish()
-    return next(report for report in driven.reports if isinstance(report, Finished))
+    return next(report for report in driven.reports if isinstance(report, RunFinished))
 
 
 def test_greedy_tokens_are_the_argmax_of_a_forward_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_recompute_runs_the_positions_again_and_keeps_the_tokens() -> None:
     tokens = list(driven.run.tokens)
     driven.steps.clear()
     driven.intervene(MLP, mode="recompute", recompute_from=2)
-    rewound = next(report for report in driven.reports if isinstance(report, Rewound))
+    rewound = next(report for report in driven.reports if isinstance(report, RunRewound))
     assert (rewound.from_pos, rewound.n_tokens) == (2, len(tokens))
     driven.go(7).read_all()
     assert driven.run.tokens[: len(tokens)] == tokens

@@ -1,0 +1,62 @@
+"""Steps from captures: a position's arrays and prediction read out of the model, and its tokens as text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from livelens.model.engine import Engine, LogitPair, StepArrays
+from livelens.protocol.messages import Channel, Step, TopToken
+from livelens.run.readout import UnreadPosition
+
+TOP_TOKENS: Final = 10
+EmitStep = Callable[[Step, StepArrays], None]
+
+
+class StepMaker:
+    """Makes the steps of one run, and remembers the texts of the tokens it has seen."""
+
+    def __init__(self, engine: Engine, *, run_id: str, n_prompt: int, pair: LogitPair) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._n_prompt = n_prompt
+        self._pair = pair
+        self._token_texts: dict[int, str] = {}
+
+    def token_text(self, token_id: int) -> str:
+        """One token alone."""
+        text = self._token_texts.get(token_id)
+        if text is None:
+            text = self._token_texts[token_id] = self._engine.token_text(token_id)
+        return text
+
+    def step(
+        self, unread: UnreadPosition, token_id: int, *, channels: frozenset[Channel], text_delta: str
+    ) -> tuple[Step, StepArrays]:
+        """The step of one position, whose token is `token_id`, without seq and tensors, and its exact arrays."""
+        exact = unread.captured.arrays(unread.index, channels=channels, chosen_id=unread.chosen_id, pair=self._pair)
+        prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
+        step = Step(
+            run_id=self._run_id,
+            seq=0,  # counted by the session, in order of emission
+            pos=unread.pos,
+            token_id=token_id,
+            text=self.token_text(token_id),
+            chosen_id=unread.chosen_id,
+            chosen_text=self.token_text(unread.chosen_id),
+            text_delta=text_delta,
+            generated=unread.pos + 1 >= self._n_prompt,
+            top_tokens=[
+                TopToken(token_id=int(top_id), text=self.token_text(int(top_id)), prob=float(prob))
+                for top_id, prob in zip(prediction.top_ids, prediction.top_probs, strict=True)
+            ],
+            logprob=prediction.logprob,
+            entropy=prediction.entropy,
+            revision=unread.revision,
+            server_ns=time.monotonic_ns(),
+            lens_texts=[self.token_text(int(i)) for i in exact.lens.token_id] if exact.lens is not None else None,
+            direct_target_id=exact.direct.target_id if exact.direct is not None else None,
+            direct_distractor_id=exact.direct.distractor_id if exact.direct is not None else None,
+        )
+        return step, exact
