@@ -76,3 +76,35 @@ def focus_camera(page: Page, kind: str, layer: int, index: int) -> None:
 def canvas_pixels(page: Page) -> bytes:
     """A picture of the network alone."""
     return page.locator("canvas").first.screenshot()
+
+
+Place = tuple[float, float]
+
+
+def drawn(page: Page) -> None:
+    """Until what was asked for is in the picture."""
+    page.evaluate("async () => { for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame); }")
+
+
+def places(page: Page, components: list[tuple[str, int, int]]) -> list[Place]:
+    """Where components are in the canvas now, CSS pixels."""
+    drawn(page)
+    found = page.evaluate(
+        "components => components.map((component) => window.livelens.scene.screen_position(component))",
+        [{"kind": kind, "layer": layer, "index": index} for kind, layer, index in components],
+    )
+    assert all(found), "a component is not in front of the camera"
+    return [(place["x"], place["y"]) for place in found]
+
+
+def run_to_end(page: Page, prompt: str, *, length: int) -> None:
+    """Press Run and wait for the end of that run, whatever ran before."""
+    before = page.evaluate("() => window.livelens.store.run.value?.run_id ?? null")
+    start_run(page, prompt, length=length)
+    page.wait_for_function("before => (window.livelens.store.run.value?.run_id ?? null) !== before", arg=before)
+    wait_state(page, "finished")
+
+
+def run_view(page: Page) -> dict[str, object]:
+    """What the server said of the run: prompt, sampling, n_prompt_tokens, ..."""
+    return page.evaluate("() => ({ ...window.livelens.store.run.value })")  # type: ignore[no-any-return]

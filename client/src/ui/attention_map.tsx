@@ -7,12 +7,15 @@ import { component_id } from "../layout/component_id";
 import type { Component } from "../protocol/generated";
 import { attention_row, each_weight } from "../store/query";
 import type { Store } from "../store/store";
-import { percent_text, token_quote } from "./format";
+import { axis_labels } from "./axis_labels";
+import { percent_text, token_quote, word_label } from "./format";
 import { use_page } from "./page";
 import { throttled, type Shown } from "./shown_step";
 
 const DRAW_MS = 250;
 const MOST_PIXELS = 1024;
+/** Width of a column that has room for its token's name, CSS pixels. */
+const COLUMN_PX = 14;
 
 interface Cell {
   query: number;
@@ -33,12 +36,15 @@ export function AttentionMap({ shown }: { shown: Shown }): JSX.Element {
 function HeadMap({ head, shown }: { head: Component; shown: Shown }): JSX.Element {
   const { store, actions } = use_page();
   const canvas = useRef<HTMLCanvasElement>(null);
+  const plot = useRef<HTMLDivElement>(null);
   const hovered = useSignal<Cell | null>(null);
+  const size = useSignal({ width: 0, height: 0 });
   const theme = store.theme.value;
   useEffect(() => {
     const redraw = throttled(() => canvas.current && draw(canvas.current, store, head), DRAW_MS);
     return shown.version.subscribe(redraw);
   }, [theme]);
+  useEffect(() => watch_size(plot.current, (width, height) => (size.value = { width, height })), []);
   const n = store.history.newest_pos + 1;
   const cell_at = (event: MouseEvent): Cell | null => {
     const box = canvas.current?.getBoundingClientRect();
@@ -49,13 +55,43 @@ function HeadMap({ head, shown }: { head: Component; shown: Shown }): JSX.Elemen
   const pos = shown.step.value.pos;
   return (
     <div class="attention-map">
-      <div class="map-frame">
-        <canvas ref={canvas} role="img" aria-label={`Attention of ${component_id(head)} over ${n} tokens`}
-          onMouseMove={(event) => (hovered.value = cell_at(event))} onMouseLeave={() => (hovered.value = null)}
-          onClick={(event) => actions.select_pos(cell_at(event)?.query ?? pos)} />
-        {n > 0 && pos >= 0 && <i class="map-row" style={{ top: `${(100 * pos) / n}%`, height: `${100 / n}%` }} />}
+      <div class="map-frame" style={{ "--plot-width": `${Math.max(size.value.height, n * COLUMN_PX)}px` }}>
+        <AxisNames n={n} side="rows" length_px={size.value.height} kept={[hovered.value?.query ?? pos, pos]} />
+        <div class="map-plot" ref={plot}>
+          <canvas ref={canvas} role="img" aria-label={`Attention of ${component_id(head)} over ${n} tokens`}
+            onMouseMove={(event) => (hovered.value = cell_at(event))} onMouseLeave={() => (hovered.value = null)}
+            onClick={(event) => actions.select_pos(cell_at(event)?.query ?? pos)} />
+          {n > 0 && pos >= 0 && <i class="map-row" style={{ top: `${(100 * pos) / n}%`, height: `${100 / n}%` }} />}
+        </div>
+        <AxisNames n={n} side="columns" length_px={size.value.width} kept={hovered.value ? [hovered.value.key] : []} />
       </div>
       <Reading head={head} cell={hovered.value} pos={pos} />
+    </div>
+  );
+}
+
+/** Tell the size of `element`, now and whenever it changes, until the returned function is called. */
+function watch_size(element: HTMLElement | null, told: (width: number, height: number) => void): (() => void) | undefined {
+  if (!element || typeof ResizeObserver === "undefined") return undefined;
+  const watcher = new ResizeObserver(() => told(element.clientWidth, element.clientHeight));
+  watcher.observe(element);
+  return () => watcher.disconnect();
+}
+
+/** The tokens along one side of the map; the first of `kept` is the one pointed at, or else shown. */
+function AxisNames({ n, side, length_px, kept }: {
+  n: number; side: "rows" | "columns"; length_px: number; kept: number[];
+}): JSX.Element {
+  const { store } = use_page();
+  const tokens = store.tokens.value;
+  const along = side === "rows" ? "top" : "left";
+  return (
+    <div class="map-names" data-side={side} aria-hidden="true">
+      {axis_labels(n, length_px, kept).map((pos) => (
+        <span key={pos} style={{ [along]: `${(100 * (pos + 0.5)) / n}%` }} data-marked={pos === kept[0] || undefined}>
+          {word_label(tokens[pos]?.text ?? "")}
+        </span>
+      ))}
     </div>
   );
 }

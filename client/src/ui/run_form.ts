@@ -38,9 +38,12 @@ export function fill_form(form: RunForm, run: RunView): void {
   form.prompt.value = run.prompt;
   form.apply_chat_template.value = run.apply_chat_template;
   form.greedy.value = run.sampling.temperature === 0;
-  if (run.sampling.temperature > 0) form.temperature.value = String(run.sampling.temperature);
-  form.top_k.value = String(run.sampling.top_k);
-  form.top_p.value = String(run.sampling.top_p);
+  if (run.sampling.temperature > 0) {
+    // A greedy run carries none of these: what was typed for sampling stays.
+    form.temperature.value = String(run.sampling.temperature);
+    form.top_k.value = String(run.sampling.top_k);
+    form.top_p.value = String(run.sampling.top_p);
+  }
   form.seed.value = String(run.sampling.seed);
   form.max_new_tokens.value = String(run.sampling.max_new_tokens);
 }
