@@ -304,9 +304,9 @@ async def test_a_text_frame_is_closed_with_the_reason() -> None:
 
 async def test_an_oversized_frame_is_closed() -> None:
     async with serving() as served, served.client(reconnect_secs=0) as client:
-        assert client._websocket is not None
-        await client._websocket.send(b"x" * (64 * 1024 + 1))
+        assert client._connection.websocket is not None
+        await client._connection.websocket.send(b"x" * (64 * 1024 + 1))
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                await client._websocket.recv()
+                await client._connection.websocket.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009

@@ -31,8 +31,8 @@ async def test_cuts_at_random_places_end_in_the_same_state() -> None:
                     for _ in range(6):
                         # cut now, and then the next connection after so many bytes
                         cutter.cut_after = [rng.randrange(300, 60_000)]
-                        assert client._websocket is not None
-                        client._websocket.transport.abort()
+                        assert client._connection.websocket is not None
+                        client._connection.websocket.transport.abort()
                         before = client.n_reconnects
                         async with asyncio.timeout(10):
                             while client.n_reconnects == before:  # noqa: ASYNC110

@@ -59,11 +59,11 @@ async def test_a_slow_reader_keeps_every_token() -> None:
 async def test_a_flood_of_commands_is_answered_within_bounds_and_generation_goes_on() -> None:
     async with serving(small_engine(tokens_per_second=100)) as served, served.client() as good, served.client() as bad:
         run = await good.start_run(PROMPT, max_new_tokens=150)
-        assert bad._websocket is not None
+        assert bad._connection.websocket is not None
         ping = encode_command(Ping(request_id=0))
         before = bad.n_bytes_received
         for _ in range(50_000):
-            await bad._websocket.send(ping)
+            await bad._connection.websocket.send(ping)
         assert await run.finished() == "max_new_tokens"
         assert_complete_tokens(served, run)
         async with asyncio.timeout(5):

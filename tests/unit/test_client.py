@@ -9,9 +9,9 @@ from livelens.client import LivelensError, ablate, connect
 
 def test_an_address_gives_up_its_token() -> None:
     client = connect("http://127.0.0.1:8765/x/?token=abc")
-    assert (client._address, client._token) == ("ws://127.0.0.1:8765/x/ws", "abc")
+    assert (client._connection.address, client._connection.token) == ("ws://127.0.0.1:8765/x/ws", "abc")
     client = connect("https://host", token="t")
-    assert (client._address, client._token) == ("wss://host/ws", "t")
+    assert (client._connection.address, client._connection.token) == ("wss://host/ws", "t")
 
 
 def test_another_scheme_is_refused() -> None:
