@@ -7,6 +7,7 @@ model thread); its `info` may be read from any.
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,8 +122,11 @@ class Captured(Protocol):
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`; they must be among those the forward call captured.
 
-        logit_lens of any position but the last is computed here and costs as much as a decode step.
+        logit_lens costs as much as a decode step, and this waits for it: `lens` does not.
         """
+
+    def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:
+        """The logit lens of new position `index`, every layer; may be computed beside later forward calls."""
 
 
 class TokenSequence(Protocol):

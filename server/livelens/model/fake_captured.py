@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,11 +87,17 @@ class FakeCaptured:
             residual=_norm(p.residual) if residual else None,
             attn_out=_norm(p.attn_out) if residual else None,
             mlp_out=_norm(p.mlp_out) if residual else None,
-            lens=self._lens(p, chosen_id) if "logit_lens" in channels else None,
+            lens=self._lens_rows(p, chosen_id) if "logit_lens" in channels else None,
             direct=self._direct(p, chosen_id, pair) if "direct_logit" in channels else None,
         )
 
-    def _lens(self, p: Position, chosen_id: int) -> LensRows:
+    def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:
+        """See `Captured`."""
+        done: Future[LensRows] = Future()
+        done.set_result(self._lens_rows(self._positions[index], chosen_id))
+        return done
+
+    def _lens_rows(self, p: Position, chosen_id: int) -> LensRows:
         logprobs = _log_softmax(normalised(p.residual[1:]) @ self._weights.W_U.T)
         top = logprobs.argmax(axis=1)
         chosen = logprobs[:, chosen_id]

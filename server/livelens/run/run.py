@@ -294,7 +294,7 @@ class Run:
 
     def _report(self, unread: UnreadPosition, *, channels: frozenset[Channel], text_delta: str = "") -> None:
         token_id = self.tokens[unread.pos]
-        self._emit_step(*self._step_maker.step(unread, token_id, channels=channels, text_delta=text_delta))
+        self._emit_step(self._step_maker.step(unread, token_id, channels=channels, text_delta=text_delta))
 
     # ------------------------------------------------------------------ helpers
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
-from livelens.model.engine import Engine, LogitPair, StepArrays
+import msgspec
+
+from livelens.model.engine import Engine, LensRows, LogitPair, StepArrays
 from livelens.protocol.messages import Channel, Step, TopToken
 from livelens.run.readout import UnreadPosition
 
+_log = logging.getLogger(__name__)
 TOP_TOKENS: Final = 10
-EmitStep = Callable[[Step, StepArrays], None]
+MadeStep = tuple[Step, StepArrays]
+# Called once, off the model thread: what it still waits for (the logit lens) is computed beside the next token.
+FinishStep = Callable[[], MadeStep]
+EmitStep = Callable[[FinishStep], None]
 
 
 class StepMaker:
@@ -33,9 +42,14 @@ class StepMaker:
 
     def step(
         self, unread: UnreadPosition, token_id: int, *, channels: frozenset[Channel], text_delta: str
-    ) -> tuple[Step, StepArrays]:
-        """The step of one position, whose token is `token_id`, without seq and tensors, and its exact arrays."""
-        exact = unread.captured.arrays(unread.index, channels=channels, chosen_id=unread.chosen_id, pair=self._pair)
+    ) -> FinishStep:
+        """The step of one position, whose token is `token_id`, without seq and tensors, and its exact arrays.
+
+        All but the logit lens is read out now; that is awaited by the function returned.
+        """
+        lens = unread.captured.lens(unread.index, chosen_id=unread.chosen_id) if "logit_lens" in channels else None
+        others = channels - {"logit_lens"}
+        exact = unread.captured.arrays(unread.index, channels=others, chosen_id=unread.chosen_id, pair=self._pair)
         prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
         step = Step(
             run_id=self._run_id,
@@ -55,8 +69,16 @@ class StepMaker:
             entropy=prediction.entropy,
             revision=unread.revision,
             server_ns=time.monotonic_ns(),
-            lens_texts=[self.token_text(int(i)) for i in exact.lens.token_id] if exact.lens is not None else None,
             direct_target_id=exact.direct.target_id if exact.direct is not None else None,
             direct_distractor_id=exact.direct.distractor_id if exact.direct is not None else None,
         )
-        return step, exact
+        return lambda: (step, exact) if lens is None else self._with_lens(step, exact, lens)
+
+    def _with_lens(self, step: Step, exact: StepArrays, lens: Future[LensRows]) -> MadeStep:
+        fault = lens.exception()
+        if fault is not None:  # the token was made and must be told, lens or not
+            _log.error("the logit lens of position %d failed: %r", step.pos, fault)
+            return step, exact
+        rows = lens.result()
+        texts = [self.token_text(int(token_id)) for token_id in rows.token_id]
+        return msgspec.structs.replace(step, lens_texts=texts), replace(exact, lens=rows)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from livelens.model.engine import Engine, StepArrays
-from livelens.protocol.messages import Step
+from livelens.model.engine import Engine
 from livelens.run.jobs import Job, Report, StepMade
 from livelens.run.quantise import quantised
 from livelens.run.scheduler import Scheduler
+from livelens.run.steps import FinishStep
 
 _log = logging.getLogger(__name__)
 _STEPS_IN_ENCODER: Final = 4
@@ -68,18 +68,19 @@ class Worker:
         if not self._is_closing:
             self._in_encoder(lambda: self._on_report(report))
 
-    def _emit_step(self, step: Step, exact: StepArrays) -> None:
+    def _emit_step(self, finish: FinishStep) -> None:
         while not self._room.acquire(timeout=0.2):
             if self._is_closing:
                 return
         if not self._is_closing:
-            self._in_encoder(lambda: self._quantise_and_report(step, exact))
+            self._in_encoder(lambda: self._quantise_and_report(finish))
 
     def _in_encoder(self, work: Callable[[], None]) -> None:
         self.encoder.submit(work).add_done_callback(_log_fault)
 
-    def _quantise_and_report(self, step: Step, exact: StepArrays) -> None:
+    def _quantise_and_report(self, finish: FinishStep) -> None:
         try:
+            step, exact = finish()
             report = StepMade(step=step, arrays=quantised(exact), exact=exact)
         finally:
             self._room.release()

@@ -66,7 +66,7 @@ class Driven:
             distractor_token=distractor,
             channels=channels,  # type: ignore[arg-type]
         )
-        self.run = Run(engine, job, emit=self.reports.append, emit_step=lambda *pair: self.steps.append(pair))
+        self.run = Run(engine, job, emit=self.reports.append, emit_step=lambda finish: self.steps.append(finish()))
 
     def intervene(
         self,

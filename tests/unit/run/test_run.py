@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 from tests.unit.run.driving import ALL, PROMPT, Driven, by_hand, small_engine, zero
 
+from livelens.model.engine import LensRows
 from livelens.model.fake import FakeEngine
+from livelens.model.fake_captured import FakeCaptured
 from livelens.protocol.messages import InterventionSegment, RunFinished, RunRewound, Sampling
 from livelens.run.jobs import Applied, StateChanged
 from livelens.run.opening import RefusedError
@@ -238,3 +242,17 @@ def test_direct_contributions_sum_to_the_metric() -> None:
             continue
         total = direct.heads.sum() + direct.mlps.sum() + direct.attn_bias.sum() + direct.embed + direct.final_bias
         assert float(total) == pytest.approx(direct.total, rel=1e-3, abs=1e-4), step.pos
+
+
+def test_a_step_whose_lens_failed_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(self: FakeCaptured, index: int, *, chosen_id: int) -> Future[LensRows]:
+        lens: Future[LensRows] = Future()
+        lens.set_exception(MemoryError("no room for the lens"))
+        return lens
+
+    whole = Driven(small_engine()).go(4)
+    monkeypatch.setattr(FakeCaptured, "lens", failed)
+    driven = Driven(small_engine()).go(4)
+    assert [step.chosen_id for step, _ in driven.steps] == [step.chosen_id for step, _ in whole.steps]
+    assert all(exact.lens is None and exact.neurons is not None for _, exact in driven.steps)
+    assert all(exact.lens is not None for _, exact in whole.steps)

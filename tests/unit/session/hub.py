@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livelens.client_run import ClientRun
-from livelens.model.engine import StepArrays
 from livelens.model.fake import FakeEngine
 from livelens.protocol.codec import decode_event, encode_command
 from livelens.protocol.messages import (
@@ -19,12 +18,12 @@ from livelens.protocol.messages import (
     RunStarted,
     Sampling,
     StartRun,
-    Step,
     Subscribe,
 )
 from livelens.run.jobs import Report, StepMade
 from livelens.run.quantise import quantised
 from livelens.run.scheduler import Scheduler
+from livelens.run.steps import FinishStep
 from livelens.session.session import Session
 
 PROMPT = "When Mary and John went to the store"
@@ -113,7 +112,8 @@ class Hub:
     def _report(self, report: Report) -> None:
         self.session.report(report, self.now)
 
-    def _step(self, step: Step, exact: StepArrays) -> None:
+    def _step(self, finish: FinishStep) -> None:
+        step, exact = finish()
         self._report(StepMade(step=step, arrays=quantised(exact), exact=exact))
 
     def pass_jobs(self) -> None:
