@@ -13,7 +13,16 @@ export type Command =
   | RequestPositions
   | RequestValues
   | RequestAttention
-  | Ping;
+  | CancelAnalysis
+  | Ping
+  | RequestAttribution
+  | RequestPaths
+  | RequestOverview
+  | RequestRelevance
+  | RequestEffects
+  | RequestHeadProfile
+  | RequestHeadScores
+  | RequestNeuronProfile;
 export type Event =
   | Hello
   | RunStarted
@@ -27,7 +36,16 @@ export type Event =
   | AttentionReady
   | Acknowledged
   | Pong
-  | ErrorReport;
+  | ErrorReport
+  | AnalysisProgress
+  | AttributionReady
+  | PathsReady
+  | OverviewReady
+  | RelevanceReady
+  | EffectsReady
+  | HeadScoresReady
+  | HeadProfileReady
+  | NeuronProfileReady;
 
 /**
  * livelens protocol 1.0, websocket subprotocol livelens.v1.
@@ -315,6 +333,24 @@ export interface RequestAttention {
   query_pos: number;
 }
 /**
+ * Give up a question; harmless when it was answered.
+ */
+export interface CancelAnalysis {
+  type: "cancel_analysis";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * request_id of the question
+   */
+  cancels: number;
+}
+/**
  * Is the server there? Answered with `pong`.
  */
 export interface Ping {
@@ -323,6 +359,186 @@ export interface Ping {
    * chosen by the viewer; every answer echoes it
    */
   request_id: number;
+}
+/**
+ * Who fed a node (`incoming`), or whom it fed (`outgoing`), in the model linearised at this run.
+ */
+export interface RequestAttribution {
+  type: "request_attribution";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  node: string;
+  direction: "incoming" | "outgoing";
+  /**
+   * for a head's query and key edges: the key looked at; none: the strongest
+   */
+  key_pos: number | null;
+  /**
+   * strongest edges of each part to send
+   */
+  n_edges: number;
+}
+/**
+ * What is explained: `logit(target) - logit(distractor)` of the prediction after `pos`.
+ */
+export interface MetricQuestion {
+  /**
+   * position whose prediction is explained
+   */
+  pos: number;
+  /**
+   * token id, or its text; none: the token that followed
+   */
+  target: number | string | null;
+  /**
+   * token id, or its text; none: the likeliest other token
+   */
+  distractor: number | string | null;
+  /**
+   * subtract the mean of all logits instead of a distractor
+   */
+  against_mean: boolean;
+}
+/**
+ * The strongest paths from the input tokens to this logit.
+ */
+export interface RequestPaths {
+  type: "request_paths";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  n_nodes: number;
+  /**
+   * leave out edges below this fraction of the metric
+   */
+  threshold: number;
+}
+/**
+ * Direct effects of every component on the metric, and the metric layer by layer.
+ */
+export interface RequestOverview {
+  type: "request_overview";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  n_neurons: number;
+}
+/**
+ * How much each token of the text matters for the metric.
+ */
+export interface RequestRelevance {
+  type: "request_relevance";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  method: "frozen" | "gradient_x_input" | "integrated_gradients";
+}
+/**
+ * Measured, not attributed: ablate components one at a time at the metric's position, run, compare.
+ */
+export interface RequestEffects {
+  type: "request_effects";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  scope: "attn" | "heads" | "listed" | "mlps" | "neurons";
+  /**
+   * for `listed`
+   */
+  components: Component[];
+  /**
+   * `mean`: over the positions before this one
+   */
+  ablation: "mean" | "zero";
+  /**
+   * ablate at every position up to it, not only there
+   */
+  everywhere: boolean;
+  /**
+   * for `neurons`: the strongest so many
+   */
+  n_neurons: number;
+}
+/**
+ * What one head does: where it looks in this run, what its weights read and write.
+ */
+export interface RequestHeadProfile {
+  type: "request_head_profile";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  head_index: number;
+  /**
+   * whose reading is put into words; none: the last
+   */
+  query_pos: number | null;
+}
+/**
+ * Every head's pattern scores, measured once per model on repeated random tokens: the head finder.
+ */
+export interface RequestHeadScores {
+  type: "request_head_scores";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+}
+/**
+ * What one neuron does: what drives it, what it promotes, where in this run it is loud.
+ */
+export interface RequestNeuronProfile {
+  type: "request_neuron_profile";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  neuron_index: number;
 }
 /**
  * First event on every connection.
@@ -844,6 +1060,602 @@ export interface ErrorReport {
   message: string;
   request_id: number | null;
   run_id: string | null;
+}
+/**
+ * A question is being worked on.
+ */
+export interface AnalysisProgress {
+  type: "analysis_progress";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  done: number;
+  total: number;
+}
+/**
+ * Answer to `request_attribution`.
+ */
+export interface AttributionReady {
+  type: "attribution_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  node: string;
+  direction: "incoming" | "outgoing";
+  /**
+   * the node's whole contribution to the metric, logits
+   */
+  relevance: number;
+  parts: AttributionPart[];
+}
+/**
+ * The metric as it was understood, and its value, logits before any soft cap.
+ */
+export interface Metric {
+  pos: number;
+  target_id: number;
+  target_text: string;
+  /**
+   * none: the mean of all logits
+   */
+  distractor_id: number | null;
+  distractor_text: string | null;
+  value: number;
+  /**
+   * e.g. a target of several tokens: its first was taken
+   */
+  notice: string | null;
+}
+/**
+ * One way into a node (or out of it): its edges, strongest first, and what they leave out.
+ */
+export interface AttributionPart {
+  part: "input" | "key" | "query" | "value";
+  /**
+   * what all edges of this part, biases and error sum to
+   */
+  value: number;
+  edges: Edge[];
+  /**
+   * sum of the edges that were not sent
+   */
+  rest: number;
+  n_rest: number;
+  bias: number;
+  /**
+   * value - edges - rest - bias: rounding, or a frozen part's remainder
+   */
+  error: number;
+  key_pos: number | null;
+}
+/**
+ * One writer's contribution to one reader; signed, in logits of the metric (query and key: of the score).
+ */
+export interface Edge {
+  writer: string;
+  reader: string;
+  part: "input" | "key" | "query" | "value";
+  weight: number;
+}
+/**
+ * Answer to `request_paths`.
+ */
+export interface PathsReady {
+  type: "paths_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  nodes: GraphNode[];
+  edges: Edge[];
+  /**
+   * fraction of the metric that arrives at the inputs along these edges
+   */
+  shown: number;
+}
+/**
+ * A node of a path graph.
+ */
+export interface GraphNode {
+  node: string;
+  /**
+   * its whole contribution to the metric, logits
+   */
+  relevance: number;
+  label: string;
+}
+/**
+ * Answer to `request_overview`. Everything in logits of the metric; the direct terms sum to it.
+ */
+export interface OverviewReady {
+  type: "overview_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  layer_line: Tensor3;
+  direct_heads: Tensor4;
+  direct_mlps: Tensor5;
+  direct_bias: Tensor6;
+  relevance_heads: Tensor7;
+  relevance_mlps: Tensor8;
+  embed: number;
+  final_bias: number;
+  /**
+   * strongest neurons' direct effects, strongest first
+   */
+  neurons: Component[];
+  neuron_values: Tensor9;
+  /**
+   * sum of the direct terms over the metric: 1 when all is shown
+   */
+  shown: number;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor3 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor4 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor5 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor6 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor7 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor8 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor9 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * Answer to `request_relevance`: tokens and bias sum to total, which misses the metric by error.
+ */
+export interface RelevanceReady {
+  type: "relevance_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  method: "frozen" | "gradient_x_input" | "integrated_gradients";
+  tokens: Tensor10;
+  bias: number;
+  total: number;
+  /**
+   * total - what the method promises to reach
+   */
+  error: number;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor10 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * Answer to `request_effects`: what each ablation did to the metric.
+ */
+export interface EffectsReady {
+  type: "effects_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  scope: "attn" | "heads" | "listed" | "mlps" | "neurons";
+  ablation: "mean" | "zero";
+  everywhere: boolean;
+  components: Component[];
+  effects: Tensor11;
+  probs: Tensor12;
+  clean_prob: number;
+  /**
+   * float32 [n]: what attribution says of the same components, same positions
+   */
+  attributed: Tensor | null;
+  /**
+   * rank correlation of the two; none for fewer than three
+   */
+  spearman: number | null;
+  /**
+   * fraction of equal signs, ten strongest attributed
+   */
+  sign_agreement: number | null;
+  secs: number;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor11 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor12 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * Answer to `request_head_scores`.
+ */
+export interface HeadScoresReady {
+  type: "head_scores_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  scores: HeadScore[];
+  n_random_tokens: number;
+}
+/**
+ * One head's measured habits, each 0 to 1, and what its weights copy.
+ */
+export interface HeadScore {
+  layer: number;
+  head_index: number;
+  previous_token: number;
+  duplicate_token: number;
+  induction: number;
+  /**
+   * fraction of positive eigenvalue mass of the OV circuit, -1 to 1
+   */
+  copying: number;
+}
+/**
+ * Answer to `request_head_profile`. In TopToken of `promoted`, `prob` is the logit written.
+ */
+export interface HeadProfileReady {
+  type: "head_profile_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  head_index: number;
+  query_pos: number;
+  pattern: Tensor13;
+  entropy: Tensor14;
+  score: HeadScore;
+  reads: ReadToken[];
+  /**
+   * strongest weight composition into Q, K and V
+   */
+  feeders: Feeder[];
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor13 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor14 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * A token that a head reads at a query, and what its OV circuit writes for it.
+ */
+export interface ReadToken {
+  key_pos: number;
+  text: string;
+  weight: number;
+  promoted: TopToken[];
+  suppressed: TopToken[];
+}
+/**
+ * A head by how strongly its output weights compose with another's input weights.
+ */
+export interface Feeder {
+  component: Component;
+  part: "input" | "key" | "query" | "value";
+  score: number;
+}
+/**
+ * Answer to `request_neuron_profile`. In TopToken lists `prob` is the logit or weight, not a probability.
+ */
+export interface NeuronProfileReady {
+  type: "neuron_profile_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  layer: number;
+  neuron_index: number;
+  /**
+   * W_out @ W_U, through the final norm's gain
+   */
+  promoted: TopToken[];
+  suppressed: TopToken[];
+  /**
+   * tokens whose embedding drives it most, up (and gate)
+   */
+  driven_by: TopToken[];
+  /**
+   * loudest tokens of this run
+   */
+  contexts: NeuronContext[];
+  /**
+   * neurons that read most alike, cosine; `part` is input
+   */
+  alike_in: Feeder[];
+  /**
+   * neurons that write most alike, cosine; `part` is value
+   */
+  alike_out: Feeder[];
+  histogram: Tensor15;
+  histogram_edges: Tensor16;
+}
+/**
+ * A token at which a neuron was loud, with the text around it.
+ */
+export interface NeuronContext {
+  pos: number;
+  value: number;
+  before: string;
+  text: string;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor15 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor16 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
 }
 
 export const PROTOCOL_VERSION = "1.0" as const;

@@ -54,27 +54,29 @@ class JoinRun(_Command, frozen=True, tag="join_run"):
     ] = -1
 
 
-class _RunCommand(_Command, frozen=True):
+class RunCommand(_Command, frozen=True):
+    """Base of the commands about one run, which the viewer must be watching."""
+
     run_id: RunId
 
 
-class Pause(_RunCommand, frozen=True, tag="pause"):
+class Pause(RunCommand, frozen=True, tag="pause"):
     """Hold the run at the next token boundary; harmless when it is paused."""
 
 
-class Resume(_RunCommand, frozen=True, tag="resume"):
+class Resume(RunCommand, frozen=True, tag="resume"):
     """Go on; harmless when it is running."""
 
 
-class StepOnce(_RunCommand, frozen=True, tag="step_once"):
+class StepOnce(RunCommand, frozen=True, tag="step_once"):
     """Make exactly one token, then be paused."""
 
 
-class Stop(_RunCommand, frozen=True, tag="stop"):
+class Stop(RunCommand, frozen=True, tag="stop"):
     """End the run, keeping its text; harmless when it has ended."""
 
 
-class SetInterventions(_RunCommand, frozen=True, tag="set_interventions"):
+class SetInterventions(RunCommand, frozen=True, tag="set_interventions"):
     """Replace the run's whole intervention set; the last one wins.
 
     `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
@@ -97,17 +99,17 @@ class Subscribe(_Command, frozen=True, tag="subscribe"):
     ] = True
 
 
-class RequestKeyframe(_RunCommand, frozen=True, tag="request_keyframe"):
+class RequestKeyframe(RunCommand, frozen=True, tag="request_keyframe"):
     """The viewer lost the chain of differences: the next step comes whole."""
 
 
-class RequestPositions(_RunCommand, frozen=True, tag="request_positions"):
+class RequestPositions(RunCommand, frozen=True, tag="request_positions"):
     """Send the steps of these positions again, whole, in the subscribed channels."""
 
     positions: Annotated[list[Index], Meta(min_length=1, max_length=MAX_REQUESTED_POSITIONS)]
 
 
-class RequestValues(_RunCommand, frozen=True, tag="request_values"):
+class RequestValues(RunCommand, frozen=True, tag="request_values"):
     """Exact float32 history of components: what the inspector shows."""
 
     components: Annotated[list[Component], Meta(min_length=1, max_length=MAX_VALUE_COMPONENTS)]
@@ -115,7 +117,7 @@ class RequestValues(_RunCommand, frozen=True, tag="request_values"):
     to_pos: Annotated[Index | None, Meta(description="exclusive; none: up to the newest")] = None
 
 
-class RequestAttention(_RunCommand, frozen=True, tag="request_attention"):
+class RequestAttention(RunCommand, frozen=True, tag="request_attention"):
     """One head's exact attention row."""
 
     layer: Index
@@ -123,11 +125,17 @@ class RequestAttention(_RunCommand, frozen=True, tag="request_attention"):
     query_pos: Index
 
 
+class CancelAnalysis(RunCommand, frozen=True, tag="cancel_analysis"):
+    """Give up a question; harmless when it was answered."""
+
+    cancels: Annotated[RequestId, Meta(description="request_id of the question")]
+
+
 class Ping(_Command, frozen=True, tag="ping"):
     """Is the server there? Answered with `pong`."""
 
 
-Command = (
+BasicCommand = (
     StartRun
     | JoinRun
     | Pause
@@ -140,5 +148,6 @@ Command = (
     | RequestPositions
     | RequestValues
     | RequestAttention
+    | CancelAnalysis
     | Ping
 )

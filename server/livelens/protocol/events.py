@@ -15,6 +15,13 @@ class _Event(WireValue, frozen=True, tag_field="type", tag=True):
     pass
 
 
+class AnswerEvent(_Event, frozen=True):
+    """Base of the answers to questions about one run."""
+
+    request_id: RequestId
+    run_id: RunId
+
+
 class Hello(_Event, frozen=True, tag="hello"):
     """First event on every connection."""
 
@@ -161,7 +168,7 @@ class ErrorReport(_Event, frozen=True, tag="error_report"):
     run_id: RunId | None = None
 
 
-Event = (
+BasicEvent = (
     Hello
     | RunStarted
     | RunJoined

@@ -1,0 +1,330 @@
+"""Questions about a run that was computed, and their answers: why this token, and what a part does.
+
+A node is a component at one token, `L12H3@37`, `L5.mlp@12`, `L7N1404@12`, `embed@3`, or the logit
+metric, `logit@14`: the metric of the prediction after position 14. A question is answered between
+tokens, piece by piece, with `analysis_progress` in between; `cancel_analysis` gives it up.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from livelens.protocol.commands import RunCommand
+from livelens.protocol.events import AnswerEvent
+from livelens.protocol.step_tensors import Tensor
+from livelens.protocol.values import Component, TopToken
+from livelens.protocol.vocabulary import (
+    Count,
+    Index,
+    TokenText,
+    WireInput,
+    WireValue,
+    require_finite,
+)
+
+MAX_EDGES = 512
+MAX_MEASURED = 4096
+
+NodeId = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^(L\d+(H\d+|N\d+|\.attn|\.mlp)|embed|logit)@\d+$")]
+EdgePart = Literal["input", "value", "query", "key"]
+RelevanceMethod = Literal["frozen", "gradient_x_input", "integrated_gradients"]
+MeasuredScope = Literal["listed", "heads", "attn", "mlps", "neurons"]
+AblationValue = Literal["zero", "mean"]
+
+
+class MetricQuestion(WireInput, frozen=True):
+    """What is explained: `logit(target) - logit(distractor)` of the prediction after `pos`."""
+
+    pos: Annotated[Index, Meta(description="position whose prediction is explained")]
+    target: Annotated[
+        Index | TokenText | None, Meta(description="token id, or its text; none: the token that followed")
+    ] = None
+    distractor: Annotated[
+        Index | TokenText | None, Meta(description="token id, or its text; none: the likeliest other token")
+    ] = None
+    against_mean: Annotated[bool, Meta(description="subtract the mean of all logits instead of a distractor")] = False
+
+
+class Metric(WireValue, frozen=True):
+    """The metric as it was understood, and its value, logits before any soft cap."""
+
+    pos: Index
+    target_id: Index
+    target_text: str
+    distractor_id: Annotated[Index | None, Meta(description="none: the mean of all logits")]
+    distractor_text: str | None
+    value: float
+    notice: Annotated[str | None, Meta(description="e.g. a target of several tokens: its first was taken")] = None
+
+
+class _Question(RunCommand, frozen=True):
+    metric: MetricQuestion
+
+
+class RequestAttribution(_Question, frozen=True, tag="request_attribution"):
+    """Who fed a node (`incoming`), or whom it fed (`outgoing`), in the model linearised at this run."""
+
+    node: NodeId
+    direction: Literal["incoming", "outgoing"] = "incoming"
+    key_pos: Annotated[
+        Index | None, Meta(description="for a head's query and key edges: the key looked at; none: the strongest")
+    ] = None
+    n_edges: Annotated[int, Meta(ge=1, le=MAX_EDGES, description="strongest edges of each part to send")] = 40
+
+
+class RequestPaths(_Question, frozen=True, tag="request_paths"):
+    """The strongest paths from the input tokens to this logit."""
+
+    n_nodes: Annotated[int, Meta(ge=2, le=MAX_EDGES)] = 60
+    threshold: Annotated[float, Meta(ge=0, le=1, description="leave out edges below this fraction of the metric")] = (
+        0.01
+    )
+
+    def __post_init__(self) -> None:
+        require_finite("threshold", self.threshold)
+
+
+class RequestOverview(_Question, frozen=True, tag="request_overview"):
+    """Direct effects of every component on the metric, and the metric layer by layer."""
+
+    n_neurons: Annotated[int, Meta(ge=0, le=MAX_EDGES)] = 64
+
+
+class RequestRelevance(_Question, frozen=True, tag="request_relevance"):
+    """How much each token of the text matters for the metric."""
+
+    method: RelevanceMethod = "frozen"
+
+
+class RequestEffects(_Question, frozen=True, tag="request_effects"):
+    """Measured, not attributed: ablate components one at a time at the metric's position, run, compare."""
+
+    scope: MeasuredScope = "listed"
+    components: Annotated[list[Component], Meta(max_length=MAX_MEASURED, description="for `listed`")] = field(
+        default_factory=list
+    )
+    ablation: Annotated[AblationValue, Meta(description="`mean`: over the positions before this one")] = "zero"
+    everywhere: Annotated[bool, Meta(description="ablate at every position up to it, not only there")] = False
+    n_neurons: Annotated[int, Meta(ge=1, le=MAX_MEASURED, description="for `neurons`: the strongest so many")] = 32
+
+
+class RequestHeadProfile(RunCommand, frozen=True, tag="request_head_profile"):
+    """What one head does: where it looks in this run, what its weights read and write."""
+
+    layer: Index
+    head_index: Index
+    query_pos: Annotated[Index | None, Meta(description="whose reading is put into words; none: the last")] = None
+
+
+class RequestHeadScores(RunCommand, frozen=True, tag="request_head_scores"):
+    """Every head's pattern scores, measured once per model on repeated random tokens: the head finder."""
+
+
+class RequestNeuronProfile(RunCommand, frozen=True, tag="request_neuron_profile"):
+    """What one neuron does: what drives it, what it promotes, where in this run it is loud."""
+
+    layer: Index
+    neuron_index: Index
+
+
+class Edge(WireValue, frozen=True):
+    """One writer's contribution to one reader; signed, in logits of the metric (query and key: of the score)."""
+
+    writer: NodeId
+    reader: NodeId
+    part: EdgePart
+    weight: float
+
+
+class AttributionPart(WireValue, frozen=True):
+    """One way into a node (or out of it): its edges, strongest first, and what they leave out."""
+
+    part: EdgePart
+    value: Annotated[float, Meta(description="what all edges of this part, biases and error sum to")]
+    edges: list[Edge]
+    rest: Annotated[float, Meta(description="sum of the edges that were not sent")]
+    n_rest: Count
+    bias: float
+    error: Annotated[float, Meta(description="value - edges - rest - bias: rounding, or a frozen part's remainder")]
+    key_pos: Index | None = None
+
+
+class GraphNode(WireValue, frozen=True):
+    """A node of a path graph."""
+
+    node: NodeId
+    relevance: Annotated[float, Meta(description="its whole contribution to the metric, logits")]
+    label: str
+
+
+class AnalysisProgress(AnswerEvent, frozen=True, tag="analysis_progress"):
+    """A question is being worked on."""
+
+    done: Count
+    total: Count
+
+
+class AttributionReady(AnswerEvent, frozen=True, tag="attribution_ready"):
+    """Answer to `request_attribution`."""
+
+    metric: Metric
+    node: NodeId
+    direction: Literal["incoming", "outgoing"]
+    relevance: Annotated[float, Meta(description="the node's whole contribution to the metric, logits")]
+    parts: list[AttributionPart]
+
+
+class PathsReady(AnswerEvent, frozen=True, tag="paths_ready"):
+    """Answer to `request_paths`."""
+
+    metric: Metric
+    nodes: list[GraphNode]
+    edges: list[Edge]
+    shown: Annotated[float, Meta(description="fraction of the metric that arrives at the inputs along these edges")]
+
+
+class OverviewReady(AnswerEvent, frozen=True, tag="overview_ready"):
+    """Answer to `request_overview`. Everything in logits of the metric; the direct terms sum to it."""
+
+    metric: Metric
+    layer_line: Annotated[Tensor, Meta(description="float32 [n_layers+1]: the stream's, before and after each layer")]
+    direct_heads: Annotated[Tensor, Meta(description="float32 [n_layers, n_heads], at the metric's position")]
+    direct_mlps: Annotated[Tensor, Meta(description="float32 [n_layers]")]
+    direct_bias: Annotated[Tensor, Meta(description="float32 [n_layers]: what attention biases write")]
+    relevance_heads: Annotated[
+        Tensor, Meta(description="float32 [n_layers, n_heads]: through every path and token, frozen model")
+    ]
+    relevance_mlps: Annotated[Tensor, Meta(description="float32 [n_layers]")]
+    embed: float
+    final_bias: float
+    neurons: Annotated[list[Component], Meta(description="strongest neurons' direct effects, strongest first")]
+    neuron_values: Annotated[Tensor, Meta(description="float32 [n_neurons]")]
+    shown: Annotated[float, Meta(description="sum of the direct terms over the metric: 1 when all is shown")]
+
+
+class RelevanceReady(AnswerEvent, frozen=True, tag="relevance_ready"):
+    """Answer to `request_relevance`: tokens and bias sum to total, which misses the metric by error."""
+
+    metric: Metric
+    method: RelevanceMethod
+    tokens: Annotated[Tensor, Meta(description="float32 [pos+1], logits")]
+    bias: float
+    total: float
+    error: Annotated[float, Meta(description="total - what the method promises to reach")]
+
+
+class EffectsReady(AnswerEvent, frozen=True, tag="effects_ready"):
+    """Answer to `request_effects`: what each ablation did to the metric."""
+
+    metric: Metric
+    scope: MeasuredScope
+    ablation: AblationValue
+    everywhere: bool
+    components: list[Component]
+    effects: Annotated[Tensor, Meta(description="float32 [n]: metric - metric when ablated, logits")]
+    probs: Annotated[Tensor, Meta(description="float32 [n]: the target's probability when ablated")]
+    clean_prob: float
+    attributed: Annotated[
+        Tensor | None, Meta(description="float32 [n]: what attribution says of the same components, same positions")
+    ]
+    spearman: Annotated[float | None, Meta(description="rank correlation of the two; none for fewer than three")]
+    sign_agreement: Annotated[float | None, Meta(description="fraction of equal signs, ten strongest attributed")]
+    secs: float
+
+
+class HeadScore(WireValue, frozen=True):
+    """One head's measured habits, each 0 to 1, and what its weights copy."""
+
+    layer: Index
+    head_index: Index
+    previous_token: float
+    duplicate_token: float
+    induction: float
+    copying: Annotated[float, Meta(description="fraction of positive eigenvalue mass of the OV circuit, -1 to 1")]
+
+
+class HeadScoresReady(AnswerEvent, frozen=True, tag="head_scores_ready"):
+    """Answer to `request_head_scores`."""
+
+    scores: list[HeadScore]
+    n_random_tokens: Count
+
+
+class Feeder(WireValue, frozen=True):
+    """A head by how strongly its output weights compose with another's input weights."""
+
+    component: Component
+    part: EdgePart
+    score: float
+
+
+class ReadToken(WireValue, frozen=True):
+    """A token that a head reads at a query, and what its OV circuit writes for it."""
+
+    key_pos: Index
+    text: str
+    weight: float
+    promoted: list[TopToken]
+    suppressed: list[TopToken]
+
+
+class HeadProfileReady(AnswerEvent, frozen=True, tag="head_profile_ready"):
+    """Answer to `request_head_profile`. In TopToken of `promoted`, `prob` is the logit written."""
+
+    layer: Index
+    head_index: Index
+    query_pos: Index
+    pattern: Annotated[Tensor, Meta(description="float16 [n, n] of this run, query by key; 0 above the diagonal")]
+    entropy: Annotated[Tensor, Meta(description="float32 [n], nats: of each query's row")]
+    score: HeadScore
+    reads: list[ReadToken]
+    feeders: Annotated[list[Feeder], Meta(description="strongest weight composition into Q, K and V")]
+
+
+class NeuronContext(WireValue, frozen=True):
+    """A token at which a neuron was loud, with the text around it."""
+
+    pos: Index
+    value: float
+    before: str
+    text: str
+
+
+class NeuronProfileReady(AnswerEvent, frozen=True, tag="neuron_profile_ready"):
+    """Answer to `request_neuron_profile`. In TopToken lists `prob` is the logit or weight, not a probability."""
+
+    layer: Index
+    neuron_index: Index
+    promoted: Annotated[list[TopToken], Meta(description="W_out @ W_U, through the final norm's gain")]
+    suppressed: list[TopToken]
+    driven_by: Annotated[list[TopToken], Meta(description="tokens whose embedding drives it most, up (and gate)")]
+    contexts: Annotated[list[NeuronContext], Meta(description="loudest tokens of this run")]
+    alike_in: Annotated[list[Feeder], Meta(description="neurons that read most alike, cosine; `part` is input")]
+    alike_out: Annotated[list[Feeder], Meta(description="neurons that write most alike, cosine; `part` is value")]
+    histogram: Annotated[Tensor, Meta(description="float32 [n_bins]: how many tokens of this run, by value")]
+    histogram_edges: Annotated[Tensor, Meta(description="float32 [n_bins+1]")]
+
+
+Question = (
+    RequestAttribution
+    | RequestPaths
+    | RequestOverview
+    | RequestRelevance
+    | RequestEffects
+    | RequestHeadProfile
+    | RequestHeadScores
+    | RequestNeuronProfile
+)
+Answer = (
+    AnalysisProgress
+    | AttributionReady
+    | PathsReady
+    | OverviewReady
+    | RelevanceReady
+    | EffectsReady
+    | HeadScoresReady
+    | HeadProfileReady
+    | NeuronProfileReady
+)
