@@ -49,10 +49,11 @@ function encode_activation(step: StepRecord, blocks: Blocks): SheetCodes {
       const max = max_abs(heads, layer * n_heads, (layer + 1) * n_heads);
       for (let h = 0; h < n_heads; h++) out[layer * stride + h] = linear_code(heads[layer * n_heads + h]!, max);
     }
-    whole.forEach((values, i) => {
-      if (values) out[layer * stride + n_heads + i] = root_code(values[layer]!, max_abs(values));
-    });
   }
+  whole.forEach((values, i) => {
+    const max = values ? max_abs(values) : 0;
+    for (let layer = 0; values && layer < n_layers; layer++) out[layer * stride + n_heads + i] = root_code(values[layer]!, max);
+  });
   return { neurons, blocks_codes: out, has_values: neurons !== null || heads !== null };
 }
 

@@ -13,13 +13,14 @@ export interface LabelBox {
 export function thin_labels(boxes: readonly LabelBox[], gap: number): number[] {
   const order = boxes.map((_, i) => i).sort((a, b) => boxes[b]!.priority - boxes[a]!.priority || a - b);
   const kept: number[] = [];
-  for (const i of order) {
-    const a = boxes[i]!;
-    const free = kept.every((j) => {
-      const b = boxes[j]!;
-      return a.x >= b.x + b.w + gap || b.x >= a.x + a.w + gap || a.y >= b.y + b.h + gap || b.y >= a.y + a.h + gap;
-    });
-    if (free) kept.push(i);
-  }
+  for (const i of order) if (is_free(boxes[i]!, boxes, kept, gap)) kept.push(i);
   return kept;
+}
+
+function is_free(a: LabelBox, boxes: readonly LabelBox[], kept: readonly number[], gap: number): boolean {
+  for (let k = 0; k < kept.length; k++) {
+    const b = boxes[kept[k]!]!;
+    if (a.y < b.y + b.h + gap && b.y < a.y + a.h + gap && a.x < b.x + b.w + gap && b.x < a.x + a.w + gap) return false;
+  }
+  return true;
 }

@@ -7,6 +7,8 @@ export type LabelKind = "token" | "token_now" | "token_read" | "layer" | "next" 
 export interface LabelSpec {
   key: string;
   text: string;
+  /** Shown after the text; changes with every token, so it is measured by its characters. */
+  number?: string | undefined;
   kind: LabelKind;
   /** Anchor in CSS pixels of the canvas, and where the text lies from it. */
   x: number;
@@ -35,22 +37,49 @@ const CHIPS: ReadonlySet<LabelKind> = new Set(["token", "token_now", "token_read
 const BOLD: ReadonlySet<LabelKind> = new Set(["token_now", "token_read", "next_best", "picked", "hover"]);
 const BASE_SIZE = 16;
 const LINE_HEIGHT = 1.25;
+/** Between a text and its number. */
+const GAP = "  ";
 /** Of a label with a ground of its own, in font sizes. */
 export const CHIP_HEIGHT = 1.36;
 
 interface Shown {
   element: HTMLSpanElement;
-  style_key: string;
+  kind: LabelKind | null;
   text: string;
-  transform: string;
-  opacity: string;
+  /** Half pixels, fortieths of the base size, hundredths: what is written is compared before it is written. */
+  x: number;
+  y: number;
+  scale: number;
+  opacity: number;
+}
+
+/** Widths of texts at the base size, in one weight: setting a font costs as much as measuring with it. */
+class Ruler {
+  private readonly context = document.createElement("canvas").getContext("2d");
+  private readonly widths = new Map<string, number>();
+
+  constructor(weight: number) {
+    if (this.context) this.context.font = `${weight} ${BASE_SIZE}px ${FONT}`;
+  }
+
+  width(text: string): number {
+    let width = this.widths.get(text);
+    if (width === undefined) {
+      if (this.widths.size > 2000) this.widths.clear();
+      width = this.context ? this.context.measureText(text).width : text.length * BASE_SIZE * 0.55;
+      this.widths.set(text, width);
+    }
+    return width;
+  }
 }
 
 export class LabelLayer {
   readonly element = document.createElement("div");
   private readonly shown = new Map<string, Shown>();
-  private readonly widths = new Map<string, number>();
-  private readonly ruler = document.createElement("canvas").getContext("2d");
+  private readonly rulers = { bold: new Ruler(600), normal: new Ruler(500) };
+  /** The look of each kind in these colours, as one CSS text: one write dresses a label. */
+  private readonly looks = new Map<LabelKind, string>();
+  private colours: LabelColours | null = null;
   private boxes: { box: LabelBox; pos: number | undefined }[] = [];
 
   constructor(container: HTMLElement) {
@@ -69,20 +98,20 @@ export class LabelLayer {
     container.append(this.element);
   }
 
-  private width(text: string, bold: boolean): number {
-    const key = (bold ? "b" : "n") + text;
-    let width = this.widths.get(key);
-    if (width === undefined) {
-      if (this.widths.size > 4000) this.widths.clear();
-      if (this.ruler) this.ruler.font = `${bold ? 600 : 500} ${BASE_SIZE}px ${FONT}`;
-      width = this.ruler ? this.ruler.measureText(text).width : text.length * BASE_SIZE * 0.55;
-      this.widths.set(key, width);
-    }
+  /** Near enough for keeping labels apart: kerning is left out. */
+  private number_width(text: string, ruler: Ruler): number {
+    let width = 0;
+    for (const char of text) width += ruler.width(char);
     return width;
   }
 
   /** Show these labels and no others. */
   render(specs: readonly LabelSpec[], colours: LabelColours): void {
+    if (colours !== this.colours) {
+      this.colours = colours;
+      this.looks.clear();
+      for (const shown of this.shown.values()) shown.kind = null;
+    }
     const boxes = specs.map((spec) => this.box(spec));
     const kept = thin_labels(boxes, 1);
     this.boxes = kept.map((i) => ({ box: boxes[i]!, pos: specs[i]!.pos }));
@@ -99,66 +128,51 @@ export class LabelLayer {
   private box(spec: LabelSpec): LabelBox {
     const scale = spec.size / BASE_SIZE;
     const pad = CHIPS.has(spec.kind) ? 0.42 * spec.size : 0;
-    const w = this.width(spec.text, BOLD.has(spec.kind)) * scale + 2 * pad;
+    const ruler = BOLD.has(spec.kind) ? this.rulers.bold : this.rulers.normal;
+    const text_width = ruler.width(spec.text) + (spec.number ? this.number_width(GAP + spec.number, ruler) : 0);
+    const w = text_width * scale + 2 * pad;
     const h = spec.size * (CHIPS.has(spec.kind) ? CHIP_HEIGHT : LINE_HEIGHT);
     const x = spec.align === "left" ? spec.x : spec.align === "right" ? spec.x - w : spec.x - w / 2;
     return { x, y: spec.y - h / 2, w, h, priority: spec.priority };
   }
 
   private place(spec: LabelSpec, box: LabelBox, colours: LabelColours): void {
-    let shown = this.shown.get(spec.key);
-    if (!shown) {
-      const element = document.createElement("span");
-      this.element.append(element);
-      shown = { element, style_key: "", text: "", transform: "", opacity: "" };
-      this.shown.set(spec.key, shown);
+    const shown = this.shown.get(spec.key) ?? this.add(spec.key);
+    const { element } = shown;
+    const text = spec.number ? spec.text + GAP + spec.number : spec.text;
+    if (shown.text !== text) element.textContent = shown.text = text;
+    if (shown.kind !== spec.kind) {
+      element.style.cssText = this.look(spec.kind, colours);
+      shown.kind = spec.kind;
+      shown.x = shown.opacity = NaN; // the look has taken the place of both
     }
-    if (shown.text !== spec.text) {
-      shown.element.textContent = spec.text;
-      shown.text = spec.text;
+    const [x, y] = [Math.round(box.x * 2), Math.round(box.y * 2)];
+    const scale = Math.round((spec.size / BASE_SIZE) * 40);
+    if (shown.x !== x || shown.y !== y || shown.scale !== scale) {
+      element.style.transform = `translate(${x / 2}px,${y / 2}px) scale(${scale / 40})`;
+      shown.x = x;
+      shown.y = y;
+      shown.scale = scale;
     }
-    const style_key = `${spec.kind}${colours.text}`;
-    if (shown.style_key !== style_key) {
-      this.dress(shown.element, spec.kind, colours);
-      shown.style_key = style_key;
+    const opacity = Math.round(spec.opacity * 100);
+    if (shown.opacity !== opacity) {
+      element.style.opacity = String(opacity / 100);
+      shown.opacity = opacity;
     }
-    const scale = Math.round((spec.size / BASE_SIZE) * 40) / 40;
-    const transform = `translate(${Math.round(box.x * 2) / 2}px,${Math.round(box.y * 2) / 2}px) scale(${scale})`;
-    if (shown.transform !== transform) shown.element.style.transform = shown.transform = transform;
-    const opacity = spec.opacity.toFixed(2);
-    if (shown.opacity !== opacity) shown.element.style.opacity = shown.opacity = opacity;
   }
 
-  private dress(element: HTMLElement, kind: LabelKind, colours: LabelColours): void {
-    const chip = CHIPS.has(kind);
-    const ground = kind === "token_now" ? colours.now : kind === "token_read" ? colours.accent : colours.chip;
-    const ink: Record<LabelKind, string> = {
-      token: colours.text,
-      token_now: colours.now_text,
-      token_read: colours.accent_text,
-      layer: colours.faint,
-      axis: colours.faint,
-      next: colours.faint,
-      next_best: colours.accent,
-      picked: colours.accent,
-      hover: colours.text,
-      weight: colours.accent,
-    };
-    Object.assign(element.style, {
-      position: "absolute",
-      left: "0",
-      top: "0",
-      whiteSpace: "pre",
-      unicodeBidi: "isolate",
-      transformOrigin: "0 0",
-      willChange: "transform",
-      color: ink[kind],
-      fontWeight: BOLD.has(kind) ? "600" : "500",
-      padding: chip ? "0.055em 0.42em" : "0",
-      borderRadius: chip ? "0.35em" : "0",
-      background: chip ? ground : "none",
-      textShadow: chip ? "none" : `0 0 3px ${colours.halo}, 0 0 6px ${colours.halo}`,
-    });
+  private add(key: string): Shown {
+    const element = document.createElement("span");
+    this.element.append(element);
+    const shown: Shown = { element, kind: null, text: "", x: NaN, y: NaN, scale: NaN, opacity: NaN };
+    this.shown.set(key, shown);
+    return shown;
+  }
+
+  private look(kind: LabelKind, colours: LabelColours): string {
+    let look = this.looks.get(kind);
+    if (look === undefined) this.looks.set(kind, (look = look_of(kind, colours)));
+    return look;
   }
 
   /** The position named by the token label at a point, if there is one. */
@@ -173,4 +187,28 @@ export class LabelLayer {
     this.element.remove();
     this.shown.clear();
   }
+}
+
+function look_of(kind: LabelKind, colours: LabelColours): string {
+  const ink: Record<LabelKind, string> = {
+    token: colours.text,
+    token_now: colours.now_text,
+    token_read: colours.accent_text,
+    layer: colours.faint,
+    axis: colours.faint,
+    next: colours.faint,
+    next_best: colours.accent,
+    picked: colours.accent,
+    hover: colours.text,
+    weight: colours.accent,
+  };
+  const ground = kind === "token_now" ? colours.now : kind === "token_read" ? colours.accent : colours.chip;
+  return [
+    "position:absolute;left:0;top:0;white-space:pre;unicode-bidi:isolate;transform-origin:0 0;will-change:transform",
+    `color:${ink[kind]}`,
+    `font-weight:${BOLD.has(kind) ? 600 : 500}`,
+    CHIPS.has(kind)
+      ? `padding:0.055em 0.42em;border-radius:0.35em;background:${ground}`
+      : `text-shadow:0 0 3px ${colours.halo},0 0 6px ${colours.halo}`,
+  ].join(";");
 }

@@ -1,14 +1,15 @@
 // Which labels the scene has at a moment, where they hang, and how much each matters.
-import { Vector3, type PerspectiveCamera } from "three";
+import type { PerspectiveCamera } from "three";
 import { layer_x, SHEET_WIDTH, rect_of, type Blocks, type Rect } from "../layout/blocks";
 import { component_id } from "../layout/component_id";
 import type { ArcTarget } from "../layout/attention_arcs";
 import type { Vec3 } from "../layout/framing";
-import { MAX_PAST_SHEETS, z_of_age } from "../layout/time_axis";
+import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import { token_label } from "../layout/token_text";
 import type { Component } from "../protocol/generated";
 import type { StepRecord, TokenChip } from "../store/types";
 import { CHIP_HEIGHT, type LabelSpec } from "./label_layer";
+import { project, Standpoint, type Projected } from "./projection";
 
 export interface LabelScene {
   blocks: Blocks;
@@ -25,26 +26,11 @@ export interface LabelScene {
   past_strength: number;
 }
 
-interface Projected {
-  x: number;
-  y: number;
-  depth: number;
-}
-
-const SCRATCH = new Vector3();
-
-/** Canvas pixels of a point of the world, and its distance; null behind the camera. */
-export function project(point: Vec3, camera: PerspectiveCamera, width: number, height: number): Projected | null {
-  SCRATCH.set(...(point as [number, number, number])).applyMatrix4(camera.matrixWorldInverse);
-  const depth = -SCRATCH.z;
-  if (depth <= camera.near) return null;
-  SCRATCH.applyMatrix4(camera.projectionMatrix);
-  return { x: (SCRATCH.x * 0.5 + 0.5) * width, y: (0.5 - SCRATCH.y * 0.5) * height, depth };
-}
-
-/** Where the label of a token hangs, and where arcs to it end. */
-export function token_anchor(blocks: Blocks, age: number): Vec3 {
-  return [blocks.spine_from_x, blocks.spine_y, z_of_age(age)];
+interface Placing extends Omit<LabelSpec, "x" | "y" | "size"> {
+  dx?: number;
+  dy?: number;
+  /** Least and largest, CSS pixels. */
+  sizes: readonly [number, number];
 }
 
 class Collector {
@@ -53,27 +39,41 @@ class Collector {
   constructor(private readonly scene: LabelScene) {}
 
   /** A label at a point, sized by its distance between two bounds; outside the canvas there is none. */
-  add(point: Vec3, spec: Omit<LabelSpec, "x" | "y" | "size"> & { dx?: number; dy?: number; sizes: readonly [number, number] }): void {
+  add(point: Vec3, spec: Placing): void {
     const { camera, width, height } = this.scene;
-    const at = project(point, camera, width, height);
+    this.add_at(project(point, camera, width, height), spec);
+  }
+
+  add_at(at: Projected | null, spec: Placing): void {
+    const { camera, width, height } = this.scene;
     if (!at || at.x < -80 || at.y < -30 || at.x > width + 80 || at.y > height + 30) return;
+    const { key, text, number, kind, align, opacity, priority, pos, sizes, dx = 0, dy = 0 } = spec;
     const pixels_per_unit = (camera.projectionMatrix.elements[5]! * 0.5 * height) / at.depth;
-    const [least, most] = spec.sizes;
-    const size = Math.max(least, Math.min(most, pixels_per_unit * 0.34));
-    this.specs.push({ ...spec, x: at.x + (spec.dx ?? 0), y: at.y + (spec.dy ?? 0), size });
+    const size = Math.max(sizes[0], Math.min(sizes[1], pixels_per_unit * 0.34));
+    this.specs.push({ key, text, number, kind, align, opacity, priority, pos, x: at.x + dx, y: at.y + dy, size });
   }
 }
 
+const NOW_SIZES: readonly [number, number] = [13, 19];
+
 /** Chips as big as the gap to the next one allows: every token's label is seen as long as it can be read. */
-function room_for_token(scene: LabelScene, age: number): readonly [number, number] {
-  const [here, next] = [age, age + 1].map((a) => project(token_anchor(scene.blocks, a), scene.camera, scene.width, scene.height));
+function room_for_token(here: Projected | null, next: Projected | null): readonly [number, number] {
   if (!here || !next) return [10, 16.5];
   const gap = Math.abs(here.y - next.y);
   return [9.5, Math.max(9.5, Math.min(16.5, (gap - 1.5) / CHIP_HEIGHT))];
 }
 
-function add_tokens(out: Collector, scene: LabelScene): void {
-  const { blocks, tokens, current_pos, arcs } = scene;
+/** A token's label stays the same as long as the token does. */
+const TOKEN_LABELS = new WeakMap<TokenChip, string>();
+
+function label_of(token: TokenChip): string {
+  let label = TOKEN_LABELS.get(token);
+  if (label === undefined) TOKEN_LABELS.set(token, (label = token_label(token.text)));
+  return label;
+}
+
+function add_tokens(out: Collector, scene: LabelScene, standpoint: Standpoint): void {
+  const { tokens, current_pos, arcs, camera } = scene;
   const read = new Map(arcs.map((arc) => [arc.key_pos, arc.weight]));
   const strongest = arcs[0]?.key_pos;
   for (let pos = Math.min(current_pos, tokens.length - 1); pos >= 0; pos--) {
@@ -81,15 +81,15 @@ function add_tokens(out: Collector, scene: LabelScene): void {
     const weight = read.get(pos) ?? 0;
     if (age > 0 && scene.past_strength < 0.3 && weight < 0.03) continue;
     if (age > MAX_PAST_SHEETS + 40 && weight < 0.03) continue;
-    const kind = age === 0 ? "token_now" : pos === strongest ? "token_read" : "token";
-    const text = token_label(tokens[pos]!.text);
-    out.add(token_anchor(blocks, age), {
+    const text = label_of(tokens[pos]!);
+    const at = standpoint.anchor(age, camera);
+    out.add_at(at, {
       key: `t${pos}`,
       text: weight >= 0.03 ? `${text}  ${weight.toFixed(2)}` : text,
-      kind,
+      kind: age === 0 ? "token_now" : pos === strongest ? "token_read" : "token",
       align: "right",
       dx: -12,
-      sizes: age === 0 ? [13, 19] : room_for_token(scene, age),
+      sizes: age === 0 ? NOW_SIZES : room_for_token(at, standpoint.anchor(age + 1, camera)),
       opacity: age === 0 || weight >= 0.03 ? 1 : Math.max(0.45, 0.95 - age * 0.022),
       priority: age === 0 ? 100 : weight >= 0.03 ? 80 + weight : 60 - age * 0.5,
       pos,
@@ -119,14 +119,15 @@ function add_depth(out: Collector, scene: LabelScene): void {
 
 function add_next_tokens(out: Collector, scene: LabelScene): void {
   const { blocks, step } = scene;
-  const point: Vec3 = [blocks.spine_to_x, blocks.spine_y, 0];
+  const end = project([blocks.spine_to_x, blocks.spine_y, 0], scene.camera, scene.width, scene.height);
   const shown = (step?.top_tokens ?? []).slice(0, 5);
   shown.forEach((top, i) => {
     const share = Math.sqrt(Math.max(top.prob, 0));
     const percent = top.prob >= 0.9995 ? "100 %" : `${(top.prob * 100).toFixed(1)} %`;
-    out.add(point, {
+    out.add_at(end, {
       key: `n${i}`,
-      text: `${token_label(top.text)}  ${percent}`,
+      text: token_label(top.text),
+      number: percent,
       kind: i === 0 ? "next_best" : "next",
       align: "left",
       dx: 14,
@@ -142,20 +143,31 @@ function above(rect: Rect): Vec3 {
   return [rect.x + rect.w / 2, rect.y + rect.h, 0];
 }
 
-/** Every label that could be shown; thinning decides which are. */
-export function collect_labels(scene: LabelScene): LabelSpec[] {
-  const out = new Collector(scene);
-  const { blocks, selection, hovered } = scene;
-  const picked = selection && rect_of(blocks, selection);
-  if (selection && picked) {
-    out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -20, sizes: [13, 17], opacity: 1, priority: 120 });
+export class SceneLabels {
+  private readonly standpoint = new Standpoint();
+  /** Labels along the depth: as they were since the camera last moved. */
+  private depth: readonly LabelSpec[] = [];
+
+  /** Every label that could be shown; thinning decides which are. */
+  collect(scene: LabelScene): LabelSpec[] {
+    const { blocks, selection, hovered } = scene;
+    if (this.standpoint.stand(blocks, scene.camera, scene.width, scene.height)) {
+      const depth = new Collector(scene);
+      add_depth(depth, scene);
+      this.depth = depth.specs;
+    }
+    const out = new Collector(scene);
+    const picked = selection && rect_of(blocks, selection);
+    if (selection && picked) {
+      out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -20, sizes: [13, 17], opacity: 1, priority: 120 });
+    }
+    const under = hovered && rect_of(blocks, hovered);
+    if (hovered && under) {
+      out.add(above(under), { key: "hover", text: component_id(hovered), kind: "hover", align: "centre", dy: -18, sizes: [12, 14], opacity: 1, priority: 110 });
+    }
+    if (scene.current_pos >= 0) add_tokens(out, scene, this.standpoint);
+    add_next_tokens(out, scene);
+    out.specs.push(...this.depth);
+    return out.specs;
   }
-  const under = hovered && rect_of(blocks, hovered);
-  if (hovered && under) {
-    out.add(above(under), { key: "hover", text: component_id(hovered), kind: "hover", align: "centre", dy: -18, sizes: [12, 14], opacity: 1, priority: 110 });
-  }
-  if (scene.current_pos >= 0) add_tokens(out, scene);
-  add_next_tokens(out, scene);
-  add_depth(out, scene);
-  return out.specs;
 }

@@ -45,36 +45,28 @@ export const POOL_VERTEX = /* glsl */ `
 in vec3 position;
 void main() { gl_Position = vec4(position.xy * 2.0 - 1.0, 0.0, 1.0); }`;
 
-export const POOL_FRAGMENT_4 = /* glsl */ `${HEADER}${CELLS}
-uniform int u_rows;
+/** Both sizes in one texture: 4 x 4 at the bottom, one row more of it for filtering, then 16 x 16. */
+export const POOL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}
+uniform int u_rows, u_n_layers;
 out vec4 colour;
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
-  int layer = at.x / u_pooled.x;
-  ivec2 from = ivec2(at.x - layer * u_pooled.x, at.y) * 4;
-  ivec2 to = min(from + 4, ivec2(u_packing.z, u_rows));
+  bool coarse = at.y > u_pooled.y;
+  int columns = coarse ? u_pooled.z : u_pooled.x;
+  int row = coarse ? at.y - u_pooled.y - 1 : min(at.y, u_pooled.y - 1);
+  int layer = at.x / columns;
+  int blocks = layer >= u_n_layers ? 0 : coarse ? 4 : 1;
+  ivec2 from = ivec2(at.x - layer * columns, row) * 4 * max(blocks, 1);
+  ivec2 end = ivec2(u_packing.z, u_rows);
   float value = 0.0;
-  for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++)
-    value = louder(value, neuron_code(layer, ivec2(x, y)));
-  value = clamp(value, -1.0, 1.0);
-  colour = vec4(abs(value), (round(value * 127.0) + 128.0) / 255.0, 0.0, 1.0);
-}`;
-
-export const POOL_FRAGMENT_16 = /* glsl */ `${HEADER}
-uniform sampler2D u_pool_4;
-uniform ivec4 u_pooled;
-out vec4 colour;
-void main() {
-  ivec2 at = ivec2(gl_FragCoord.xy);
-  int layer = at.x / u_pooled.z;
-  ivec2 from = ivec2(at.x - layer * u_pooled.z, at.y) * 4;
-  ivec2 to = min(from + 4, u_pooled.xy);
-  vec2 loudest = vec2(0.0, 128.0 / 255.0);
-  for (int y = from.y; y < to.y; y++) for (int x = from.x; x < to.x; x++) {
-    vec2 value = texelFetch(u_pool_4, ivec2(x + layer * u_pooled.x, y), 0).rg;
-    loudest = value.r > loudest.r ? value : loudest;
+  // By blocks of 4 x 4 in both, so that of equally loud cells both show the same one.
+  for (int by = 0; by < blocks; by++) for (int bx = 0; bx < blocks; bx++) {
+    ivec2 start = from + ivec2(bx, by) * 4;
+    ivec2 stop = min(start + 4, end);
+    for (int y = start.y; y < stop.y; y++) for (int x = start.x; x < stop.x; x++)
+      value = louder(value, clamp(neuron_code(layer, ivec2(x, y)), -1.0, 1.0));
   }
-  colour = vec4(loudest, 0.0, 1.0);
+  colour = vec4(abs(value), (round(value * 127.0) + 128.0) / 255.0, 0.0, 1.0);
 }`;
 
 const PLACE = /* glsl */ `
@@ -113,15 +105,14 @@ float box(vec2 p, vec2 half_size, float radius) {
 
 /** The shown token's neurons. */
 export const PANEL_FRAGMENT = /* glsl */ `${HEADER}${CELLS}${PLACE}${RAMP}
-uniform sampler2D u_pool_4;   // loudest of 4 x 4 cells, laid out as the sheet: size, signed value
-uniform sampler2D u_pool_16;
+uniform sampler2D u_pool; // loudest of 4 x 4, then of 16 x 16 cells, laid out as the sheet: size, signed value
 uniform float u_cell, u_rows, u_panel_top, u_glow;
 
-float pooled(sampler2D pool, int layer, ivec2 from, ivec2 count, ivec2 size) {
+float pooled(int first_row, int layer, ivec2 from, ivec2 count, ivec2 size) {
   vec2 loudest = vec2(0.0, 128.0 / 255.0);
   for (int y = 0; y < count.y; y++) for (int x = 0; x < count.x; x++) {
     ivec2 c = clamp(from + ivec2(x, y), ivec2(0), size - 1);
-    vec2 value = texelFetch(pool, c + ivec2(layer * size.x, 0), 0).rg;
+    vec2 value = texelFetch(u_pool, c + ivec2(layer * size.x, first_row), 0).rg;
     loudest = value.r > loudest.r ? value : loudest;
   }
   return (round(loudest.g * 255.0) - 128.0) * (1.0 / 127.0);
@@ -142,10 +133,10 @@ float loudest_neuron(int layer, vec2 at, vec2 foot) {
   vec2 corner = at - 0.5 * foot;
   vec2 share = foot * 0.25;
   n = !fine && middle ? max(ivec2(ceil(share - 0.2)), ivec2(1)) : ivec2(0);
-  value = louder(value, pooled(u_pool_4, layer, ivec2(floor(corner * 0.25 + 0.5)), n, u_pooled.xy));
+  value = louder(value, pooled(0, layer, ivec2(floor(corner * 0.25 + 0.5)), n, u_pooled.xy));
   share = min(foot * 0.0625, vec2(8.0));
   n = middle ? ivec2(0) : max(ivec2(ceil(share - 0.2)), ivec2(1));
-  return louder(value, pooled(u_pool_16, layer, ivec2(floor(corner * 0.0625 + 0.5)), n, u_pooled.zw));
+  return louder(value, pooled(u_pooled.y + 1, layer, ivec2(floor(corner * 0.0625 + 0.5)), n, u_pooled.zw));
 }
 
 void main() {
@@ -165,8 +156,8 @@ void main() {
   }
   for (int once = 0; once < (u_glow > 0.0 ? 1 : 0); once++) {
     vec2 uv = (vec2(float(here.layer * u_pooled.x), 0.0) + clamp(at / 4.0, vec2(0.3), vec2(u_pooled.xy) - 0.3))
-      / vec2(textureSize(u_pool_4, 0).xy);
-    float near = textureLod(u_pool_4, uv, 0.0).r;
+      / vec2(textureSize(u_pool, 0).xy);
+    float near = textureLod(u_pool, uv, 0.0).r;
     float halo = smoothstep(0.66, 1.0, near);
     rgb += ramp(mix(0.55 + 0.1 * halo, sign(value) * near, u_diverging)) * halo * u_glow * 0.2;
   }

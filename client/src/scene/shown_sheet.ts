@@ -46,7 +46,9 @@ function byte_array(data: Int8Array<ArrayBuffer>, width: number, height: number)
 
 export class ShownSheet {
   readonly meshes: Object3D[] = [];
-  private readonly codes: Int8Array<ArrayBuffer>;
+  /** What is shown now, laid out as the texture is: a step's own array where that fits, else `own_codes`. */
+  private codes: Int8Array;
+  private readonly own_codes: Int8Array<ArrayBuffer>;
   private readonly block_codes: Int8Array<ArrayBuffer>;
   private readonly codes_texture: DataTexture;
   private readonly blocks_texture: DataTexture;
@@ -63,9 +65,9 @@ export class ShownSheet {
     private readonly packing: Packing,
   ) {
     this.block_stride = blocks.n_heads + 2;
-    this.codes = new Int8Array(packing.slice_size);
+    this.codes = this.own_codes = new Int8Array(packing.slice_size);
     this.block_codes = new Int8Array(this.block_stride * blocks.n_layers);
-    this.codes_texture = byte_array(this.codes, packing.width, packing.height);
+    this.codes_texture = byte_array(this.own_codes, packing.width, packing.height);
     this.blocks_texture = byte_array(this.block_codes, this.block_stride, blocks.n_layers);
     this.ramp = new DataTexture(new Uint8Array(256 * 4), 256, 1);
     this.pooling = new Pooling(blocks, packing, this.codes_texture);
@@ -144,12 +146,19 @@ export class ShownSheet {
     this.meshes.push(mesh);
   }
 
-  /** Show one token's codes; uploaded with the next frame. */
+  /** Show one token's codes; uploaded with the next frame. The arrays are kept, so they must not change later. */
   write(codes: SheetCodes): void {
-    if (codes.neurons) write_slice(this.codes, 0, codes.neurons, this.packing, this.blocks.d_mlp);
-    else this.codes.fill(0);
+    this.codes = codes.neurons ? this.laid_out(codes.neurons) : this.own_codes.fill(0);
+    (this.codes_texture.image as { data: Int8Array }).data = this.codes;
     this.block_codes.set(codes.blocks_codes);
     this.touch();
+  }
+
+  /** `neurons` as the texture wants them: millions of bytes are copied only where its rows are padded. */
+  private laid_out(neurons: Int8Array): Int8Array {
+    if (neurons.length === this.packing.slice_size) return neurons;
+    write_slice(this.own_codes, 0, neurons, this.packing, this.blocks.d_mlp);
+    return this.own_codes;
   }
 
   private touch(): void {

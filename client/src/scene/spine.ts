@@ -117,10 +117,19 @@ class Capsules {
     for (const attribute of Object.values(this.attributes)) attribute.needsUpdate = true;
   }
 
+  /** Another radius in world units for one that is there. */
+  set_radius(i: number, radius: number): void {
+    this.attributes.a_size.setX(i, radius);
+    this.attributes.a_size.needsUpdate = true;
+  }
+
   dispose(): void {
     this.geometry.dispose();
   }
 }
+
+/** Among the capsules of the shown token: after the line and its beginning. */
+const FIRST_NODE = 2;
 
 export class Spine {
   readonly meshes: readonly [Mesh, Mesh];
@@ -128,8 +137,13 @@ export class Spine {
   private readonly now: Capsules;
   private readonly material: RawShaderMaterial;
   private readonly past_material: RawShaderMaterial;
+  private readonly node_radius: number;
+  private theme: SceneTheme | null = null;
+  private residual: Float32Array | null = null;
+  private past_z: readonly number[] = [];
 
   constructor(private readonly blocks: Blocks) {
+    this.node_radius = Math.min(0.07, blocks.layer_pitch * 0.28);
     const uniforms = { u_viewport: { value: new Vector2(1, 1) }, u_glow: { value: 1 } };
     this.material = ink_material(VERTEX, FRAGMENT, uniforms);
     this.past_material = ink_material(VERTEX, FRAGMENT, uniforms, true);
@@ -139,33 +153,55 @@ export class Spine {
   }
 
   /**
-   * Lay the lines anew. `residual` float32 [n_layers+1]: norm of the stream, which makes nodes bigger and brighter;
+   * Bring up what differs from the last time: lines are laid anew only for another theme or other tokens.
+   * `residual` float32 [n_layers+1]: norm of the stream, which makes nodes bigger;
    * `past_z`: where earlier tokens' sheets stand, nearest first.
    */
   update(theme: SceneTheme, residual: Float32Array | null, past_z: readonly number[]): void {
-    const { spine_from_x: x0, spine_to_x: x1, spine_y: y, n_layers } = this.blocks;
+    const is_new_theme = theme !== this.theme;
+    if (is_new_theme) this.lay_now(theme);
+    if (is_new_theme || past_z.length !== this.past_z.length || past_z.some((z, i) => z !== this.past_z[i])) {
+      this.lay_past(theme, past_z);
+    }
+    if (is_new_theme || residual !== this.residual) this.size_nodes(residual);
+    this.theme = theme;
+    this.past_z = past_z;
+    this.residual = residual;
+  }
+
+  private lay_past(theme: SceneTheme, past_z: readonly number[]): void {
+    const { spine_from_x: x0, spine_to_x: x1, spine_y: y } = this.blocks;
     this.past.begin();
-    this.now.begin();
     past_z.slice(0, MAX_PAST_SHEETS).forEach((z, i) => {
       this.past.add([x0, y, z], [x1, y, z], [0.012, 0.45, 1], theme.rail, 0.55 * (1 - i / MAX_PAST_SHEETS));
     });
     const last = past_z.at(-1);
     if (last !== undefined) this.past.add([x0, y, 0], [x0, y, last], [0.012, 0.5, 1], theme.rail, 0.8);
+    this.past.end();
+  }
+
+  private lay_now(theme: SceneTheme): void {
+    const { spine_from_x: x0, spine_to_x: x1, spine_y: y, n_layers } = this.blocks;
+    const end_radius = this.node_radius * 0.9;
+    this.now.begin();
     this.now.add([x0, y, 0], [x1, y, 0], [0.03, 1.2, 4.5], theme.spine, 1);
-    const node = Math.min(0.07, this.blocks.layer_pitch * 0.28);
-    const log = residual ? Array.from(residual, (norm) => Math.log(Math.max(norm, 1e-6))) : null;
-    const [low, high] = log ? [Math.min(...log), Math.max(...log)] : [0, 0];
-    const loudness = (i: number): number => (log && high > low ? ((log[i] ?? low) - low) / (high - low) : 0.5);
-    this.now.add([x0, y, 0], [x0, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
+    this.now.add([x0, y, 0], [x0, y, 0], [end_radius, 2, 3], theme.spine, 1);
     for (let layer = 0; layer < n_layers; layer++) {
       const x = layer_x(this.blocks, layer);
-      const size = node * (0.75 + 0.5 * loudness(layer + 1));
-      this.now.add([x, y, 0], [x, y, 0], [size, 1.4, 3.2], theme.node, 1);
+      this.now.add([x, y, 0], [x, y, 0], [this.node_radius, 1.4, 3.2], theme.node, 1);
     }
-    this.now.add([x1, y, 0], [x1, y, 0], [node * 0.9, 2, 3], theme.spine, 1);
-    this.past.end();
+    this.now.add([x1, y, 0], [x1, y, 0], [end_radius, 2, 3], theme.spine, 1);
     this.now.end();
     this.material.uniforms["u_glow"]!.value = theme.glow;
+  }
+
+  private size_nodes(residual: Float32Array | null): void {
+    const log = residual ? Array.from(residual, (norm) => Math.log(Math.max(norm, 1e-6))) : null;
+    const [low, high] = log ? [Math.min(...log), Math.max(...log)] : [0, 0];
+    for (let layer = 0; layer < this.blocks.n_layers; layer++) {
+      const loudness = log && high > low ? ((log[layer + 1] ?? low) - low) / (high - low) : 0.5;
+      this.now.set_radius(FIRST_NODE + layer, this.node_radius * (0.75 + 0.5 * loudness));
+    }
   }
 
   show_past(visible: boolean): void {

@@ -1,0 +1,49 @@
+// What the rest of the page may ask of the picture, and what the picture tells it: the contract between scene/,
+// which fulfils it, and ui/ and main, which do not know that three.js is behind it.
+import type { Component } from "../protocol/generated";
+import type { ViewPreset } from "../store/types";
+import type { LegendSpec } from "./legend";
+
+export interface SceneStats {
+  /** Of the last frame. */
+  draw_calls: number;
+  /** Main-thread time of the last frame that brought new values, and the median of the last 120 of them. */
+  last_update_ms: number;
+  update_ms_median: number;
+  frames: number;
+  context_losses: number;
+  n_cells: number;
+}
+
+export interface SceneHandle {
+  dispose(): void;
+  set_view(preset: ViewPreset, animate?: boolean): void;
+  /** The whole model, from where the person is looking. */
+  fit(): void;
+  /** Bring a component near. */
+  focus(component: Component): void;
+  /** Radians. */
+  orbit(d_azimuth: number, d_polar: number): void;
+  /** CSS pixels. */
+  pan(dx: number, dy: number): void;
+  /** Above 1 goes nearer. */
+  zoom(factor: number): void;
+  /** The middle of a component on the sheet of `pos` (default: the one shown), CSS pixels in the canvas. */
+  screen_position(component: Component, pos?: number): { x: number; y: number } | null;
+  /** The component under CSS pixels in the canvas. */
+  pick(x: number, y: number): Component | null;
+  stats(): SceneStats;
+  /** What brightness means now. */
+  legend(): LegendSpec;
+  on_legend(listener: () => void): () => void;
+  request_redraw(): void;
+}
+
+export interface SceneCallbacks {
+  on_error(message: string): void;
+  on_select(component: Component | null): void;
+  on_hover(component: Component | null, x: number, y: number): void;
+  on_select_pos(pos: number): void;
+  /** Alt, Ctrl or Cmd with a click: switch the component off or on. */
+  on_toggle(component: Component): void;
+}

@@ -1,0 +1,82 @@
+// What is laid over the shown sheet: marks on what is ablated, hovered or selected, and the selected head's attention.
+import { strongest_keys, type ArcTarget } from "../layout/attention_arcs";
+import { block_rect, has_component, rect_of, type Blocks } from "../layout/blocks";
+import { component_of_key } from "../layout/component_id";
+import type { Vec3 } from "../layout/framing";
+import { token_anchor } from "../layout/time_axis";
+import type { Component } from "../protocol/generated";
+import type { Store } from "../store/store";
+import { same_component } from "../store/types";
+import { Arcs } from "./arcs";
+import { Marks, type Mark } from "./marks";
+import type { SceneTheme } from "./theme";
+
+export class Overlays {
+  private readonly arcs = new Arcs();
+  private readonly marks = new Marks();
+  readonly meshes = [this.arcs.mesh, this.marks.mesh];
+  /** The tokens that the drawn arcs lead to, strongest first. */
+  arc_targets: readonly ArcTarget[] = [];
+
+  constructor(private readonly store: Store) {}
+
+  /** Marks anew from the store; without a model there are none. */
+  update_marks(blocks: Blocks | null): void {
+    const marks: Mark[] = [];
+    if (blocks) {
+      this.add_ablated(marks, blocks);
+      const [selection, hovered] = [this.store.selection.peek(), this.store.hovered.peek()];
+      if (!same_component(selection, hovered)) add_outline(marks, blocks, hovered, "hovered");
+      add_outline(marks, blocks, selection, "selected");
+    }
+    this.marks.set(marks);
+  }
+
+  private add_ablated(marks: Mark[], blocks: Blocks): void {
+    for (const key of this.store.touched.peek()) {
+      const component = component_of_key(key);
+      if (!component || !has_component(blocks, component)) continue;
+      const { kind, layer } = component;
+      if (kind === "attn" || kind === "mlp") marks.push({ rect: block_rect(blocks, kind, layer), style: "hatch" });
+      else marks.push({ rect: rect_of(blocks, component)!, style: "cross" });
+    }
+  }
+
+  /** Arcs anew from the store and the shown step. */
+  update_arcs(blocks: Blocks | null): void {
+    const { store } = this;
+    const selection = store.selection.peek();
+    const current = store.current_pos.peek();
+    const step = store.history.get(current);
+    const rect = blocks && selection?.kind === "head" ? rect_of(blocks, selection) : null;
+    this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
+    if (!blocks || !rect) {
+      this.arcs.set(null, []);
+      return;
+    }
+    const head: Vec3 = [rect.x + rect.w / 2, rect.y + rect.h / 2, 0];
+    const arcs = this.arc_targets.map(({ key_pos, weight }) => ({ token: token_anchor(blocks, current - key_pos), weight }));
+    this.arcs.set(head, arcs.reverse());
+  }
+
+  set_theme(theme: SceneTheme): void {
+    this.arcs.set_theme(theme);
+    this.marks.set_theme(theme);
+  }
+
+  /** Device pixels, and how many of them a CSS pixel has. */
+  set_viewport(width: number, height: number, pixel_ratio: number): void {
+    this.arcs.set_viewport(width, height, pixel_ratio);
+    this.marks.set_viewport(width, height, pixel_ratio);
+  }
+
+  dispose(): void {
+    this.arcs.dispose();
+    this.marks.dispose();
+  }
+}
+
+function add_outline(marks: Mark[], blocks: Blocks, component: Component | null, style: "hovered" | "selected"): void {
+  const rect = component && rect_of(blocks, component);
+  if (rect) marks.push({ rect, style: component.kind === "head" ? `disc_${style}` : style });
+}

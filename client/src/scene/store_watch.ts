@@ -1,0 +1,55 @@
+// What in the store makes the picture old, and which part of it.
+import { effect } from "@preact/signals";
+import { MAX_PAST_SHEETS } from "../layout/time_axis";
+import type { ModelInfo } from "../protocol/generated";
+import type { Store } from "../store/store";
+
+export type Dirty = "values" | "marks" | "arcs" | "colours";
+export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "colours"];
+
+export interface StoreListener {
+  model(info: ModelInfo | null): void;
+  /** These parts are old; none named: only labels. */
+  dirty(...what: readonly Dirty[]): void;
+  /** What brightness means has changed. */
+  legend(): void;
+  /** Steps were dropped: nothing that is shown may be taken for theirs. */
+  dropped(): void;
+  still(reduced_motion: boolean): void;
+}
+
+/** Tell `listener` of every change until one of the returned functions is called: call them all to stop. */
+export function watch_store(store: Store, listener: StoreListener): (() => void)[] {
+  return [
+    effect(() => listener.model(store.model_info.value)),
+    effect(() => {
+      void store.theme.value;
+      void store.display_channel.value;
+      listener.dirty(...ALL_DIRTY);
+      listener.legend();
+    }),
+    effect(() => {
+      void store.current_pos.value;
+      listener.dirty("values", "arcs");
+    }),
+    effect(() => {
+      void store.tokens.value;
+      listener.dirty();
+    }),
+    effect(() => {
+      void store.touched.value;
+      void store.hovered.value;
+      listener.dirty("marks");
+    }),
+    effect(() => {
+      void store.selection.value;
+      listener.dirty("marks", "arcs");
+    }),
+    effect(() => listener.still(store.reduced_motion.value)),
+    store.history.subscribe((pos) => {
+      const current = store.current_pos.peek();
+      if (pos < 0) listener.dropped();
+      if (pos < 0 || (pos <= current && pos >= current - MAX_PAST_SHEETS)) listener.dirty("values", "arcs");
+    }),
+  ];
+}
