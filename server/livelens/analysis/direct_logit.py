@@ -24,17 +24,15 @@ def unembed_direction(unembed: Tensor, mean_row: Tensor, *, target_id: int, dist
 
 
 def along_rows(output_weights: Tensor | Sequence[Tensor], directions: Tensor) -> Tensor:
-    """[n_layers, n_rows]: every row of each layer's output matrix along that layer's direction.
+    """[n_layers, n, n_rows]: every row of each layer's output matrix along each of that layer's directions.
 
     output_weights: W_O or W_out of each layer as [n_rows, d_model], stacked (fastest: one call that reads
-    them once) or one by one; directions: [n_layers, d_model] or [d_model], float32. Weights of lower
-    precision are widened layer by layer, so that terms still add up.
+    them once) or one by one; directions: [n_layers, n, d_model], float32. Weights of lower precision are
+    widened layer by layer, so that terms still add up.
     """
-    directions = directions.expand(len(output_weights), directions.shape[-1])
     if isinstance(output_weights, Tensor) and output_weights.dtype == directions.dtype:
-        along: Tensor = torch.bmm(directions[:, None], output_weights.transpose(1, 2))[:, 0]
-        return along
-    each = [weight.to(directions.dtype) @ row for weight, row in zip(output_weights, directions, strict=True)]
+        return torch.bmm(directions, output_weights.transpose(1, 2))
+    each = [rows @ weight.to(directions.dtype).T for weight, rows in zip(output_weights, directions, strict=True)]
     return torch.stack(each)
 
 

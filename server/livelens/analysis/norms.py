@@ -32,6 +32,20 @@ class NormWeights:
         normed = centred / self.scale(stream) * self.gain
         return normed if self.bias is None else normed + self.bias
 
+    def push(self, terms: Tensor, stream: Tensor) -> Tensor:
+        """`terms` [..., d_model], parts of `stream`, through the norm with its scale frozen, bias apart.
+
+        The terms of a sum that is `stream` add up to `apply(stream)` less the bias.
+        """
+        centred = terms - terms.mean(-1, keepdim=True) if self.is_centred else terms
+        pushed: Tensor = centred / self.scale(stream) * self.gain
+        return pushed
+
+    def frozen(self, stream: Tensor) -> Tensor:
+        """`apply`, of which only the linear part has gradients: the scale is a constant."""
+        pushed = self.push(stream, stream.detach())
+        return pushed if self.bias is None else pushed + self.bias
+
     def pull_back(self, direction: Tensor, stream: Tensor) -> Tensor:
         """The vector w with `norm(stream) . direction = stream . w + bias . direction`, scale frozen.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ class LayerAnatomy:
 
     `attn_write` and `mlp_write` are the modules whose output is added to the residual stream: the
     norms after attention and MLP where a model has them, else attention and MLP themselves.
+    `activation` is none where it is not one module of the MLP. `bias_names`: TransformerLens's names of
+    the biases of the modules that read the stream.
     """
 
     block: nn.Module
@@ -30,6 +32,12 @@ class LayerAnatomy:
     mlp: nn.Module
     mlp_output: nn.Module | None
     mlp_post_norm: nn.Module | None
+    attention_norm: nn.Module | None = None
+    mlp_norm: nn.Module | None = None
+    query_norm: nn.Module | None = None
+    key_norm: nn.Module | None = None
+    activation: nn.Module | None = None
+    bias_names: dict[nn.Module, str] = field(default_factory=dict)
 
     @property
     def attn_write(self) -> nn.Module:
@@ -50,6 +58,7 @@ class Anatomy:
     layers: tuple[LayerAnatomy, ...]
     final_norm: nn.Module
     unembed: nn.Module
+    position_embed: nn.Module | None = None
 
     def hooked_modules(self) -> list[nn.Module]:
         """Every module that a forward call may put a hook on."""
@@ -92,10 +101,36 @@ def read_anatomy(model: PreTrainedModel) -> Anatomy:
             mlp=need(hook_names.mlp(layer)),
             mlp_output=find(hook_names.mlp_output(layer)),
             mlp_post_norm=find(hook_names.mlp_post_norm(layer)),
+            attention_norm=find(hook_names.attention_norm(layer)),
+            mlp_norm=find(hook_names.mlp_norm(layer)),
+            query_norm=find(hook_names.query_norm(layer)),
+            key_norm=find(hook_names.key_norm(layer)),
+            activation=_activation(need(hook_names.mlp(layer))),
+            bias_names={
+                module: name
+                for component, name in hook_names.READ_BIASES.items()
+                if (module := find(f"{hook_names.block(layer)}.{component}")) is not None
+            },
         )
         for layer in range(shape.n_layers)
     )
-    return Anatomy(shape=shape, layers=layers, final_norm=need(hook_names.FINAL_NORM), unembed=need(hook_names.UNEMBED))
+    return Anatomy(
+        shape=shape,
+        layers=layers,
+        final_norm=need(hook_names.FINAL_NORM),
+        unembed=need(hook_names.UNEMBED),
+        position_embed=find(hook_names.POSITION_EMBED),
+    )
+
+
+def _activation(mlp: nn.Module) -> nn.Module | None:
+    """The MLP's activation function: its only child without weights, dropout apart."""
+    bare = [
+        child
+        for child in mlp.children()
+        if not isinstance(child, nn.Dropout | nn.ModuleList) and next(child.parameters(), None) is None
+    ]
+    return bare[0] if len(bare) == 1 else None
 
 
 def weight_in_out(module: nn.Module) -> Tensor:

@@ -9,7 +9,10 @@ function, so soft caps, sinks and biases stay what the model's authors wrote.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -19,6 +22,53 @@ from transformers.masking_utils import eager_mask
 
 ATTENTION_NAME = "livelens_eager"
 _EagerFunction = Callable[..., tuple[Tensor, Tensor]]
+_of_thread = threading.local()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenAttention:
+    """One layer's attention in one frozen forward call.
+
+    query [batch, n_heads, pos, d_head], key and value [batch, n_key_value_heads, key_pos, d_head], as
+    they meet (after any norm and rotation), with gradients; pattern [batch, n_heads, pos, key_pos], a
+    constant. The score is `query . key * scaling`, before any soft cap.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    pattern: Tensor
+    scaling: float
+
+
+@contextmanager
+def frozen_patterns() -> Iterator[dict[nn.Module, FrozenAttention]]:
+    """Inside, in this thread, patterns have no gradients: attention's output is linear in its values.
+
+    Yields what each attention module did, by module, filled by the forward call. Models whose attention
+    does not come through `watched_attention` leave it empty.
+    """
+    records: dict[nn.Module, FrozenAttention] = {}
+    _of_thread.records = records
+    try:
+        yield records
+    finally:
+        del _of_thread.records
+
+
+class _Carry(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, linear: Tensor, values: Tensor) -> Tensor:
+        return values.detach()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def carry(linear: Tensor, values: Tensor) -> Tensor:
+    """`values`, bit for bit, with the gradients of `linear`, of the same shape."""
+    return cast("Callable[[Tensor, Tensor], Tensor]", _Carry.apply)(linear, values)
 
 
 def watched_attention(
@@ -35,6 +85,33 @@ def watched_attention(
 
     query: [batch, n_heads, pos, d_head]; key, value: [batch, n_key_value_heads, key_pos, d_head].
     """
+    records: dict[nn.Module, FrozenAttention] | None = getattr(_of_thread, "records", None)
+    if records is None:
+        return _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+    with torch.no_grad():
+        written, pattern = _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+    records[module] = FrozenAttention(
+        query=query,
+        key=key,
+        value=value,
+        pattern=pattern,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+    )
+    grouped = pattern.reshape(pattern.shape[0], value.shape[1], -1, *pattern.shape[2:])
+    mixed = torch.matmul(grouped, value[:, :, None]).flatten(1, 2).transpose(1, 2)
+    return carry(mixed, written), pattern
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    **others: object,
+) -> tuple[Tensor, Tensor]:
     is_plain = dropout == 0.0 and others.get("softcap") is None and not _changes_attention(others)
     if query.shape[2] != 1 or not is_plain or scaling is None:
         eager = _eager_of(module)

@@ -11,6 +11,21 @@ FINAL_NORM = "ln_final"
 UNEMBED = "unembed"
 
 
+POSITION_EMBED = "pos_embed"
+
+# What reads inside a layer, and the name of its bias.
+READ_BIASES = {
+    "ln1": "ln1.b",
+    "attn.q": "attn.b_Q",
+    "attn.k": "attn.b_K",
+    "attn.v": "attn.b_V",
+    "attn.qkv": "attn.b_QKV",
+    "ln2": "ln2.b",
+    "mlp.gate": "mlp.b_gate",
+    "mlp.in": "mlp.b_in",
+}
+
+
 def block(layer: int) -> str:
     """Component: one layer; its `hook_out` is resid_post."""
     return f"blocks.{layer}"
@@ -24,6 +39,26 @@ def attention(layer: int) -> str:
 def attention_output(layer: int) -> str:
     """Component: the output matrix W_O (and b_O) of a layer's attention."""
     return f"blocks.{layer}.attn.o"
+
+
+def attention_norm(layer: int) -> str:
+    """Component: the norm that a layer's attention reads the stream through."""
+    return f"blocks.{layer}.ln1"
+
+
+def mlp_norm(layer: int) -> str:
+    """Component: the norm that a layer's MLP reads the stream through; some families have none of its own."""
+    return f"blocks.{layer}.ln2"
+
+
+def query_norm(layer: int) -> str:
+    """Component: the norm of each head's query, where a model has one (Qwen3)."""
+    return f"blocks.{layer}.attn.q_norm"
+
+
+def key_norm(layer: int) -> str:
+    """Component: the norm of each head's key, where a model has one (Qwen3)."""
+    return f"blocks.{layer}.attn.k_norm"
 
 
 def mlp(layer: int) -> str:

@@ -1,0 +1,498 @@
+"""Who fed a component, and whom it fed: the edges of the linearised run.
+
+The reader's value is pulled back through its own module only, to the stream where the module reads it;
+there the stream is the sum of what everything before it wrote, so each writer's edge is its output along
+that gradient, and the edges and the module's own biases sum to the reader's value (path patching's
+direct effect, Goldowsky-Dill et al. 2023, in the linearised model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livelens.analysis.attribution import (
+    Attribution,
+    NodeValue,
+    bias_terms,
+    by_head,
+    gradients,
+    strongest_neurons,
+    to_numpy,
+)
+from livelens.analysis.nodes import AttributionError, Node, NodeKind, Part
+from livelens.model.anatomy import bias_of, weight_in_out
+from livelens.model.edits import Edit
+from livelens.model.engine import F32
+from livelens.model.frozen import BiasSite, FrozenLayer
+
+# Above this the heads' outputs are made anew for each question instead of kept.
+_KEPT_BYTES = 2**29
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WriterEdges:
+    """Edges from every writer: embed, pos_embed [n_pos], heads [n_layers, n_pos, n_heads], attn_bias and mlps
+    [n_layers, n_pos]; 0 where a writer comes after the reader. neurons: the strongest, part of mlps.
+    """
+
+    embed: F32
+    pos_embed: F32 | None
+    heads: F32
+    attn_bias: F32
+    mlps: F32
+    neurons: list[NodeValue]
+
+    def total(self) -> float:
+        """The sum of all edges (neurons are in their MLPs)."""
+        parts = [self.embed, self.heads, self.attn_bias, self.mlps]
+        parts += [] if self.pos_embed is None else [self.pos_embed]
+        return float(sum(part.sum(dtype="float64") for part in parts))
+
+    def strongest(self, k: int) -> list[NodeValue]:
+        """The k strongest writers by magnitude, largest first; MLPs whole, not by neuron."""
+        nodes: list[NodeValue] = []
+        leaves: tuple[tuple[NodeKind, F32 | None], ...] = (("embed", self.embed), ("pos_embed", self.pos_embed))
+        for kind, array in leaves:
+            values: list[float] = [] if array is None else array.tolist()
+            nodes += [
+                NodeValue(node=Node(kind=kind, pos=pos), value=value) for pos, value in enumerate(values) if value
+            ]
+        grids: tuple[tuple[NodeKind, F32], ...] = (
+            ("head", self.heads),
+            ("attn_bias", self.attn_bias[..., None]),
+            ("mlp", self.mlps[..., None]),
+        )
+        for kind, grid in grids:
+            for layer, pos, index in np.argwhere(grid).tolist():
+                node = Node(kind=kind, layer=layer, pos=pos, index=index)
+                nodes.append(NodeValue(node=node, value=float(grid[layer, pos, index])))
+        nodes.sort(key=lambda entry: -abs(entry.value))
+        return nodes[:k]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Incoming:
+    """Who fed `reader`: `edges.total() + sum(biases) + error = value`.
+
+    part value: in logits, the reader's relevance. part query or key: in units of the attention score
+    `query . key * scaling` between the head's token and `key_pos`, before any soft cap; the other of the
+    two held fixed. biases: of the reader's own module, by name.
+    """
+
+    reader: Node
+    part: Part
+    key_pos: int | None
+    value: float
+    edges: WriterEdges
+    biases: dict[str, float]
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outgoing:
+    """Whom `writer` fed, in logits: `logit + heads + mlps + error = value`, its relevance.
+
+    heads [n_layers, n_pos, n_heads]: value input of each head at each later token; mlps [n_layers]: at the
+    writer's own token; neurons: the strongest readers among neurons, part of mlps.
+    """
+
+    writer: Node
+    value: float
+    logit: float
+    heads: F32
+    mlps: F32
+    neurons: list[NodeValue]
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """A reader pulled back to the stream: gradient [n_pos, d_model] there, the sublayers that wrote before
+    it, its value, and what its own biases add. `pos`: the only row that is not 0, none where many are.
+    """
+
+    value: float
+    gradient: Tensor
+    pos: int | None
+    n_attn: int
+    n_mlp: int
+    biases: dict[str, float]
+
+
+class Edges:
+    """Incoming and outgoing edges of one attribution. Used by the model thread only."""
+
+    def __init__(self, attribution: Attribution) -> None:
+        self.attribution = attribution
+        self.run = attribution.run
+        self._shape = attribution.run.anatomy.shape
+        self._head_writes: dict[int, Tensor] = {}
+        self._reads: dict[tuple[str, int], Tensor] = {}
+
+    # ------------------------------------------------------------------ questions
+
+    def incoming(
+        self, reader: Node, *, part: Part = "value", key_pos: int | None = None, n_neurons: int = 32
+    ) -> Incoming:
+        """Who fed `reader`. part query and key are of heads only; key_pos none: the key with most weight.
+
+        Raises AttributionError for a node that is not in the run, or that nothing feeds.
+        """
+        self.attribution.check(reader)
+        key = None
+        if part == "value":
+            pull = self.pull(reader)
+        else:
+            key = self._key_pos(reader, key_pos)
+            pull = self._pull_score(reader, key, part)
+        edges = self.writers(pull, n_neurons=n_neurons)
+        return Incoming(
+            reader=reader,
+            part=part,
+            key_pos=key,
+            value=pull.value,
+            edges=edges,
+            biases=pull.biases,
+            error=pull.value - edges.total() - sum(pull.biases.values()),
+        )
+
+    def outgoing(self, writer: Node, *, n_neurons: int = 32) -> Outgoing:
+        """Whom `writer` fed. Raises AttributionError for a node that is not in the run or writes nothing."""
+        self.attribution.check(writer)
+        written, gradient, first_attn, first_mlp = self._written(writer)
+        value = float((written * gradient).sum())
+        shape, n_pos, pos = self._shape, self.run.n_positions, writer.pos
+        heads = torch.zeros(shape.n_layers, n_pos, shape.n_heads)
+        mlps = torch.zeros(shape.n_layers)
+        terms: dict[int, Tensor] = {}
+        for layer in range(first_attn, shape.n_layers):
+            heads[layer] = self._fed_heads(layer, written, pos)
+        for layer in range(first_mlp, shape.n_layers):
+            mlps[layer] = float(self._read("mlp", layer)[pos] @ written)
+            if n_neurons > 0:
+                terms[layer] = self._fed_neurons(layer, written, pos)
+        logit = float(self.attribution.final_gradient()[pos] @ written)
+        neurons = [
+            NodeValue(
+                node=Node(kind="neuron", layer=entry.node.layer, index=entry.node.index, pos=pos), value=entry.value
+            )
+            for entry in strongest_neurons(terms, n_neurons)
+        ]
+        known = logit + float(heads.double().sum()) + float(mlps.double().sum())
+        return Outgoing(
+            writer=writer,
+            value=value,
+            logit=logit,
+            heads=to_numpy(heads),
+            mlps=to_numpy(mlps),
+            neurons=neurons,
+            error=value - known,
+        )
+
+    # ------------------------------------------------------------------ readers
+
+    def pull(self, reader: Node, along: Tensor | None = None) -> Pull:
+        """`reader` pulled back to the stream that its module reads.
+
+        along [d_model]: the direction in the stream that the reader's output counts along; none: the
+        whole gradient of the metric.
+        """
+        match reader.kind:
+            case "logit":
+                return self._pull_logit()
+            case "head" | "attn":
+                return self._pull_attention(reader, along)
+            case "neuron" | "mlp":
+                return self._pull_mlp(reader, along)
+            case _:
+                raise AttributionError(f"nothing feeds {reader.node_id}: it is where paths begin")
+
+    def _pull_logit(self) -> Pull:
+        attribution, n_layers = self.attribution, self._shape.n_layers
+        return Pull(
+            value=attribution.metric,
+            gradient=attribution.final_gradient(),
+            pos=attribution.pos,
+            n_attn=n_layers,
+            n_mlp=n_layers,
+            biases={"ln_final.b + unembed.b_U": attribution.final_bias},
+        )
+
+    def _pull_attention(self, reader: Node, along: Tensor | None) -> Pull:
+        layer = self.run.layers[reader.layer]
+        whole, biases = self._behind_write(layer.attn_out, layer.z, layer.biases["attn_write"], reader, along)
+        if reader.kind == "head":
+            width = whole.shape[-1] // self._shape.n_heads
+            kept = torch.zeros_like(whole)
+            here = slice(reader.index * width, (reader.index + 1) * width)
+            kept[reader.pos, here] = whole[reader.pos, here]
+            whole, biases = kept, {}
+        value = float((whole * layer.z.detach()[0]).sum()) + sum(biases.values())
+        gradient, inner = self._through(layer.z, whole, layer.attn_in, layer.biases["attn_read"])
+        return Pull(
+            value=value,
+            gradient=gradient,
+            pos=None,
+            n_attn=reader.layer,
+            n_mlp=reader.layer,
+            biases=_added(biases, inner),
+        )
+
+    def _pull_mlp(self, reader: Node, along: Tensor | None) -> Pull:
+        layer = self.run.layers[reader.layer]
+        whole, biases = self._behind_write(layer.mlp_out, layer.neurons, layer.biases["mlp_write"], reader, along)
+        if reader.kind == "neuron":
+            kept = torch.zeros_like(whole)
+            kept[reader.pos, reader.index] = whole[reader.pos, reader.index]
+            whole, biases = kept, {}
+        value = float((whole * layer.neurons.detach()[0]).sum()) + sum(biases.values())
+        gradient, inner = self._through(layer.neurons, whole, layer.mlp_in, layer.biases["mlp_read"])
+        return Pull(
+            value=value,
+            gradient=gradient,
+            pos=reader.pos,
+            n_attn=reader.layer if layer.is_parallel else reader.layer + 1,
+            n_mlp=reader.layer,
+            biases=_added(biases, inner),
+        )
+
+    def neuron_terms(self, mlp: Node, along: Tensor) -> Tensor:
+        """[d_mlp]: each neuron of an MLP at its token along a direction [d_model] of the stream."""
+        layer = self.run.layers[mlp.layer]
+        whole, _ = self._behind_write(layer.mlp_out, layer.neurons, [], mlp, along)
+        return whole[mlp.pos] * layer.neurons.detach()[0, mlp.pos]
+
+    def _behind_write(
+        self, out: Tensor, inside: Tensor, sites: list[BiasSite], reader: Node, along: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Gradient [n_pos, width] at z or neurons of what the reader's layer writes at its token, and its biases."""
+        given = torch.zeros_like(out)
+        if along is not None:
+            given[0, reader.pos] = along
+        elif out is self.run.layers[reader.layer].attn_out:
+            given[0, reader.pos] = self.attribution.attn_out_gradient(reader.layer)[reader.pos]
+        else:
+            given[0, reader.pos] = self.attribution.mlp_out_gradient(reader.layer)[reader.pos]
+        return self._through(out, given[0], inside, sites)
+
+    def _through(
+        self, out: Tensor, given: Tensor, inside: Tensor, sites: list[BiasSite]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """`given` [n_pos, width] at `out` pulled back to `inside`, and what the biases on the way add."""
+        found = gradients([out], [given[None]], [inside, *(site.output for site in sites)])
+        biases: dict[str, float] = {}
+        for site, gradient in zip(sites, found[1:], strict=True):
+            biases = _added(biases, {site.name: float(bias_terms(site, gradient).sum())})
+        return found[0][0], biases
+
+    def _key_pos(self, reader: Node, key_pos: int | None) -> int:
+        if reader.kind != "head":
+            raise AttributionError(f"{reader.node_id} has no query and key: only heads have")
+        weights = self.run.layers[reader.layer].attention.pattern[0, reader.index, reader.pos, : reader.pos + 1]
+        if key_pos is None:
+            return int(weights.argmax())
+        if not 0 <= key_pos <= reader.pos:
+            raise AttributionError(f"{reader.node_id} cannot see token {key_pos}: it sees 0 to {reader.pos}")
+        return key_pos
+
+    def _pull_score(self, reader: Node, key_pos: int, part: Part) -> Pull:
+        layer = self.run.layers[reader.layer]
+        attention = layer.attention
+        group = reader.index // (self._shape.n_heads // attention.key.shape[1])
+        query, key = attention.query[0, reader.index, reader.pos], attention.key[0, group, key_pos]
+        value = float((query * key).sum().detach()) * attention.scaling
+        if part == "query":
+            out, given = attention.query, torch.zeros_like(attention.query)
+            given[0, reader.index, reader.pos] = key.detach() * attention.scaling
+        else:
+            out, given = attention.key, torch.zeros_like(attention.key)
+            given[0, group, key_pos] = query.detach() * attention.scaling
+        gradient, biases = self._through(out, given[0], layer.attn_in, layer.biases["attn_read"])
+        return Pull(
+            value=value,
+            gradient=gradient,
+            pos=reader.pos if part == "query" else key_pos,
+            n_attn=reader.layer,
+            n_mlp=reader.layer,
+            biases=biases,
+        )
+
+    # ------------------------------------------------------------------ writers
+
+    def writers(self, pull: Pull, *, n_neurons: int = 0) -> WriterEdges:
+        """Edges from everything that wrote before the reader."""
+        run, shape = self.run, self._shape
+        rows = slice(None) if pull.pos is None else slice(pull.pos, pull.pos + 1)
+        gradient = pull.gradient[rows]
+        heads = torch.zeros(shape.n_layers, run.n_positions, shape.n_heads)
+        attn_bias = torch.zeros(shape.n_layers, run.n_positions)
+        mlps = torch.zeros(shape.n_layers, run.n_positions)
+        embed = torch.zeros(run.n_positions)
+        for layer in range(pull.n_attn):
+            heads[layer, rows] = torch.einsum("hpm,pm->ph", self.head_writes(layer)[:, rows], gradient).cpu()
+            constant = self.bias_write(layer)
+            if constant is not None:
+                attn_bias[layer, rows] = (constant[rows] * gradient).sum(-1).cpu()
+        for layer in range(pull.n_mlp):
+            mlps[layer, rows] = (run.layers[layer].mlp_out.detach()[0, rows] * gradient).sum(-1).cpu()
+        embed[rows] = (run.stream.detach()[0, rows] * gradient).sum(-1).cpu()
+        positional = None
+        if run.positional is not None:
+            positional = torch.zeros(run.n_positions)
+            positional[rows] = (run.positional[rows] * gradient).sum(-1).cpu()
+            embed = embed - positional
+        return WriterEdges(
+            embed=to_numpy(embed),
+            pos_embed=None if positional is None else to_numpy(positional),
+            heads=to_numpy(heads),
+            attn_bias=to_numpy(attn_bias),
+            mlps=to_numpy(mlps),
+            neurons=self._neuron_writers(pull, n_neurons),
+        )
+
+    def _neuron_writers(self, pull: Pull, k: int) -> list[NodeValue]:
+        terms: dict[int, Tensor] = {}
+        for index in range(pull.n_mlp if k > 0 else 0):
+            layer = self.run.layers[index]
+            along = gradients([layer.mlp_out], [pull.gradient[None]], [layer.neurons])[0]
+            terms[index] = along[0] * layer.neurons.detach()[0]
+        return strongest_neurons(terms, k)
+
+    def head_writes(self, layer: int) -> Tensor:
+        """[n_heads, n_pos, d_model]: what each head adds to the stream, any post norm and edit included."""
+        if layer in self._head_writes:
+            return self._head_writes[layer]
+        parts, tensors = self.run.anatomy.layers[layer], self.run.layers[layer]
+        weight = weight_in_out(parts.attention_output).float()
+        weight = weight.reshape(self._shape.n_heads, -1, weight.shape[-1])
+        z = by_head(tensors.z.detach()[0].float(), self._shape.n_heads)
+        written = self._pushed(layer, "attn_out", torch.einsum("phd,hdm->hpm", z, weight))
+        if written.numel() * written.itemsize * len(self.run.layers) <= _KEPT_BYTES:
+            self._head_writes[layer] = written
+        return written
+
+    def bias_write(self, layer: int) -> Tensor | None:
+        """[n_pos, d_model]: what a layer's attention adds whatever its heads do; none where nothing."""
+        parts = self.run.anatomy.layers[layer]
+        bias = bias_of(parts.attention_output)
+        post = None if parts.attention_post_norm is None else bias_of(parts.attention_post_norm)
+        if bias is None and post is None:
+            return None
+        like = self.run.layers[layer].attn_out.detach()[0].float()
+        written = torch.zeros_like(like)
+        if bias is not None:
+            written = self._pushed(layer, "attn_out", bias.float().expand_as(like)[None])[0]
+        if post is not None:
+            written = written + _linear(self.run.edits.at("attn_out", layer), post.float().expand_as(like)[None])[0]
+        return written
+
+    def _pushed(self, layer: int, site: str, terms: Tensor) -> Tensor:
+        """Terms [any, n_pos, d_model] of attention's or the MLP's own output, as they arrive in the stream."""
+        parts, tensors = self.run.anatomy.layers[layer], self.run.layers[layer]
+        is_attn = site == "attn_out"
+        norm = parts.attention_post_norm if is_attn else parts.mlp_post_norm
+        raw = tensors.attn_raw if is_attn else tensors.mlp_raw
+        if norm is not None and raw is not None:
+            terms = self.run.anatomy.norm_weights(norm).push(terms, raw.detach()[0].float())
+        return _linear(self.run.edits.at("attn_out" if is_attn else "mlp_out", layer), terms)
+
+    def written(self, writer: Node) -> Tensor:
+        """[d_model]: what `writer` adds to the stream at its token."""
+        layer, pos = writer.layer, writer.pos
+        tensors, positional = self.run.layers[layer], self.run.positional
+        found: Tensor | None = None
+        match writer.kind:
+            case "head":
+                found = self.head_writes(layer)[writer.index, pos]
+            case "attn":
+                found = tensors.attn_out.detach()[0, pos].float()
+            case "mlp":
+                found = tensors.mlp_out.detach()[0, pos].float()
+            case "neuron":
+                found = self._neuron_write(writer)
+            case "attn_bias":
+                constant = self.bias_write(layer)
+                found = None if constant is None else constant[pos]
+            case "embed":
+                stream = self.run.stream.detach()[0, pos].float()
+                found = stream if positional is None else stream - positional[pos].float()
+            case "pos_embed" if positional is not None:
+                found = positional[pos].float()
+        if found is None:
+            raise AttributionError(f"{writer.node_id} writes nothing to the residual stream of this model")
+        return found
+
+    def _neuron_write(self, writer: Node) -> Tensor:
+        output = self.run.anatomy.layers[writer.layer].mlp_output
+        if output is None:
+            raise AttributionError("this model's neurons have no single output matrix")
+        row = weight_in_out(output)[writer.index].float()
+        terms = torch.zeros_like(self.run.layers[writer.layer].mlp_out.detach().float())
+        terms[0, writer.pos] = row * self.run.layers[writer.layer].neurons.detach()[0, writer.pos, writer.index]
+        return self._pushed(writer.layer, "mlp_out", terms)[0, writer.pos]
+
+    # ------------------------------------------------------------------ what a writer feeds
+
+    def _written(self, writer: Node) -> tuple[Tensor, Tensor, int, int]:
+        """What it writes, the metric's gradient there (both [d_model]), the first attention and MLP after it."""
+        layer, pos, attribution = writer.layer, writer.pos, self.attribution
+        written = self.written(writer)
+        if writer.kind in ("head", "attn", "attn_bias"):
+            first_mlp = layer + 1 if self.run.layers[layer].is_parallel else layer
+            return written, attribution.attn_out_gradient(layer)[pos], layer + 1, first_mlp
+        if writer.kind in ("neuron", "mlp"):
+            return written, attribution.mlp_out_gradient(layer)[pos], layer + 1, layer + 1
+        return written, attribution.stream_gradient[pos], 0, 0
+
+    def _read(self, what: str, layer: int) -> Tensor:
+        """[n_pos, d_model]: the metric's gradient at the stream through one layer's MLP alone."""
+        if (what, layer) not in self._reads:
+            tensors = self.run.layers[layer]
+            given = self.attribution.neuron_gradient(layer)[None]
+            self._reads[what, layer] = gradients([tensors.neurons], [given], [tensors.mlp_in])[0][0]
+        return self._reads[what, layer]
+
+    def _fed_heads(self, layer: int, written: Tensor, pos: int) -> Tensor:
+        """[n_pos, n_heads]: `written` at `pos` through each head's value to each later token, in logits."""
+        tensors = self.run.layers[layer]
+        attention = tensors.attention
+        values = _push_forward(attention.value, tensors.attn_in, written, pos)[0, :, pos]
+        per_head = values.repeat_interleave(self._shape.n_heads // values.shape[0], dim=0)
+        moved = attention.pattern[0, :, :, pos].T[..., None] * per_head
+        mixed = _linear(self.run.edits.at("z", layer), moved.flatten(1)[None])[0]
+        return by_head(mixed * self.attribution.z_gradient(layer), self._shape.n_heads).sum(-1).cpu()
+
+    def _fed_neurons(self, layer: int, written: Tensor, pos: int) -> Tensor:
+        """[1, d_mlp]: `written` at `pos` through each neuron of one layer, in logits."""
+        tensors = self.run.layers[layer]
+        moved = _push_forward(tensors.neurons, tensors.mlp_in, written, pos)[0, pos]
+        return (moved * self.attribution.neuron_gradient(layer)[pos])[None]
+
+
+def _push_forward(out: Tensor, inside: Tensor, written: Tensor, pos: int) -> Tensor:
+    """What adding `written` [d_model] at `pos` of `inside` adds to `out`, of its shape.
+
+    The gradient of a linear map's gradient with respect to what it was given is the map itself.
+    """
+    with torch.enable_grad():
+        given = torch.zeros_like(out).requires_grad_()
+        pulled = torch.autograd.grad(out, inside, grad_outputs=given, create_graph=True, retain_graph=True)[0]
+        delta = torch.zeros_like(inside)
+        delta[0, pos] = written
+        return torch.autograd.grad(pulled, given, grad_outputs=delta)[0]
+
+
+def _linear(edit: Edit | None, terms: Tensor) -> Tensor:
+    """Terms [any, n_pos, width] through the linear part of an edit."""
+    return terms if edit is None else edit(terms) - edit(torch.zeros_like(terms))
+
+
+def _added(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in [*first, *(set(second) - set(first))]}
+
+
+__all__ = ["Edges", "FrozenLayer", "Incoming", "Outgoing", "Pull", "WriterEdges"]
