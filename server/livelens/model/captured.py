@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -19,17 +20,23 @@ from livelens.model.readout import Readout, WriteWeights
 from livelens.model.threads import narrow
 from livelens.protocol.messages import Channel
 
+# Positions of a prompt that are read out together: enough to share the reading of the weights, few enough
+# not to hold up the next token.
+_BLOCK = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedTensors:
     """One forward call's tensors: by site (see `ForwardHooks.tensors`), and what left the final norm.
 
-    normed: [batch, n, d_model]; last_logits: [d_vocab].
+    normed: [batch, n, d_model]; last_logits: [d_vocab]; next_ids: the tokens after all new positions but
+    the last.
     """
 
     sites: dict[CaptureSite, list[Tensor | None]]
     normed: Tensor
     last_logits: Tensor
+    next_ids: Sequence[int]
     edits: SiteEdits
 
 
@@ -55,6 +62,8 @@ class TorchCaptured:
         self._lens_thread = lens_thread
         self._row = row
         self._logits: F32 | None = None
+        self._logits_block: tuple[int, Tensor] | None = None
+        self._direct_block: tuple[int, LogitPair, list[DirectLogit]] | None = None
 
     @property
     def n_positions(self) -> int:
@@ -137,10 +146,19 @@ class TorchCaptured:
         n_keys = first.shape[-1] - self.n_positions + index + 1
         return _numpy(stack(patterns, lambda pattern: pattern[self._row, :, index, :n_keys]))
 
+    def _block(self, index: int) -> range:
+        """The positions before the last that are read out together with `index`: the weights are read once."""
+        start = index - index % _BLOCK
+        return range(start, min(start + _BLOCK, self.n_positions - 1))
+
     def _position_logits(self, index: int) -> Tensor:
         if index == self.n_positions - 1:
             return self._tensors.last_logits
-        return self._readout.logits(self._tensors.normed[self._row, index][None])[0]
+        block = self._block(index)
+        if self._logits_block is None or self._logits_block[0] != block.start:
+            normed = self._tensors.normed[self._row, block.start : block.stop]
+            self._logits_block = (block.start, self._readout.logits(normed))
+        return self._logits_block[1][index - block.start]
 
     def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:
         """The logit lens of new position `index`, of every layer."""
@@ -153,11 +171,31 @@ class TorchCaptured:
         return self._lens_thread.submit(streams, own, chosen_id)
 
     def _direct(self, index: int, chosen_id: int, pair: LogitPair) -> DirectLogit:
+        if index == self.n_positions - 1 or chosen_id != self._tensors.next_ids[index]:
+            return self._explained([index], [chosen_id], pair)[0]
+        block = self._block(index)
+        if self._direct_block is None or self._direct_block[:2] != (block.start, pair):
+            chosen = self._tensors.next_ids[block.start : block.stop]
+            self._direct_block = (block.start, pair, self._explained(block, chosen, pair))
+        return self._direct_block[2][index - block.start]
+
+    def _explained(self, indices: Sequence[int], chosen_ids: Sequence[int], pair: LogitPair) -> list[DirectLogit]:
+        return explain(
+            [self._writes(index) for index in indices],
+            [chosen_id if pair.target_id is None else pair.target_id for chosen_id in chosen_ids],
+            self._weights,
+            distractor_id=pair.distractor_id,
+            logit_scale=self._readout.logit_scale,
+            edits=self._tensors.edits,
+            row=self._row,
+        )
+
+    def _writes(self, index: int) -> PositionWrites:
         resid = self._tensors.sites["resid"]
         first, last = resid[0], resid[-1]
         if first is None or last is None:
             raise RuntimeError("the residual stream was not captured")
-        writes = PositionWrites(
+        return PositionWrites(
             embed=first[self._row, index].float(),
             stream=last[self._row, index].float(),
             z=self._z(index),
@@ -165,15 +203,6 @@ class TorchCaptured:
             mlp_out=self._at("mlp_out", index),
             attn_raw=self._optional("attn_raw", index),
             mlp_raw=self._optional("mlp_raw", index),
-        )
-        return explain(
-            writes,
-            self._weights,
-            target_id=chosen_id if pair.target_id is None else pair.target_id,
-            distractor_id=pair.distractor_id,
-            logit_scale=self._readout.logit_scale,
-            edits=self._tensors.edits,
-            row=self._row,
         )
 
     def _optional(self, site: CaptureSite, index: int) -> Tensor | None:

@@ -1,10 +1,12 @@
-"""direct_logit of one captured position: the residual stream's terms along one direction of the output."""
+"""direct_logit of captured positions: the residual stream's terms along one direction of the output."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from livelens.analysis.direct_logit import along_rows, strongest, unembed_direction
@@ -34,51 +36,73 @@ class PositionWrites:
 
 
 def explain(
-    writes: PositionWrites,
+    positions: Sequence[PositionWrites],
+    target_ids: Sequence[int],
     weights: WriteWeights,
     *,
-    target_id: int,
     distractor_id: int | None,
     logit_scale: float,
     edits: SiteEdits,
     row: int,
-) -> DirectLogit:
-    """Every component's direct contribution to `logit(target) - logit(distractor)`, soft cap apart.
+) -> list[DirectLogit]:
+    """Every component's direct contribution to `logit(target) - logit(distractor)`, soft cap apart, by position.
 
-    distractor_id none: the mean of all logits. Norms are frozen at this position's scale; edits of
+    distractor_id none: the mean of all logits. Norms are frozen at each position's scale; edits of
     whole layers count (a switched-off layer contributes nothing). Batch row `row` of the edits.
+    Several positions at once read the weights once.
     """
-    away = unembed_direction(weights.unembed, weights.unembed_mean, target_id=target_id, distractor_id=distractor_id)
-    direction = away * logit_scale
-    through_norm = weights.final_norm.pull_back(direction, writes.stream)
-    heads, biases = _attention_terms(writes, weights, through_norm, edits, row)
-    neurons = _neuron_terms(writes, weights, through_norm, edits, row)
-    indices, values = strongest(neurons, STRONGEST_NEURONS)
-    final_bias = weights.final_norm.bias_along(direction) + logit_scale * _unembed_bias(
-        weights, target_id, distractor_id
-    )
-    total = weights.final_norm.apply(writes.stream) @ direction + (
-        final_bias - weights.final_norm.bias_along(direction)
-    )
-    n_neurons = neurons.shape[-1]
-    return DirectLogit(
-        target_id=target_id,
-        distractor_id=distractor_id,
-        heads=heads.cpu().numpy(),
-        mlps=(writes.mlp_out @ through_norm).cpu().numpy(),
-        attn_bias=biases.cpu().numpy(),
-        embed=float(writes.embed @ through_norm),
-        final_bias=float(final_bias),
-        total=float(total),
-        neuron_layer=(indices // n_neurons).cpu().numpy().astype(np.int32),
-        neuron_index=(indices % n_neurons).cpu().numpy().astype(np.int32),
-        neuron_value=values.cpu().numpy(),
-    )
+    if weights.neuron_output is None:
+        raise RuntimeError("this model's neurons have no single output matrix")
+    away = [
+        unembed_direction(weights.unembed, weights.unembed_mean, target_id=target_id, distractor_id=distractor_id)
+        for target_id in target_ids
+    ]
+    directions = [each * logit_scale for each in away]
+    through = [
+        weights.final_norm.pull_back(direction, writes.stream)
+        for direction, writes in zip(directions, positions, strict=True)
+    ]
+    n_layers = len(weights.head_output)
+    head_along = _along(weights.attention_post_norms, through, [writes.attn_raw for writes in positions], n_layers)
+    neuron_along = _along(weights.mlp_post_norms, through, [writes.mlp_raw for writes in positions], n_layers)
+    with wide():
+        head_rows = along_rows(weights.head_output, head_along)
+        neuron_rows = along_rows(weights.neuron_output, neuron_along)
+    made: list[DirectLogit] = []
+    for n, (writes, direction, target_id) in enumerate(zip(positions, directions, target_ids, strict=True)):
+        heads, biases = _attention_terms(writes, weights, through[n], head_along[:, n], head_rows[:, n], edits, row)
+        neurons = neuron_rows[:, n] * writes.neurons
+        scale = _layer_factors(edits.mlp_factors, row, neurons)
+        indices, values = strongest(neurons if scale is None else neurons * scale, STRONGEST_NEURONS)
+        unembed_bias = logit_scale * _unembed_bias(weights, target_id, distractor_id)
+        d_mlp = neurons.shape[-1]
+        made.append(
+            DirectLogit(
+                target_id=target_id,
+                distractor_id=distractor_id,
+                heads=heads.cpu().numpy(),
+                mlps=(writes.mlp_out @ through[n]).cpu().numpy(),
+                attn_bias=biases.cpu().numpy(),
+                embed=float(writes.embed @ through[n]),
+                final_bias=float(weights.final_norm.bias_along(direction) + unembed_bias),
+                total=float(weights.final_norm.apply(writes.stream) @ direction + unembed_bias),
+                neuron_layer=(indices // d_mlp).cpu().numpy().astype(np.int32),
+                neuron_index=(indices % d_mlp).cpu().numpy().astype(np.int32),
+                neuron_value=values.cpu().numpy(),
+            )
+        )
+    return made
 
 
-def _through(norms: NormWeights | None, direction: Tensor, raw: Tensor | None) -> Tensor:
-    """The direction in front of each layer's post norm: [n_layers, d_model], or as it is where there is none."""
-    return direction if norms is None or raw is None else norms.pull_back(direction, raw)
+def _along(
+    norms: NormWeights | None, through: Sequence[Tensor], raws: Sequence[Tensor | None], n_layers: int
+) -> Tensor:
+    """[n_layers, n, d_model]: each position's direction in front of each layer's post norm, where there is one."""
+    each = [
+        direction.expand(n_layers, -1) if norms is None or raw is None else norms.pull_back(direction, raw)
+        for direction, raw in zip(through, raws, strict=True)
+    ]
+    return torch.stack(each, dim=1)
 
 
 def _layer_factors(factors: dict[int, Tensor], row: int, like: Tensor) -> Tensor | None:
@@ -92,33 +116,25 @@ def _layer_factors(factors: dict[int, Tensor], row: int, like: Tensor) -> Tensor
 
 
 def _attention_terms(
-    writes: PositionWrites, weights: WriteWeights, direction: Tensor, edits: SiteEdits, row: int
+    writes: PositionWrites,
+    weights: WriteWeights,
+    direction: Tensor,
+    along: Tensor,
+    rows: Tensor,
+    edits: SiteEdits,
+    row: int,
 ) -> tuple[Tensor, Tensor]:
-    """Contributions of the heads [n_layers, n_heads] and of the attention biases [n_layers]."""
+    """Contributions of the heads [n_layers, n_heads] and of the attention biases [n_layers].
+
+    direction: [d_model], along: [n_layers, d_model] in front of the post norms, rows: W_O along it.
+    """
     norms = weights.attention_post_norms
-    along = _through(norms, direction, writes.attn_raw)
-    with wide():
-        rows = along_rows(weights.head_output, along)
-    heads = (writes.z * rows.view_as(writes.z)).sum(-1)
+    heads = (writes.z * rows.reshape(writes.z.shape)).sum(-1)
     biases = heads.new_zeros(len(heads)) if weights.head_bias is None else (weights.head_bias * along).sum(-1)
     if norms is not None:
         biases = biases + norms.bias_along(direction.expand_as(norms.gain))
     scale = _layer_factors(edits.attn_factors, row, heads)
     return (heads, biases) if scale is None else (heads * scale, biases * scale[:, 0])
-
-
-def _neuron_terms(
-    writes: PositionWrites, weights: WriteWeights, direction: Tensor, edits: SiteEdits, row: int
-) -> Tensor:
-    """Contributions of the neurons [n_layers, d_mlp]."""
-    if weights.neuron_output is None:
-        raise RuntimeError("this model's neurons have no single output matrix")
-    along = _through(weights.mlp_post_norms, direction, writes.mlp_raw)
-    with wide():
-        rows = along_rows(weights.neuron_output, along)
-    terms = rows.mul_(writes.neurons)
-    scale = _layer_factors(edits.mlp_factors, row, terms)
-    return terms if scale is None else terms * scale
 
 
 def _unembed_bias(weights: WriteWeights, target_id: int, distractor_id: int | None) -> Tensor:

@@ -153,4 +153,6 @@ class TorchSequence:
                 input_ids=ids, past_key_values=self._cache, use_cache=True
             ).last_hidden_state
         last = self._readout.logits(normed[:, -1])[0]
-        return CapturedTensors(sites=hooks.tensors, normed=normed, last_logits=last, edits=edits)
+        return CapturedTensors(
+            sites=hooks.tensors, normed=normed, last_logits=last, next_ids=list(token_ids[1:]), edits=edits
+        )

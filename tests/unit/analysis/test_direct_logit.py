@@ -55,15 +55,15 @@ def test_stacked_norms_act_layer_by_layer() -> None:
         assert torch.allclose(row, alone.pull_back(direction, streams[i]), atol=1e-6)
 
 
-@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.parametrize("n_directions", [1, 4])
 @pytest.mark.parametrize("is_stacked", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_along_rows_is_each_rows_dot_with_its_layers_direction(
-    is_shared: bool, is_stacked: bool, dtype: torch.dtype
+    n_directions: int, is_stacked: bool, dtype: torch.dtype
 ) -> None:
-    weights, directions = _rand(3, 10, 12).to(dtype), _rand(12) if is_shared else _rand(3, 12)
+    weights, directions = _rand(3, 10, 12).to(dtype), _rand(3, n_directions, 12)
     found = along_rows(weights if is_stacked else list(weights), directions)
-    expected = torch.einsum("lrd,ld->lr", weights.float(), directions.expand(3, 12))
+    expected = torch.einsum("lrd,lnd->lnr", weights.float(), directions)
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected, atol=1e-5)
 
