@@ -33,3 +33,20 @@ def test_every_component_is_there_and_an_ablation_changes_the_answer(
     log = page.evaluate("() => window.livelens.store.run.value.intervention_log")
     assert [len(entry["interventions"]) for entry in log] == [4]
     assert driving.text(page).startswith(" each")
+
+
+def test_a_prompt_token_of_a_finished_run_shows_its_lens(open_page: OpenPage, real_server: ServerProcess) -> None:
+    """The prompt's lens comes once the run rests, for every token; the layer's guesses stand in the table."""
+    page = open_page(real_server)
+    driving.run_to_end(page, PROMPT, length=4)
+    page.get_by_role("tab", name="Logit lens").click()
+    page.locator(".chips button").nth(4).click()
+    page.wait_for_function(
+        "() => { const { history } = window.livelens.store;"
+        " return history.positions().every((pos) => history.get(pos).lens_texts?.length === 30); }"
+    )
+    assert page.evaluate("() => window.livelens.store.current_pos.value") == 4
+    page.wait_for_function("() => document.querySelector('.lens-table tbody .token').textContent === ' to'")
+    assert page.locator(".lens-table tbody tr").count() == 30
+    assert "–" not in page.locator(".lens-table tbody .token").all_inner_texts()
+    assert page.locator(".lens-pending").count() == 0

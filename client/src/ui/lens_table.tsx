@@ -31,8 +31,23 @@ export function LensTable({ shown }: { shown: Shown }): JSX.Element {
   return (
     <div class="lens-place" ref={place} tabIndex={0} role="region" aria-label="Logit lens by layer and token">
       {missing && <p class="muted pad">This model has no logit lens: {missing.reason}</p>}
+      {info && !missing && <LensPending shown={shown} />}
       {info && !missing && <LensGrid info={info} shown={shown} n_columns={n_columns.value} />}
     </div>
+  );
+}
+
+/** Prompt tokens come without their lens, which is computed in idle time: said, rather than shown as dashes. */
+function LensPending({ shown }: { shown: Shown }): JSX.Element | null {
+  const { store } = use_page();
+  const { pos, step } = shown.step.value;
+  if (!step || step.tensors.lens_prob) return null;
+  const is_prompt = pos < (store.run.value?.n_prompt_tokens ?? 0);
+  return (
+    <p class="muted lens-pending" role="status">
+      {is_prompt ? "The lens of a prompt token is computed while the run rests: paused or ended. None has come for this one yet."
+        : "No lens was captured at this token."}
+    </p>
   );
 }
 
