@@ -7,8 +7,6 @@ export type LabelKind = "token" | "token_now" | "token_read" | "layer" | "next" 
 export interface LabelSpec {
   key: string;
   text: string;
-  /** Shown after the text; changes with every token, so it is measured by its characters. */
-  number?: string | undefined;
   kind: LabelKind;
   /** Anchor in CSS pixels of the canvas, and where the text lies from it. */
   x: number;
@@ -37,8 +35,6 @@ const CHIPS: ReadonlySet<LabelKind> = new Set(["token", "token_now", "token_read
 const BOLD: ReadonlySet<LabelKind> = new Set(["token_now", "token_read", "next_best", "picked", "hover"]);
 const BASE_SIZE = 16;
 const LINE_HEIGHT = 1.25;
-/** Between a text and its number. */
-const GAP = "  ";
 /** Of a label with a ground of its own, in font sizes. */
 export const CHIP_HEIGHT = 1.36;
 
@@ -71,6 +67,13 @@ class Ruler {
     }
     return width;
   }
+
+  /** By its characters, without kerning: nothing is measured for a text that is new with every token. */
+  rough_width(text: string): number {
+    let width = 0;
+    for (const char of text) width += this.width(char);
+    return width;
+  }
 }
 
 export class LabelLayer {
@@ -98,13 +101,6 @@ export class LabelLayer {
     container.append(this.element);
   }
 
-  /** Near enough for keeping labels apart: kerning is left out. */
-  private number_width(text: string, ruler: Ruler): number {
-    let width = 0;
-    for (const char of text) width += ruler.width(char);
-    return width;
-  }
-
   /** Show these labels and no others. */
   render(specs: readonly LabelSpec[], colours: LabelColours): void {
     if (colours !== this.colours) {
@@ -129,7 +125,8 @@ export class LabelLayer {
     const scale = spec.size / BASE_SIZE;
     const pad = CHIPS.has(spec.kind) ? 0.42 * spec.size : 0;
     const ruler = BOLD.has(spec.kind) ? this.rulers.bold : this.rulers.normal;
-    const text_width = ruler.width(spec.text) + (spec.number ? this.number_width(GAP + spec.number, ruler) : 0);
+    // Where the text begins at its anchor the width only keeps labels apart.
+    const text_width = spec.align === "left" ? ruler.rough_width(spec.text) : ruler.width(spec.text);
     const w = text_width * scale + 2 * pad;
     const h = spec.size * (CHIPS.has(spec.kind) ? CHIP_HEIGHT : LINE_HEIGHT);
     const x = spec.align === "left" ? spec.x : spec.align === "right" ? spec.x - w : spec.x - w / 2;
@@ -139,8 +136,7 @@ export class LabelLayer {
   private place(spec: LabelSpec, box: LabelBox, colours: LabelColours): void {
     const shown = this.shown.get(spec.key) ?? this.add(spec.key);
     const { element } = shown;
-    const text = spec.number ? spec.text + GAP + spec.number : spec.text;
-    if (shown.text !== text) element.textContent = shown.text = text;
+    if (shown.text !== spec.text) element.textContent = shown.text = spec.text;
     if (shown.kind !== spec.kind) {
       element.style.cssText = this.look(spec.kind, colours);
       shown.kind = spec.kind;

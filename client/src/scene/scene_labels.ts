@@ -47,10 +47,10 @@ class Collector {
   add_at(at: Projected | null, spec: Placing): void {
     const { camera, width, height } = this.scene;
     if (!at || at.x < -80 || at.y < -30 || at.x > width + 80 || at.y > height + 30) return;
-    const { key, text, number, kind, align, opacity, priority, pos, sizes, dx = 0, dy = 0 } = spec;
+    const { key, text, kind, align, opacity, priority, pos, sizes, dx = 0, dy = 0 } = spec;
     const pixels_per_unit = (camera.projectionMatrix.elements[5]! * 0.5 * height) / at.depth;
     const size = Math.max(sizes[0], Math.min(sizes[1], pixels_per_unit * 0.34));
-    this.specs.push({ key, text, number, kind, align, opacity, priority, pos, x: at.x + dx, y: at.y + dy, size });
+    this.specs.push({ key, text, kind, align, opacity, priority, pos, x: at.x + dx, y: at.y + dy, size });
   }
 }
 
@@ -126,8 +126,7 @@ function add_next_tokens(out: Collector, scene: LabelScene): void {
     const percent = top.prob >= 0.9995 ? "100 %" : `${(top.prob * 100).toFixed(1)} %`;
     out.add_at(end, {
       key: `n${i}`,
-      text: token_label(top.text),
-      number: percent,
+      text: `${token_label(top.text)}  ${percent}`,
       kind: i === 0 ? "next_best" : "next",
       align: "left",
       dx: 14,
