@@ -57,7 +57,7 @@ class WriterEdges:
         nodes: list[NodeValue] = []
         leaves: tuple[tuple[NodeKind, F32 | None], ...] = (("embed", self.embed), ("pos_embed", self.pos_embed))
         for kind, array in leaves:
-            values: list[float] = [] if array is None else array.tolist()
+            found: list[float] = [] if array is None else array.tolist()
             nodes += [
                 NodeValue(node=Node(kind=kind, pos=pos), value=value) for pos, value in enumerate(values) if value
             ]
