@@ -58,9 +58,7 @@ class WriterEdges:
         leaves: tuple[tuple[NodeKind, F32 | None], ...] = (("embed", self.embed), ("pos_embed", self.pos_embed))
         for kind, array in leaves:
             found: list[float] = [] if array is None else array.tolist()
-            nodes += [
-                NodeValue(node=Node(kind=kind, pos=pos), value=value) for pos, value in enumerate(values) if value
-            ]
+            nodes += [NodeValue(node=Node(kind=kind, pos=pos), value=value) for pos, value in enumerate(found) if value]
         grids: tuple[tuple[NodeKind, F32], ...] = (
             ("head", self.heads),
             ("attn_bias", self.attn_bias[..., None]),
