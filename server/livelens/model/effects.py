@@ -1,0 +1,338 @@
+"""Checked by doing: what really happens to a metric when components are ablated, one at a time.
+
+The tokens before the metric's position are computed once; each ablation is one row of a batch that
+continues from there (activation patching's direct counterpart, with zero or the mean in place of
+another run's values: Wang et al. 2022, "Interpretability in the Wild"). Row 0 of the first batch is
+the run as it was, and everything is measured against it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from livelens.analysis.agreement import F32, sign_agreement, spearman
+from livelens.analysis.attribution import Attribution
+from livelens.analysis.direct_logit import along_rows, strongest
+from livelens.analysis.norms import NormWeights
+from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of, span_of
+from livelens.model.capture import CaptureSite, stack
+from livelens.model.engine import EngineError
+from livelens.model.frozen import MaskSegment
+from livelens.model.replay import (
+    ModelParts,
+    Piece,
+    masks_at,
+    metric_direction,
+    new_cache,
+    own_edits,
+    replay,
+    replay_plan,
+    rows_over_own_cache,
+    rows_over_shared_cache,
+    run_piece,
+    shared_cache,
+    stretches,
+    tokens_per_piece,
+)
+from livelens.protocol.components import check_component
+from livelens.protocol.messages import AnalysisProgress, Component, EffectsReady, Metric, RequestEffects
+from livelens.protocol.tensors import encode_tensor
+
+_Rows = list[Component | None]
+_NEURON_SITES: frozenset[CaptureSite] = frozenset(("neurons", "mlp_raw"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Of each batch row: the metric before any soft cap, and the target's probability."""
+
+    values: F32
+    probs: F32
+
+
+def measure_effects(
+    question: RequestEffects,
+    metric: Metric,
+    token_ids: Sequence[int],
+    segments: Sequence[MaskSegment],
+    parts: ModelParts,
+    *,
+    attribution: Attribution | None = None,
+) -> Iterator[AnalysisProgress | EffectsReady]:
+    """Ablate each component of the question's scope alone and measure the metric; the answer comes last.
+
+    token_ids: the run's, at least up to the metric's position. attribution: of the same metric of the
+    same run, where it is to be compared. Raises ValueError for a question that cannot be asked of this
+    run, EngineError when the run cannot be computed again.
+    """
+    started = time.perf_counter()
+    _check(question, metric, token_ids, parts, attribution)
+    experiment = _Experiment(question, metric, list(token_ids[: metric.pos + 1]), segments, parts)
+    measured = yield from experiment.run()
+    effects = measured.values[0] - measured.values[1:]
+    components = experiment.components
+    attributed = None
+    if attribution is not None:
+        attributed = attributed_effects(attribution, components, everywhere=question.everywhere, means=experiment.means)
+    yield EffectsReady(
+        request_id=question.request_id,
+        run_id=question.run_id,
+        metric=metric,
+        scope=question.scope,
+        ablation=question.ablation,
+        everywhere=question.everywhere,
+        components=components,
+        effects=encode_tensor(effects),
+        probs=encode_tensor(measured.probs[1:]),
+        clean_prob=float(measured.probs[0]),
+        attributed=None if attributed is None else encode_tensor(attributed),
+        spearman=None if attributed is None else spearman(attributed, effects),
+        sign_agreement=None if attributed is None else sign_agreement(attributed, effects),
+        secs=time.perf_counter() - started,
+    )
+
+
+def _check(
+    question: RequestEffects,
+    metric: Metric,
+    token_ids: Sequence[int],
+    parts: ModelParts,
+    attribution: Attribution | None,
+) -> None:
+    if metric.pos >= len(token_ids):
+        raise ValueError(f"token {metric.pos} is outside the run: it has tokens 0 to {len(token_ids) - 1}")
+    if question.ablation == "mean" and metric.pos == 0:
+        raise ValueError("the first token has none before it to take a mean of: ablate to zero, or ask a later token")
+    if question.scope == "neurons" and parts.weights.neuron_output is None:
+        raise ValueError("this model's neurons have no single output matrix: they cannot be ranked")
+    if question.scope == "listed":
+        if not question.components:
+            raise ValueError("no components to ablate: name some, or choose another scope")
+        for component in question.components:
+            check_component(component, parts.info)
+    if attribution is not None and attribution.pos != metric.pos:
+        raise ValueError(f"the attribution is of token {attribution.pos}, the metric of token {metric.pos}")
+
+
+class _Experiment:
+    """One question's forward calls. After `run`: components, and means where those are what is put in."""
+
+    def __init__(
+        self,
+        question: RequestEffects,
+        metric: Metric,
+        token_ids: list[int],
+        segments: Sequence[MaskSegment],
+        parts: ModelParts,
+    ) -> None:
+        self.question = question
+        self.metric = metric
+        self.token_ids = token_ids
+        self.segments = segments
+        self.parts = parts
+        self.components = self._named_components()
+        self.means = MeanOutputs() if question.ablation == "mean" else None
+        self.direction, self.constant = metric_direction(parts, metric)
+        self._done = self._total = 0
+
+    def run(self) -> Generator[AnalysisProgress, None, Measured]:
+        """Everything, row 0 of the result the run as it was."""
+        question, prefix = self.question, new_cache()
+        is_short = question.everywhere and question.ablation == "zero" and question.scope != "neurons"
+        plan = [] if is_short else replay_plan(self.parts, self.token_ids[:-1], self.segments)
+        n_rows = question.n_neurons if question.scope == "neurons" else len(self.components)
+        self._total = len(plan) + self._n_pieces(1 + n_rows)
+        if plan:
+            yield from self._compute_prefix(prefix)
+        if question.scope == "neurons":
+            self.components = self._strongest_neurons(prefix)
+            yield self._progress()
+        rows: _Rows = [None, *self.components]
+        measured: list[Measured] = []
+        step = self._rows_together()
+        for start in range(0, len(rows), step):
+            chunk = rows[start : start + step]
+            if question.everywhere:
+                measured.append((yield from self._measure_everywhere(chunk)))
+            else:
+                measured.append(self._measure_here(chunk, prefix))
+            if start == 0:
+                self._check_clean(float(measured[0].values[0]))
+            if not question.everywhere:
+                yield self._progress()
+        return Measured(
+            values=np.concatenate([each.values for each in measured]),
+            probs=np.concatenate([each.probs for each in measured]),
+        )
+
+    def _named_components(self) -> list[Component]:
+        """The components of the scope; none yet for `neurons`, which are ranked first."""
+        shape, layers = self.parts.anatomy.shape, range(self.parts.anatomy.shape.n_layers)
+        match self.question.scope:
+            case "listed":
+                return list(self.question.components)
+            case "heads":
+                return [Component(kind="head", layer=at, index=head) for at in layers for head in range(shape.n_heads)]
+            case "attn":
+                return [Component(kind="attn", layer=at) for at in layers]
+            case "mlps":
+                return [Component(kind="mlp", layer=at) for at in layers]
+            case "neurons":
+                return []
+
+    def _rows_together(self) -> int:
+        if self.question.everywhere:
+            return rows_over_own_cache(self.parts, len(self.token_ids))
+        return rows_over_shared_cache(self.parts, len(self.token_ids))
+
+    def _n_pieces(self, n_rows: int) -> int:
+        chunks = -(-n_rows // self._rows_together()) + (self.question.scope == "neurons")
+        if not self.question.everywhere:
+            return chunks
+        return chunks * len(self._stretches(self._rows_together()))
+
+    def _progress(self) -> AnalysisProgress:
+        self._done += 1
+        return AnalysisProgress(
+            request_id=self.question.request_id,
+            run_id=self.question.run_id,
+            done=min(self._done, self._total),
+            total=self._total,
+        )
+
+    def _compute_prefix(self, prefix: Cache) -> Iterator[AnalysisProgress]:
+        """The tokens before the metric's, into `prefix`; what mean ablation puts in, on the way."""
+        places = {place_of(component) for component in self.components}
+        sites = sites_of(self.components)
+        if self.question.scope == "neurons":
+            places = {("neurons", layer) for layer in range(self.parts.anatomy.shape.n_layers)}
+            sites = frozenset(("neurons",))
+        sites = frozenset() if self.means is None else sites
+        for piece in replay(self.parts, self.token_ids[:-1], self.segments, cache=prefix, sites=sites):
+            if self.means is not None:
+                self.means.add(piece, places)
+            yield self._progress()
+
+    def _measure_here(self, rows: _Rows, prefix: Cache) -> Measured:
+        """The last token in `len(rows)` rows over the same prefix."""
+        pos = self.metric.pos
+        piece = self._piece(rows, pos, pos + 1, shared_cache(prefix, self.parts.anatomy.shape.n_layers))
+        return self._read(piece)
+
+    def _stretches(self, n_rows: int) -> list[tuple[int, int]]:
+        longest = max(1, tokens_per_piece(self.parts) // n_rows)
+        return [(s.start, s.stop) for s in stretches(self.segments, len(self.token_ids), longest=longest)]
+
+    def _measure_everywhere(self, rows: _Rows) -> Generator[AnalysisProgress, None, Measured]:
+        """All tokens in `len(rows)` rows, each with a cache of its own."""
+        cache = new_cache()
+        piece: Piece | None = None
+        for start, stop in self._stretches(self._rows_together()):
+            piece = self._piece(rows, start, stop, cache)
+            yield self._progress()
+        if piece is None:
+            raise RuntimeError("a run has at least one token")
+        return self._read(piece)
+
+    def _piece(self, rows: _Rows, start: int, stop: int, cache: Cache) -> Piece:
+        own = own_edits(self.parts, masks_at(self.segments, start))
+        edits = ablation_edits(rows, own, self.parts.anatomy, means=self.means, like=self.direction)
+        return run_piece(
+            self.parts, self.token_ids[start:stop], start=start, cache=cache, edits=edits, n_rows=len(rows)
+        )
+
+    @torch.inference_mode()
+    def _read(self, piece: Piece) -> Measured:
+        normed = piece.normed[:, -1]
+        values = normed.float() @ self.direction + self.constant
+        logits = self.parts.readout.logits(normed)
+        probs = (logits[:, self.metric.target_id] - logits.logsumexp(-1)).exp()
+        return Measured(values=_numpy(values), probs=_numpy(probs))
+
+    def _check_clean(self, clean: float) -> None:
+        """What was computed again is the run, or nothing measured against it means anything."""
+        tolerance = 1e-2 if self.parts.model.dtype == torch.float32 else 1e-1
+        if not abs(clean - self.metric.value) <= tolerance * max(1.0, abs(self.metric.value)):
+            raise EngineError(
+                f"the run could not be computed again: its metric came out as {clean:.4g}, not {self.metric.value:.4g}"
+            )
+
+    @torch.inference_mode()
+    def _strongest_neurons(self, prefix: Cache) -> list[Component]:
+        """The neurons with the largest direct contribution to the metric at its position, largest first."""
+        pos, parts = self.metric.pos, self.parts
+        own = own_edits(parts, masks_at(self.segments, pos))
+        cache = shared_cache(prefix, parts.anatomy.shape.n_layers)
+        piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=_NEURON_SITES)
+        direct = direct_of_neurons(parts, piece, self.direction)
+        for layer, factor in own.mlp_factors.items():
+            direct[layer] *= factor[0]
+        indices, _ = strongest(direct, self.question.n_neurons)
+        d_mlp = direct.shape[-1]
+        return [Component(kind="neuron", layer=i // d_mlp, index=i % d_mlp) for i in indices.tolist()]
+
+
+def direct_of_neurons(parts: ModelParts, piece: Piece, direction: Tensor) -> Tensor:
+    """[n_layers, d_mlp]: each neuron's direct contribution along `direction` of the normed stream, last position.
+
+    piece: captured with `neurons` and `mlp_raw`. What scales a whole layer's write is left out.
+    """
+    weights = parts.weights
+    if weights.neuron_output is None:
+        raise RuntimeError("this model's neurons have no single output matrix")
+
+    def last(tensor: Tensor) -> Tensor:
+        return tensor[0, -1]
+
+    end = piece.tensors["resid"][-1]
+    if end is None:
+        raise RuntimeError("the last layer did not run")
+    through = weights.final_norm.pull_back(direction, last(end).float())
+    norms: NormWeights | None = weights.mlp_post_norms
+    along = through.expand(len(weights.neuron_output), -1)
+    if norms is not None:
+        along = norms.pull_back(through, stack(piece.tensors["mlp_raw"], last))
+    rows = along_rows(weights.neuron_output, along[:, None])[:, 0]
+    return rows * stack(piece.tensors["neurons"], last)
+
+
+def attributed_effects(
+    attribution: Attribution, components: Sequence[Component], *, everywhere: bool, means: MeanOutputs | None
+) -> F32:
+    """[n] float32: what the linearised run says that ablating each component takes from the metric.
+
+    `(output - what is put in) . gradient`, at the metric's position, or summed over all positions.
+    """
+    found: list[float] = []
+    for component in components:
+        output, gradient = _output_and_gradient(attribution, component)
+        lost = output.detach()[0] if means is None else output.detach()[0] - means.at(place_of(component))
+        terms = (lost * gradient)[:, span_of(component, attribution.run.anatomy)].double().sum(-1)
+        found.append(float(terms.sum() if everywhere else terms[-1]))
+    return np.array(found, np.float32)
+
+
+def _output_and_gradient(attribution: Attribution, component: Component) -> tuple[Tensor, Tensor]:
+    """Its site's values [1, pos, width], and the metric's gradient there [pos, width]."""
+    at = component.layer
+    layer = attribution.run.layers[at]
+    match component.kind:
+        case "head":
+            return layer.z, attribution.z_gradient(at)
+        case "neuron":
+            return layer.neurons, attribution.neuron_gradient(at)
+        case "attn":
+            return layer.attn_out, attribution.attn_out_gradient(at)
+        case "mlp":
+            return layer.mlp_out, attribution.mlp_out_gradient(at)
+
+
+def _numpy(tensor: Tensor) -> F32:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())
