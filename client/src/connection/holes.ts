@@ -6,9 +6,11 @@ const MAX_ATTEMPTS = 2;
 
 export class Holes {
   private readonly attempts = new Map<number, number>();
+  private readonly lens_asked = new Set<number>();
 
   forget(): void {
     this.attempts.clear();
+    this.lens_asked.clear();
   }
 
   /** Whether the step at `pos` should hold arrays and does not. */
@@ -31,10 +33,23 @@ export class Holes {
     return taken;
   }
 
-  /** Like `take`, for one position that the person looks at. */
+  /** Whether the step at `pos` came without its logit lens, as a prompt's do until there is time for them. */
+  lacks_lens(store: Store, pos: number): boolean {
+    const has_channel = store.model_info.peek()?.capabilities.channels.includes("logit_lens") ?? false;
+    const step = store.history.get(pos);
+    return has_channel && step !== undefined && step.tensors.lens_token_id === undefined;
+  }
+
+  /** Like `take`, for one position that the person looks at: its lens too, out of turn. */
   take_one(store: Store, pos: number): number[] {
-    if (pos < 0 || !this.is_hole(store, pos) || (this.attempts.get(pos) ?? 0) >= MAX_ATTEMPTS) return [];
-    this.attempts.set(pos, (this.attempts.get(pos) ?? 0) + 1);
+    if (pos < 0) return [];
+    if (this.is_hole(store, pos)) {
+      const attempts = this.attempts.get(pos) ?? 0;
+      this.attempts.set(pos, attempts + 1);
+      return attempts < MAX_ATTEMPTS ? [pos] : [];
+    }
+    if (!this.lacks_lens(store, pos) || this.lens_asked.has(pos)) return [];
+    this.lens_asked.add(pos);
     return [pos];
   }
 }

@@ -48,7 +48,13 @@ class Readout:
         self._info = info
         self._unread: OrderedDict[int, UnreadPosition] = OrderedDict()
         self._lens: OrderedDict[int, UnreadPosition] = OrderedDict()
+        self._asked: list[int] = []
         self._n_bytes = 0
+
+    @property
+    def has_asked(self) -> bool:
+        """A position that somebody looks at waits for its logit lens."""
+        return bool(self._asked)
 
     @property
     def has_unread(self) -> bool:
@@ -72,6 +78,7 @@ class Readout:
 
     def take(self, pos: int) -> UnreadPosition | None:
         """This position, out of turn; none when it does not wait."""
+        self._asked = [asked for asked in self._asked if asked != pos]
         unread = self._unread.pop(pos, None)
         if unread is not None:
             self._n_bytes -= self._size(unread)
@@ -89,10 +96,17 @@ class Readout:
         self._n_bytes += self._size(unread)
 
     def prefer_lens(self, positions: list[int]) -> None:
-        """These first, in this order."""
-        for pos in reversed(positions):
-            if pos in self._lens:
-                self._lens.move_to_end(pos, last=False)
+        """These before all others, in this order; those that do not wait are passed over."""
+        asked = dict.fromkeys([*positions, *self._asked])
+        self._asked = [pos for pos in asked if pos in self._lens or pos in self._unread]
+
+    def next_asked(self) -> tuple[UnreadPosition, bool]:
+        """The next position asked for, and whether it was reported before."""
+        pos = self._asked.pop(0)
+        was_reported = pos in self._lens
+        unread = (self._lens if was_reported else self._unread).pop(pos)
+        self._n_bytes -= self._size(unread)
+        return unread, was_reported
 
     def next_lens(self) -> UnreadPosition:
         """The next position that lacks its logit lens."""
@@ -104,9 +118,11 @@ class Readout:
         """Give up the lens of waiting positions: their captures are too big to keep."""
         self._n_bytes -= sum(self._size(unread) for unread in self._lens.values())
         self._lens.clear()
+        self._asked = [pos for pos in self._asked if pos in self._unread]
 
     def drop_from(self, from_pos: int) -> None:
         """Forget positions from `from_pos` on."""
+        self._asked = [pos for pos in self._asked if pos < from_pos]
         for line in (self._unread, self._lens):
             for pos in [pos for pos in line if pos >= from_pos]:
                 self._n_bytes -= self._size(line.pop(pos))

@@ -176,7 +176,7 @@ class Run:
     def want_channels(self, channels: frozenset[Channel]) -> None:
         """Capture these from the next forward call on."""
         self.channels = channels
-        if "logit_lens" not in channels:
+        if channels and "logit_lens" not in channels:  # no channel at all: a hidden tab, which will come back
             self._readout.drop_lens()
 
     def want_lens(self, positions: list[int]) -> None:
@@ -205,13 +205,22 @@ class Run:
             self._choose(held)
 
     def read_one(self) -> None:
-        """Report the oldest position that was computed and not reported."""
-        self._report_unread(self._readout.next_unread())
+        """Report a position that waits: one that somebody asked for, else the oldest."""
+        if self._readout.has_asked:
+            self._read_asked()
+        else:
+            self._report_unread(self._readout.next_unread())
 
     def read_one_lens(self) -> None:
         """Compute and report one position's logit lens."""
-        unread = self._readout.next_lens()
-        self._report(unread, channels=frozenset({"logit_lens"}))
+        if self._readout.has_asked:
+            self._read_asked()
+        else:
+            self._report(self._readout.next_lens(), channels=frozenset({"logit_lens"}))
+
+    def _read_asked(self) -> None:
+        unread, was_reported = self._readout.next_asked()
+        self._report(unread, channels=frozenset({"logit_lens"}) if was_reported else unread.channels)
 
     def tell_finish(self) -> None:
         """Report the end, once every computed position was reported."""
@@ -288,7 +297,8 @@ class Run:
             self._finish("context_full", f"the context of {self._info.n_ctx} tokens is full")
 
     def _report_unread(self, unread: UnreadPosition) -> None:
-        self._report(unread, channels=(unread.channels & self.channels) - {"logit_lens"})
+        # All that was captured, also when the only viewer has hidden its tab meanwhile: it will come back.
+        self._report(unread, channels=unread.channels - {"logit_lens"})
         if "logit_lens" in unread.channels:
             self._readout.keep_for_lens(unread)
 
