@@ -51,7 +51,7 @@ def integrated_gradients(
     *,
     target_id: int,
     distractor_id: int | None,
-    max_steps: int = 128,
+    max_steps: int = 192,
     tolerance: float = 0.01,
     baseline: Baseline = "mean",
 ) -> IntegratedGradients:
