@@ -103,12 +103,15 @@ class Writer:
         self.damaged.append({"file": f"{name}.bin", "note": note})
 
 
-def _without_bytes(event: m.Event) -> m.Event | dict[str, Any]:
-    if isinstance(event, m.ValuesReady | m.AttentionReady):
-        built = msgspec.to_builtins(event, builtin_types=(bytes,))
-        built.pop("values", None), built.pop("row", None)
-        return built
-    return event
+def _without_bytes(event: m.Event) -> dict[str, Any]:
+    built = msgspec.to_builtins(event, builtin_types=(bytes,))
+    return {name: value for name, value in built.items() if not isinstance(getattr(event, name, None), m.Tensor)}
+
+
+def tensors_of(event: m.Event) -> Arrays:
+    """The arrays that an answer carries, by field."""
+    fields = ((name, getattr(event, name)) for name in event.__struct_fields__)
+    return {name: tensors.reconstruct(value) for name, value in fields if isinstance(value, m.Tensor)}
 
 
 def write_chain(out: Writer, rng: np.random.Generator) -> m.Step:
@@ -163,6 +166,7 @@ def write_events(out: Writer) -> None:
             ["head", "neuron", "attn", "mlp"],
             [m.MissingCapability("attention", "flash kernel")],
             True,
+            list(m.ANALYSIS_KINDS),
         ),
     )
     spec = m.InterventionSpec("i1", "scale", [m.Component("head", 1, 1), m.Component("attn", 2)], 0.5)
@@ -199,7 +203,97 @@ def write_events(out: Writer) -> None:
         m.Pong(8, 123),
         m.ErrorReport("bad_command", "layer 9 does not exist: this model has layers 0 to 2", 9, None),
     ):
-        out.frame("events", f"event_{event.__struct_config__.tag}", event)
+        out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
+
+
+def write_answers(out: Writer) -> None:
+    """Every answer to a question about a run once; `attributed` is none, as for neurons that nobody attributed."""
+
+    def floats(*shape: int) -> m.Tensor:
+        values = np.linspace(-1.5, 2.25, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        return tensors.encode_tensor(values)
+
+    metric = m.Metric(7, 1001, " Mary", 1002, " John", 1.75, "' Mary Ann' is 2 tokens: its first is taken")
+    of_mean = m.Metric(7, 1001, " Mary", None, None, 2.5)
+    edge = m.Edge("L0H1@3", "L2N40@7", "input", -0.25)
+    looked = m.Edge("embed@3", "L1H1@7", "query", 0.5)
+    part = m.AttributionPart("value", 1.0, [edge], 1.125, 3, 0.125, 0.0)
+    scored = m.AttributionPart("query", 2.0, [looked], 1.0, 2, 0.5, 0.0, 3)
+    score = m.HeadScore(1, 1, 0.5, 0.25, 0.75, -0.125)
+    head, neuron = m.Component("head", 0, 1), m.Component("neuron", 2, 40)
+    promoted, suppressed = [m.TopToken(1001, " Mary", 1.5)], [m.TopToken(7, "<b>é漢</b>", -1.5)]
+    pattern = tensors.encode_tensor(tensors.to_float16(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)))
+    ids = {"request_id": 10, "run_id": "fixture-run"}
+    for event in (
+        m.AnalysisProgress(**ids, done=3, total=12),
+        m.AttributionReady(
+            **ids, metric=metric, node="L1H1@7", direction="incoming", relevance=1.0, parts=[part, scored]
+        ),
+        m.PathsReady(
+            **ids,
+            metric=metric,
+            nodes=[m.GraphNode("logit@7", 1.75, " Mary"), m.GraphNode("L2N40@7", -0.25, "L2N40")],
+            edges=[edge],
+            shown=0.875,
+        ),
+        m.OverviewReady(
+            **ids,
+            metric=of_mean,
+            layer_line=floats(N_LAYERS + 1),
+            direct_heads=floats(N_LAYERS, N_HEADS),
+            direct_mlps=floats(N_LAYERS),
+            direct_bias=floats(N_LAYERS),
+            relevance_heads=floats(N_LAYERS, N_HEADS),
+            relevance_mlps=floats(N_LAYERS),
+            embed=0.5,
+            final_bias=0.0,
+            neurons=[neuron],
+            neuron_values=floats(1),
+            shown=1.0,
+        ),
+        m.RelevanceReady(**ids, metric=metric, method="frozen", tokens=floats(8), bias=0.5, total=1.75, error=0.0),
+        m.EffectsReady(
+            **ids,
+            metric=metric,
+            scope="listed",
+            ablation="zero",
+            everywhere=False,
+            components=[head, neuron],
+            effects=floats(2),
+            probs=floats(2),
+            clean_prob=0.5,
+            attributed=None,
+            spearman=None,
+            sign_agreement=0.5,
+            secs=0.25,
+        ),
+        m.HeadScoresReady(**ids, scores=[score], n_random_tokens=64),
+        m.HeadProfileReady(
+            **ids,
+            layer=1,
+            head_index=1,
+            query_pos=1,
+            pattern=pattern,
+            entropy=floats(2),
+            score=score,
+            reads=[m.ReadToken(0, "Hi", 0.25, promoted, suppressed)],
+            feeders=[m.Feeder(head, "key", 0.25)],
+        ),
+        m.NeuronProfileReady(
+            **ids,
+            layer=2,
+            neuron_index=40,
+            promoted=promoted,
+            suppressed=suppressed,
+            driven_by=promoted,
+            contexts=[m.NeuronContext(3, 2.25, "When", " Mary")],
+            alike_in=[m.Feeder(neuron, "input", 0.5)],
+            alike_out=[m.Feeder(neuron, "value", -0.5)],
+            histogram=floats(4),
+            histogram_edges=floats(5),
+        ),
+    ):
+        out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
 
 
 def write_damaged(out: Writer, step: m.Step) -> None:
@@ -236,6 +330,7 @@ def main() -> None:
     step = write_chain(out, rng)
     write_long_row(out, rng)
     write_events(out)
+    write_answers(out)
     write_damaged(out, step)
     manifest = {"protocol_version": m.PROTOCOL_VERSION, "frames": out.frames, "damaged": out.damaged}
     (FIXTURES / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -28,13 +28,12 @@ def test_golden_frames_rebuild_bit_for_bit(chain: str) -> None:
         for name, value in frame["event"].items():
             if name != "tensors":
                 assert msgspec.json.decode(msgspec.json.encode(built[name])) == value, (frame["file"], name)
-        if not isinstance(event, m.Step):
-            continue
-        base = held if event.base_seq >= 0 else {}
+        carrier = event.tensors if isinstance(event, m.Step) else event
+        base = held if isinstance(event, m.Step) and event.base_seq >= 0 else {}
         held = {}
-        for name in event.tensors.__struct_fields__:
-            tensor = getattr(event.tensors, name)
-            if tensor is not None:
+        for name in carrier.__struct_fields__:
+            tensor = getattr(carrier, name)
+            if isinstance(tensor, m.Tensor):
                 held[name] = tensors.reconstruct(tensor, base.get(name))
         assert {
             name: {"dtype": array.dtype.name, "shape": list(array.shape), "hex": array.tobytes().hex()}

@@ -4,18 +4,24 @@ import { describe, expect, it } from "vitest";
 import golden_manifest from "../../../shared_schema/fixtures/manifest.json";
 import { crc32 } from "./crc32";
 import { DecodeError, Decoder, transferables, type TensorName } from "./decode";
-import { widen_float16 } from "./tensors";
+import { EVENT_CHECKS } from "./event_checks";
+import { widen_float16, type HostTensor } from "./tensors";
 
 const FRAMES = import.meta.glob<string>("../../../shared_schema/fixtures/*.bin", {
   query: "?inline", import: "default", eager: true,
 });
 const ITEM: Record<string, number> = { int8: 1, uint8: 1, uint16: 2, float16: 2, int32: 4, uint32: 4, float32: 4 };
 
+interface GoldenTensor {
+  dtype: string;
+  shape: number[];
+  hex: string;
+}
 interface Golden {
   chain: string;
   file: string;
   event: Record<string, unknown> & { type: string; seq?: number };
-  tensors: Partial<Record<TensorName, { dtype: string; shape: number[]; hex: string }>>;
+  tensors: Record<string, GoldenTensor>;
 }
 const manifest = golden_manifest as unknown as { frames: Golden[]; damaged: { file: string; note: string }[] };
 function read(file: string): Uint8Array {
@@ -42,19 +48,19 @@ function check_step(decoder: Decoder, golden: Golden, frame: Uint8Array): void {
   expect(lost).toEqual([]);
   expect({ ...plain, tensors: {} }).toEqual(golden.event);
   expect(Object.keys(tensors).sort()).toEqual(Object.keys(golden.tensors).sort());
-  for (const [name, want] of Object.entries(golden.tensors) as [
-    TensorName,
-    { dtype: string; shape: number[]; hex: string },
-  ][]) {
+  for (const [name, want] of Object.entries(golden.tensors) as [TensorName, GoldenTensor][]) {
     const raw = decoder.raw(event.seq)?.[name];
     expect(raw && hex(raw.bytes), `${golden.file} ${name}`).toBe(want.hex);
     expect(raw?.dtype).toBe(want.dtype);
     const host = tensors[name]!;
     expect([...host.shape]).toEqual(want.shape);
-    const bytes = from_hex(want.hex);
-    const expected = Array.from({ length: bytes.length / ITEM[want.dtype]! }, (_, i) => value_at(bytes, want.dtype, i));
-    expect([...host.values]).toEqual(expected);
+    expect([...host.values]).toEqual(values_of(want));
   }
+}
+
+function values_of(want: GoldenTensor): number[] {
+  const bytes = from_hex(want.hex);
+  return Array.from({ length: bytes.length / ITEM[want.dtype]! }, (_, i) => value_at(bytes, want.dtype, i));
 }
 
 function value_at(bytes: Uint8Array, dtype: string, i: number): number {
@@ -99,10 +105,16 @@ describe("golden frames, written by the server's codec", () => {
   it.each(chain("events").map((golden) => [golden.event.type, golden] as const))("decode %s", (_, golden) => {
     const event = new Decoder().decode(at_odd_offset(read(golden.file)));
     expect(event).toMatchObject(golden.event);
+    const fields = event as unknown as Record<string, HostTensor>;
+    for (const [name, want] of Object.entries(golden.tensors)) {
+      expect(fields[name]!.shape, name).toEqual(want.shape);
+      expect([...fields[name]!.values], name).toEqual(values_of(want));
+    }
+    expect(transferables(event).length).toBe(Object.keys(golden.tensors).length);
   });
 
   it("cover every kind of event", () => {
-    expect(new Set(manifest.frames.map((golden) => golden.event.type)).size).toBe(13);
+    expect(new Set(manifest.frames.map((golden) => golden.event.type))).toEqual(new Set(Object.keys(EVENT_CHECKS)));
   });
 });
 

@@ -3,7 +3,9 @@
 import { EVENT_CHECKS, tensor_check } from "./event_checks";
 import { text } from "./check";
 import { DecodeError } from "./errors";
-import { CHANNEL_TENSORS, type AttentionReady, type Event, type Step, type ValuesReady } from "./generated";
+import {
+  CHANNEL_TENSORS, type AttentionReady, type Event, type Step, type Tensor, type ValuesReady,
+} from "./generated";
 import { reconstruct, to_host, type HostTensor, type RawTensor } from "./tensors";
 import { unpack } from "./unpack";
 
@@ -20,14 +22,12 @@ export interface DecodedStep extends Omit<Step, "tensors"> {
   /** Arrays that could not be rebuilt; where there are any, a keyframe is needed. */
   lost: TensorName[];
 }
-export interface DecodedValues extends Omit<ValuesReady, "values"> {
-  values: HostTensor;
-}
-export interface DecodedAttention extends Omit<AttentionReady, "row"> {
-  row: HostTensor;
-}
-export type PlainEvent = Exclude<Event, Step | ValuesReady | AttentionReady>;
-export type DecodedEvent = PlainEvent | DecodedStep | DecodedValues | DecodedAttention;
+type Rebuilt<V> = Extract<V, Tensor> extends never ? V : Exclude<V, Tensor> | HostTensor;
+/** An event whose every field that is a tensor on the wire is a typed array of its own. */
+export type Decoded<E> = E extends Event ? { [K in keyof E]: Rebuilt<E[K]> } : never;
+export type DecodedValues = Decoded<ValuesReady>;
+export type DecodedAttention = Decoded<AttentionReady>;
+export type DecodedEvent = Decoded<Exclude<Event, Step>> | DecodedStep;
 
 type RawTensors = Partial<Record<TensorName, RawTensor>>;
 
@@ -43,16 +43,7 @@ export class Decoder {
     const check = Object.hasOwn(EVENT_CHECKS, type) ? EVENT_CHECKS[type as Event["type"]] : undefined;
     if (!check) throw new DecodeError("bad_message", `this page does not know the event ${JSON.stringify(type)}`);
     const event = check(message, type);
-    switch (event.type) {
-      case "step":
-        return this.decode_step(event, message as { tensors?: unknown });
-      case "values_ready":
-        return { ...event, values: to_host(reconstruct(event.values, undefined)) };
-      case "attention_ready":
-        return { ...event, row: to_host(reconstruct(event.row, undefined)) };
-      default:
-        return event;
-    }
+    return event.type === "step" ? this.decode_step(event, message as { tensors?: unknown }) : rebuilt(event);
   }
 
   /** The exact bytes held for step `seq`, for tests. */
@@ -102,15 +93,23 @@ export class Decoder {
   }
 }
 
+function is_tensor(value: unknown): value is Tensor {
+  return typeof value === "object" && value !== null && "crc32" in value;
+}
+
+function rebuilt<E extends Exclude<Event, Step>>(event: E): Decoded<E> {
+  const fields = Object.entries(event).map(([name, value]: [string, unknown]) => [
+    name, is_tensor(value) ? to_host(reconstruct(value, undefined)) : value,
+  ]);
+  return Object.fromEntries(fields) as Decoded<E>;
+}
+
+function is_host(value: unknown): value is HostTensor {
+  return typeof value === "object" && value !== null && "values" in value && ArrayBuffer.isView(value.values);
+}
+
 /** Buffers of `event` that can be given away to another thread. */
 export function transferables(event: DecodedEvent): ArrayBuffer[] {
-  const hosts: (HostTensor | undefined)[] =
-    event.type === "step"
-      ? Object.values(event.tensors)
-      : event.type === "values_ready"
-        ? [event.values]
-        : event.type === "attention_ready"
-          ? [event.row]
-          : [];
-  return hosts.flatMap((host) => (host ? [host.values.buffer as ArrayBuffer] : []));
+  const fields: unknown[] = Object.values(event.type === "step" ? event.tensors : event);
+  return fields.filter(is_host).map((host) => host.values.buffer as ArrayBuffer);
 }

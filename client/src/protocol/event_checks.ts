@@ -4,9 +4,10 @@ import { bytes, count, flag, known, list, one_of, optional, real, struct, text, 
 import type { Check } from "./check";
 import {
   CHANNELS,
-  type AppliedInterventions, type Capabilities, type Component, type Event, type InterventionSpec, type Limits,
-  type MissingCapability, type ModelInfo, type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor,
-  type TokenInfo, type TopToken,
+  type AppliedInterventions, type AttributionPart, type Capabilities, type Component, type Edge, type Event,
+  type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
+  type MissingCapability, type ModelInfo, type NeuronContext, type ReadToken, type RunSnapshot, type Sampling,
+  type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
 } from "./generated";
 
 const tag = <T extends string>(type: T): Check<T> => one_of(type);
@@ -48,6 +49,12 @@ const capabilities = struct<Capabilities>({
   component_kinds: known("attn", "head", "mlp", "neuron"),
   missing: with_default(list(struct<MissingCapability>({ channel, reason: text })), []),
   has_chat_template: with_default(flag, false),
+  analyses: with_default(
+    known(
+      "attribution", "paths", "overview", "relevance", "effects", "head_profile", "head_scores", "neuron_profile",
+    ),
+    [],
+  ),
 });
 const model_info = struct<ModelInfo>({
   model_name: text, architecture: text, n_layers: count, n_heads: count, n_key_value_heads: count, d_model: count,
@@ -86,6 +93,31 @@ const run_snapshot = struct<RunSnapshot>({
   distractor_id: optional(count),
   notice: optional(text),
 });
+
+const metric = struct<Metric>({
+  pos: count,
+  target_id: count,
+  target_text: text,
+  distractor_id: optional(count),
+  distractor_text: optional(text),
+  value: real,
+  notice: optional(text),
+});
+const edge_part = one_of("input", "key", "query", "value");
+const edge = struct<Edge>({ writer: text, reader: text, part: edge_part, weight: real });
+const attribution_part = struct<AttributionPart>({
+  part: edge_part, value: real, edges: list(edge), rest: real, n_rest: count, bias: real, error: real,
+  key_pos: optional(count),
+});
+const graph_node = struct<GraphNode>({ node: text, relevance: real, label: text });
+const head_score = struct<HeadScore>({
+  layer: count, head_index: count, previous_token: real, duplicate_token: real, induction: real, copying: real,
+});
+const feeder = struct<Feeder>({ component, part: edge_part, score: real });
+const read_token = struct<ReadToken>({
+  key_pos: count, text, weight: real, promoted: list(top_token), suppressed: list(top_token),
+});
+const neuron_context = struct<NeuronContext>({ pos: count, value: real, before: text, text });
 
 const EMPTY_TENSORS: Check<StepTensors> = () => ({});
 
@@ -140,5 +172,47 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   pong: struct({ type: tag("pong"), request_id: count, server_ns: real }),
   error_report: struct({
     type: tag("error_report"), code: text, message: text, request_id: optional(count), run_id: optional(text),
+  }),
+  analysis_progress: struct({
+    type: tag("analysis_progress"), request_id: count, run_id: text, done: count, total: count,
+  }),
+  attribution_ready: struct({
+    type: tag("attribution_ready"), request_id: count, run_id: text, metric, node: text,
+    direction: one_of("incoming", "outgoing"), relevance: real, parts: list(attribution_part),
+  }),
+  paths_ready: struct({
+    type: tag("paths_ready"), request_id: count, run_id: text, metric, nodes: list(graph_node), edges: list(edge),
+    shown: real,
+  }),
+  overview_ready: struct({
+    type: tag("overview_ready"), request_id: count, run_id: text, metric, layer_line: tensor_check,
+    direct_heads: tensor_check, direct_mlps: tensor_check, direct_bias: tensor_check, relevance_heads: tensor_check,
+    relevance_mlps: tensor_check, embed: real, final_bias: real, neurons: list(component),
+    neuron_values: tensor_check, shown: real,
+  }),
+  relevance_ready: struct({
+    type: tag("relevance_ready"), request_id: count, run_id: text, metric,
+    method: one_of("frozen", "gradient_x_input", "integrated_gradients"), tokens: tensor_check, bias: real,
+    total: real, error: real,
+  }),
+  effects_ready: struct({
+    type: tag("effects_ready"), request_id: count, run_id: text, metric,
+    scope: one_of("attn", "heads", "listed", "mlps", "neurons"), ablation: one_of("mean", "zero"), everywhere: flag,
+    components: list(component), effects: tensor_check, probs: tensor_check, clean_prob: real,
+    attributed: optional(tensor_check), spearman: optional(real), sign_agreement: optional(real), secs: real,
+  }),
+  head_scores_ready: struct({
+    type: tag("head_scores_ready"), request_id: count, run_id: text, scores: list(head_score), n_random_tokens: count,
+  }),
+  head_profile_ready: struct({
+    type: tag("head_profile_ready"), request_id: count, run_id: text, layer: count, head_index: count,
+    query_pos: count, pattern: tensor_check, entropy: tensor_check, score: head_score, reads: list(read_token),
+    feeders: list(feeder),
+  }),
+  neuron_profile_ready: struct({
+    type: tag("neuron_profile_ready"), request_id: count, run_id: text, layer: count, neuron_index: count,
+    promoted: list(top_token), suppressed: list(top_token), driven_by: list(top_token),
+    contexts: list(neuron_context), alike_in: list(feeder), alike_out: list(feeder), histogram: tensor_check,
+    histogram_edges: tensor_check,
   }),
 };

@@ -584,6 +584,12 @@ export interface Capabilities {
   component_kinds: ("attn" | "head" | "mlp" | "neuron")[];
   missing: MissingCapability[];
   has_chat_template: boolean;
+  /**
+   * questions the engine answers: their tags without `request_`
+   */
+  analyses: (
+    "attribution" | "effects" | "head_profile" | "head_scores" | "neuron_profile" | "overview" | "paths" | "relevance"
+  )[];
 }
 /**
  * A channel this model or engine cannot give, and why; the page greys it out.

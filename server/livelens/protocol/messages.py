@@ -106,6 +106,7 @@ from livelens.protocol.values import (
     TopToken,
 )
 from livelens.protocol.vocabulary import (
+    ANALYSIS_KINDS,
     CHANNELS,
     MAX_COMMAND_BYTES,
     MAX_COMPONENTS,
@@ -117,6 +118,7 @@ from livelens.protocol.vocabulary import (
     PROTOCOL_MINOR,
     PROTOCOL_VERSION,
     SUBPROTOCOL,
+    AnalysisKind,
     ApplyMode,
     Bytes,
     Channel,
@@ -136,6 +138,7 @@ Command = BasicCommand | Question
 Event = BasicEvent | Answer
 
 __all__ = [
+    "ANALYSIS_KINDS",
     "CHANNELS",
     "CHANNEL_TENSORS",
     "MAX_COMMAND_BYTES",
@@ -152,6 +155,7 @@ __all__ = [
     "SUBPROTOCOL",
     "AblationValue",
     "Acknowledged",
+    "AnalysisKind",
     "AnalysisProgress",
     "Answer",
     "AppliedInterventions",

@@ -13,6 +13,7 @@ from msgspec import Meta, field
 from livelens.protocol.vocabulary import (
     MAX_COMPONENTS,
     MAX_INTERVENTIONS,
+    AnalysisKind,
     ApplyMode,
     Channel,
     ComponentKind,
@@ -89,6 +90,9 @@ class Capabilities(WireValue, frozen=True):
     component_kinds: list[ComponentKind]
     missing: list[MissingCapability] = field(default_factory=list)
     has_chat_template: bool = False
+    analyses: Annotated[
+        list[AnalysisKind], Meta(description="questions the engine answers: their tags without `request_`")
+    ] = field(default_factory=list)
 
 
 class ModelInfo(WireValue, frozen=True):

@@ -36,6 +36,19 @@ Operation = Literal["zero", "scale"]
 RunState = Literal["prefilling", "running", "paused", "finished"]
 FinishReason = Literal["eos", "max_new_tokens", "context_full", "stopped", "abandoned", "nonfinite", "engine_fault"]
 ApplyMode = Literal["from_now", "recompute"]
+AnalysisKind = Literal[
+    "attribution", "paths", "overview", "relevance", "effects", "head_profile", "head_scores", "neuron_profile"
+]
+ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
+    "attribution",
+    "paths",
+    "overview",
+    "relevance",
+    "effects",
+    "head_profile",
+    "head_scores",
+    "neuron_profile",
+)
 DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
 
 Bytes = Annotated[bytes, Meta(extra_json_schema={"tsType": "Uint8Array"})]
