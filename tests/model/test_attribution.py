@@ -220,6 +220,33 @@ def test_with_nothing_left_out_the_graph_shows_the_whole_metric_and_paths_sum_to
     assert graph.shown > 0.99
 
 
+def test_long_work_ends_when_asked_to(tiny: Engines) -> None:
+    class StopAskedError(Exception):
+        pass
+
+    def stop() -> None:
+        raise StopAskedError
+
+    engine = tiny("llama")
+    before = _state(engine)
+    edges = Edges(attribute(engine))
+    with pytest.raises(StopAskedError):
+        strongest_paths(edges, between=stop)
+    with pytest.raises(StopAskedError):
+        integrated_gradients(frozen_of(engine), edges.run, target_id=1, distractor_id=2, between=stop)
+    assert _state(engine) == before
+
+
+def test_the_strongest_writers_are_named_in_order(tiny: Engines) -> None:
+    edges = Edges(attribute(tiny("gpt2"))).incoming(Node(kind="head", layer=2, index=1, pos=LAST)).edges
+    named = edges.strongest(10_000)
+    assert sum(entry.value for entry in named) == pytest.approx(edges.total(), abs=1e-5)
+    assert {entry.node.kind for entry in named} == {"embed", "pos_embed", "head", "attn_bias", "mlp"}
+    sizes = [abs(entry.value) for entry in named]
+    assert sizes == sorted(sizes, reverse=True)
+    assert edges.strongest(3) == named[:3]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_integrated_gradients_are_complete_and_say_by_how_much_not(tiny: Engines, family: str) -> None:
     model = frozen_of(tiny(family))

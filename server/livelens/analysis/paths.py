@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,10 +98,22 @@ class _TooManyError(Exception):
     pass
 
 
-def strongest_paths(edges: Edges, *, threshold: float = 0.03, n_paths: int = 20, max_nodes: int = 60) -> PathGraph:
+def _go_on() -> None:
+    """Nothing asks to stop."""
+
+
+def strongest_paths(
+    edges: Edges,
+    *,
+    threshold: float = 0.03,
+    n_paths: int = 20,
+    max_nodes: int = 60,
+    between: Callable[[], None] = _go_on,
+) -> PathGraph:
     """The graph of components through which at least `threshold` of the metric flows, and its strongest paths.
 
     threshold: a share of |metric|. Bounded by `max_nodes`: the threshold is raised until they are fewer.
+    between: called between steps; what it raises ends the work.
     Raises AttributionError for bounds outside 0 < threshold <= 1, 1 to 200 nodes, 0 to 200 paths.
     """
     if not 0 < threshold <= 1 or not 2 <= max_nodes <= MAX_NODES or not 0 <= n_paths <= MAX_PATHS:
@@ -110,7 +122,7 @@ def strongest_paths(edges: Edges, *, threshold: float = 0.03, n_paths: int = 20,
         )
     while True:
         try:
-            growth = _grow(edges, threshold * abs(edges.attribution.metric), max_nodes)
+            growth = _grow(edges, threshold * abs(edges.attribution.metric), max_nodes, between)
             break
         except _TooManyError:
             threshold *= 1.5
@@ -124,7 +136,7 @@ def strongest_paths(edges: Edges, *, threshold: float = 0.03, n_paths: int = 20,
             PathEdge(source=source.node_id, target=target.node_id, weight=weight)
             for (source, target), weight in growth.edges.items()
         ],
-        paths=_best_paths(edges, growth, n_paths),
+        paths=_best_paths(edges, growth, n_paths, between),
         tokens=growth.tokens,
         biases=growth.biases,
         hidden=hidden,
@@ -133,7 +145,7 @@ def strongest_paths(edges: Edges, *, threshold: float = 0.03, n_paths: int = 20,
     )
 
 
-def _grow(edges: Edges, cut: float, max_nodes: int) -> _Growth:
+def _grow(edges: Edges, cut: float, max_nodes: int, between: Callable[[], None]) -> _Growth:
     """The graph of nodes with at least `cut`; raises _TooManyError beyond `max_nodes`."""
     growth = _Growth()
     logit = Node(kind="logit", pos=edges.attribution.pos)
@@ -142,18 +154,20 @@ def _grow(edges: Edges, cut: float, max_nodes: int) -> _Growth:
     n_layers = edges.run.anatomy.shape.n_layers
     for layer in reversed(range(n_layers)):
         for node in _candidates(growth, cut, "mlp", layer):
+            between()
             _expand(edges, growth, node, cut)
             if len(growth.nodes) > max_nodes:
                 raise _TooManyError
         for node in _candidates(growth, cut, "head", layer):
+            between()
             _expand(edges, growth, node, cut)
             if len(growth.nodes) > max_nodes:
                 raise _TooManyError
-    for kind in _LEAVES:
-        for node in _candidates(growth, cut, kind, 0):
-            growth.tokens += _connect(growth, node, cut)[0]
-    if len(growth.nodes) > max_nodes:
-        raise _TooManyError
+    # Paths end at tokens, so a token is drawn for less than a component, as far as there is room.
+    leaves = [node for kind in _LEAVES for node in _candidates(growth, cut / 4, kind, 0)]
+    leaves.sort(key=lambda node: -abs(sum(_edge_of(reader, node) for reader in growth.readers)))
+    for node in leaves[: max(1, max_nodes - len(growth.nodes))]:
+        growth.tokens += _connect(growth, node, cut / 4)[0]
     return growth
 
 
@@ -248,7 +262,7 @@ def _less(whole: Pull, part: Pull) -> Pull:
     )
 
 
-def _best_paths(edges: Edges, growth: _Growth, n_paths: int) -> list[Path]:
+def _best_paths(edges: Edges, growth: _Growth, n_paths: int, between: Callable[[], None]) -> list[Path]:
     """The strongest ways through the graph, best first by the weight of the way so far.
 
     A way's weight is exact: each step pulls back along this way's own direction alone. A way may grow
@@ -263,7 +277,7 @@ def _best_paths(edges: Edges, growth: _Growth, n_paths: int) -> list[Path]:
         (-float("inf"), next(order), edges.attribution.metric, (logit,), None)
     ]
     found: list[Path] = []
-    budget = 20 + 6 * n_paths
+    budget = 50 + 10 * n_paths
     while heap and len(found) < n_paths and budget > 0:
         _, _, weight, way, along = heapq.heappop(heap)
         node = way[-1]
@@ -271,6 +285,7 @@ def _best_paths(edges: Edges, growth: _Growth, n_paths: int) -> list[Path]:
             found.append(Path(nodes=tuple(step.node_id for step in reversed(way)), weight=weight))
             continue
         budget -= 1
+        between()
         for next_weight, source, next_along in _steps(edges, node, along, into.get(node, [])):
             heapq.heappush(heap, (-abs(next_weight), next(order), next_weight, (*way, source), next_along))
     return found

@@ -8,7 +8,7 @@ et al. 2017), whose sum is `metric - metric(baseline)` but for the error of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +54,7 @@ def integrated_gradients(
     max_steps: int = 192,
     tolerance: float = 0.01,
     baseline: Baseline = "mean",
+    between: Callable[[], None] | None = None,
 ) -> IntegratedGradients:
     """Integrated gradients of the token embeddings, by adaptive Simpson quadrature.
 
@@ -62,7 +63,7 @@ def integrated_gradients(
     an error larger than the metric on the shipped model). What a piece of the way must sum to is known,
     the metric's difference between its ends, so the pieces that miss it most are halved until all misses
     together are below `tolerance` of the metric's whole change, or `max_steps` gradients were taken.
-    Raises AttributionError.
+    between: called between batches; what it raises ends the work. Raises AttributionError.
     """
     if not MIN_STEPS <= max_steps <= MAX_STEPS:
         raise AttributionError(f"integrated gradients take {MIN_STEPS} to {MAX_STEPS} steps, got {max_steps}")
@@ -71,6 +72,8 @@ def integrated_gradients(
     pieces = [_Piece(*points[index : index + 3]) for index in range(0, MIN_STEPS - 1, 2)]
     n_steps, scale = MIN_STEPS, tolerance * abs(points[-1].metric - points[0].metric)
     while sum(abs(piece.miss()) for piece in pieces) > scale and n_steps + 2 <= max_steps:
+        if between is not None:
+            between()
         pieces.sort(key=lambda piece: -abs(piece.miss()))
         n_halved = min(len(pieces), _HALVED_AT_ONCE, (max_steps - n_steps) // 2)
         n_halved = max(1, sum(abs(piece.miss()) > scale / len(pieces) for piece in pieces[:n_halved]))
