@@ -80,7 +80,9 @@ class Attribution:
         self.metric = float(metric.detach()) + self._unembed_bias
         layers = run.layers
         tensors = [tensor for layer in layers for tensor in (layer.z, layer.neurons, layer.attn_out, layer.mlp_out)]
-        self._sites = [site for layer in layers for place in BIAS_PLACES for site in layer.biases[place]]
+        # One norm may serve attention and MLP both: its bias is added once.
+        every = [site for layer in layers for place in BIAS_PLACES for site in layer.biases[place]]
+        self._sites = list({id(site.output): site for site in every}.values())
         found = gradients([metric], [None], [run.stream, *tensors, *(site.output for site in self._sites)])
         self.stream_gradient = found[0][0]
         by_layer = found[1 : 1 + len(tensors)]
@@ -115,8 +117,9 @@ class Attribution:
 
     def final_gradient(self) -> Tensor:
         """[n_pos, d_model]: the gradient at the stream after the last layer; all but the last row are 0."""
-        pulled = torch.zeros_like(self.run.normed[0])
-        pulled[-1] = self.model.final_norm.pull_back(self.direction, self.run.layers[-1].resid_post[0, -1].detach())
+        end = self.run.layers[-1].resid_post.detach()[0].float()
+        pulled = torch.zeros_like(end)
+        pulled[-1] = self.model.final_norm.pull_back(self.direction, end[-1])
         return pulled
 
     def head_relevance(self, layer: int) -> Tensor:
@@ -203,10 +206,11 @@ def by_head(tensor: Tensor, n_heads: int) -> Tensor:
 
 
 def gradients(outputs: list[Tensor], given: list[Tensor | None], inputs: list[Tensor]) -> list[Tensor]:
-    """The gradient of `outputs` at each of `inputs`, zeros where there is no way; the graph is kept."""
+    """The gradient of `outputs` at each of `inputs`, float32, zeros where there is no way; the graph is kept."""
+    given = [None if row is None else row.to(out.dtype) for out, row in zip(outputs, given, strict=True)]
     with torch.enable_grad():
         found = torch.autograd.grad(outputs, inputs, grad_outputs=given, retain_graph=True, materialize_grads=True)
-    return [gradient.detach() for gradient in found]
+    return [gradient.detach().float() for gradient in found]
 
 
 def bias_terms(site: BiasSite, gradient: Tensor) -> Tensor:

@@ -252,6 +252,13 @@ class FrozenModel:
                     biases=frozen.biases[index],
                 )
             )
+        # What is added to the stream, and nothing else: some families scale it (Granite).
+        for layer in layers:
+            written = layer.attn_in[0, -1] + layer.attn_out[0, -1] + layer.mlp_out[0, -1]
+            if not _close(written, layer.resid_post[0, -1]):
+                raise AttributionError(
+                    f"the stream of {self.anatomy.shape.architecture} is not the sum of what heads and MLPs write"
+                )
         return FrozenRun(
             anatomy=self.anatomy,
             token_ids=token_ids,
@@ -267,6 +274,13 @@ def _there(tensor: Tensor | None) -> Tensor:
     if tensor is None:
         raise AttributionError("a layer did not run, or did not fire its hook")
     return tensor
+
+
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    """Equal but for the rounding of the model's own precision."""
+    tolerance = 1e-3 if theirs.dtype == torch.float32 else 5e-2
+    gap = (ours.detach().float() - theirs.detach().float()).abs().max()
+    return bool(gap <= tolerance * theirs.detach().float().abs().max().clamp(min=1.0))
 
 
 def _by_position(parts: list[tuple[int, int, Edit]]) -> Edit:
@@ -399,7 +413,10 @@ class _FreezeHooks:
         weights: NormWeights = self._anatomy.norm_weights(norm)
 
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return carry(weights.frozen(args[0]), output)
+            linear = weights.frozen(args[0])
+            if not _close(linear, output):
+                raise AttributionError(f"{type(module).__name__} is a norm of a kind that cannot be linearised")
+            return carry(linear, output)
 
         self._handles.append(norm.register_forward_hook(hook))
 
