@@ -111,6 +111,7 @@ function empty_chip(pos: number): TokenChip {
 function begin_run(store: Store, snapshot: RunSnapshot, draft: TokenDraft): void {
   const is_same = store.run.peek()?.run_id === snapshot.run_id;
   if (!is_same) {
+    store.analysis.forget();
     store.history.drop_from(0);
     store.current_pos.value = -1;
     store.follow.value = true;
@@ -157,6 +158,7 @@ function log_interventions(store: Store, run: RunView, event: InterventionsAppli
 
 function rewind(store: Store, run: RunView, event: RunRewound, draft: TokenDraft): void {
   draft.truncate(event.n_tokens);
+  store.analysis.rewound(event.from_pos, event.n_tokens);
   store.history.drop_from(event.from_pos);
   const { text, revision } = event;
   store.run.value = { ...run, text, revision: Math.max(run.revision, revision), finish_reason: null };

@@ -5,10 +5,12 @@ import {
   PROTOCOL_VERSION,
   type Command, type Component, type Hello, type InterventionSpec, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
+import type { Ask } from "../protocol/questions";
 import { add_notice, type Store } from "../store/store";
 import { apply_events } from "./apply";
 import { Holes } from "./holes";
 import { Lifeline } from "./lifeline";
+import { ask_question, type QuestionLine } from "./questions";
 import { Refusal, Requests } from "./requests";
 import type { RunLink } from "./run_link";
 import type { Source } from "./source";
@@ -138,6 +140,10 @@ export class Connection {
     return event;
   }
 
+  /** Why a token, what a part does: see `Ask`. Rejects with Refusal. */
+  readonly ask_about_run: Ask = (question, on_progress, given_up) =>
+    ask_question(this.question_line(), question, on_progress, given_up);
+
   /** The tab was hidden or shown: tokens only while nobody looks, the missing arrays on return. */
   async visibility_changed(): Promise<void> {
     const is_visible = !this.options.is_hidden();
@@ -153,6 +159,15 @@ export class Connection {
   }
 
   // -------------------------------------------------------------------------------------- inside
+
+  private question_line(): QuestionLine {
+    return {
+      requests: this.requests,
+      run_id: () => this.store.run.peek()?.run_id ?? null,
+      is_open: () => this.store.connection.peek() === "open",
+      send: (command) => this.lifeline.send(command),
+    };
+  }
 
   private require_run(): string {
     const run = this.store.run.peek();

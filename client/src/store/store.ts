@@ -1,6 +1,7 @@
 // The page's whole state: signals for what changes at human speed, History for what changes per token.
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol/generated";
+import { create_analysis, type Analysis } from "./analysis";
 import { History } from "./history";
 import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
 
@@ -30,6 +31,8 @@ export interface Store {
   /** Why the connection is refused or waits; none when all is well. */
   connection_message: Signal<string | null>;
   notices: Signal<readonly Notice[]>;
+  /** What is asked about the run, and the answers. */
+  analysis: Analysis;
 }
 
 export function component_key(component: Component): string {
@@ -60,6 +63,7 @@ export function create_store(): Store {
     limits: signal<Limits | null>(null),
     connection_message: signal<string | null>(null),
     notices: signal<readonly Notice[]>([]),
+    analysis: create_analysis(),
   };
 }
 

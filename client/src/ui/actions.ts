@@ -3,6 +3,7 @@ import { signal, type ReadonlySignal } from "@preact/signals";
 import { Refusal, type Connection, type RunCommand } from "../connection/connection";
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
+import type { Ask } from "../protocol/questions";
 import { factor_on } from "../store/query";
 import { add_notice, component_key, type Store } from "../store/store";
 import type { PageState } from "./page";
@@ -32,6 +33,8 @@ export interface Actions {
   /** Exact float32 values of `component` over the whole text. */
   exact_values: Connection["request_values"];
   exact_attention: Connection["request_attention"];
+  /** Why a token, what a part does. */
+  ask: Ask;
 }
 
 const acts_alone_on = (spec: InterventionSpec, component: Component): boolean =>
@@ -155,6 +158,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       send_set(before, false);
     },
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
+    ask: connection.ask_about_run,
     exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),
   };
 }

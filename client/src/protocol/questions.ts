@@ -1,0 +1,65 @@
+// Which question is answered by which event. A question as its asker writes it has no ids yet.
+import type { Decoded } from "./decode";
+import type {
+  AttributionReady, EffectsReady, HeadProfileReady, HeadScoresReady, NeuronProfileReady, OverviewReady, PathsReady,
+  RelevanceReady, RequestAttribution, RequestEffects, RequestHeadProfile, RequestHeadScores, RequestNeuronProfile,
+  RequestOverview, RequestPaths, RequestRelevance,
+} from "./generated";
+
+export type AttributionAnswer = Decoded<AttributionReady>;
+export type PathsAnswer = Decoded<PathsReady>;
+export type OverviewAnswer = Decoded<OverviewReady>;
+export type RelevanceAnswer = Decoded<RelevanceReady>;
+export type EffectsAnswer = Decoded<EffectsReady>;
+export type HeadProfileAnswer = Decoded<HeadProfileReady>;
+export type HeadScoresAnswer = Decoded<HeadScoresReady>;
+export type NeuronProfileAnswer = Decoded<NeuronProfileReady>;
+
+type Written<Q> = Omit<Q, "request_id" | "run_id">;
+export type Question =
+  | Written<RequestAttribution>
+  | Written<RequestPaths>
+  | Written<RequestOverview>
+  | Written<RequestRelevance>
+  | Written<RequestEffects>
+  | Written<RequestHeadProfile>
+  | Written<RequestHeadScores>
+  | Written<RequestNeuronProfile>;
+
+interface Answers {
+  request_attribution: AttributionAnswer;
+  request_paths: PathsAnswer;
+  request_overview: OverviewAnswer;
+  request_relevance: RelevanceAnswer;
+  request_effects: EffectsAnswer;
+  request_head_profile: HeadProfileAnswer;
+  request_head_scores: HeadScoresAnswer;
+  request_neuron_profile: NeuronProfileAnswer;
+}
+export type AnswerTo<Q extends Question> = Answers[Q["type"]];
+
+export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
+  request_attribution: "attribution_ready",
+  request_paths: "paths_ready",
+  request_overview: "overview_ready",
+  request_relevance: "relevance_ready",
+  request_effects: "effects_ready",
+  request_head_profile: "head_profile_ready",
+  request_head_scores: "head_scores_ready",
+  request_neuron_profile: "neuron_profile_ready",
+};
+
+export interface Progress {
+  done: number;
+  total: number;
+}
+
+/**
+ * Ask about the run that is shown. Rejects with an Error whose message is one sentence for a person: the server's
+ * own where it refuses. `given_up` tells the server to stop; the promise then rejects at once.
+ */
+export type Ask = <Q extends Question>(
+  question: Q,
+  on_progress?: (progress: Progress) => void,
+  given_up?: AbortSignal,
+) => Promise<AnswerTo<Q>>;
