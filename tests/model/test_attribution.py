@@ -13,7 +13,8 @@ from tests.model.families import D_MLP, D_VOCAB, FAMILIES, N_HEADS, N_LAYERS
 from tests.model.reference import Edit, Reference
 
 from livelens.analysis.attribution import Attribution
-from livelens.analysis.edges import Edges, Incoming, Outgoing
+from livelens.analysis.edge_types import Incoming, Outgoing
+from livelens.analysis.edges import Edges
 from livelens.analysis.nodes import AttributionError, Node, parse_node
 from livelens.analysis.paths import strongest_paths
 from livelens.analysis.relevance import gradient_x_input, integrated_gradients

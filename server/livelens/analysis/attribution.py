@@ -17,7 +17,8 @@ from torch import Tensor
 
 from livelens.analysis.nodes import AttributionError, Node
 from livelens.model.engine import F32
-from livelens.model.frozen import BiasPlace, BiasSite, FrozenLayer, FrozenModel, FrozenRun
+from livelens.model.freeze_hooks import BiasPlace, BiasSite
+from livelens.model.frozen import FrozenModel, FrozenRun
 
 BIAS_PLACES: tuple[BiasPlace, ...] = ("attn_read", "attn_write", "mlp_read", "mlp_write")
 
@@ -232,6 +233,3 @@ def strongest_neurons(terms: dict[int, Tensor], k: int) -> list[NodeValue]:
                 found.append((value, Node(kind="neuron", layer=layer, index=index, pos=pos)))
     found.sort(key=lambda pair: -abs(pair[0]))
     return [NodeValue(node=node, value=value) for value, node in found[:k]]
-
-
-__all__ = ["Attribution", "FrozenLayer", "NodeValue", "Relevance", "bias_terms", "gradients", "strongest_neurons"]

@@ -8,9 +8,6 @@ direct effect, Goldowsky-Dill et al. 2023, in the linearised model).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,102 +20,14 @@ from livelens.analysis.attribution import (
     strongest_neurons,
     to_numpy,
 )
-from livelens.analysis.nodes import AttributionError, Node, NodeKind, Part
+from livelens.analysis.edge_types import Incoming, Outgoing, Pull, WriterEdges
+from livelens.analysis.nodes import AttributionError, Node, Part
 from livelens.model.anatomy import bias_of, weight_in_out
 from livelens.model.edits import Edit
-from livelens.model.engine import F32
-from livelens.model.frozen import BiasSite, FrozenLayer
+from livelens.model.freeze_hooks import BiasSite
 
 # Above this the heads' outputs are made anew for each question instead of kept.
 _KEPT_BYTES = 2**29
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WriterEdges:
-    """Edges from every writer: embed, pos_embed [n_pos], heads [n_layers, n_pos, n_heads], attn_bias and mlps
-    [n_layers, n_pos]; 0 where a writer comes after the reader. neurons: the strongest, part of mlps.
-    """
-
-    embed: F32
-    pos_embed: F32 | None
-    heads: F32
-    attn_bias: F32
-    mlps: F32
-    neurons: list[NodeValue]
-
-    def total(self) -> float:
-        """The sum of all edges (neurons are in their MLPs)."""
-        parts = [self.embed, self.heads, self.attn_bias, self.mlps]
-        parts += [] if self.pos_embed is None else [self.pos_embed]
-        return float(sum(part.sum(dtype="float64") for part in parts))
-
-    def strongest(self, k: int) -> list[NodeValue]:
-        """The k strongest writers by magnitude, largest first; MLPs whole, not by neuron."""
-        nodes: list[NodeValue] = []
-        leaves: tuple[tuple[NodeKind, F32 | None], ...] = (("embed", self.embed), ("pos_embed", self.pos_embed))
-        for kind, array in leaves:
-            found: list[float] = [] if array is None else array.tolist()
-            nodes += [NodeValue(node=Node(kind=kind, pos=pos), value=value) for pos, value in enumerate(found) if value]
-        grids: tuple[tuple[NodeKind, F32], ...] = (
-            ("head", self.heads),
-            ("attn_bias", self.attn_bias[..., None]),
-            ("mlp", self.mlps[..., None]),
-        )
-        for kind, grid in grids:
-            for layer, pos, index in np.argwhere(grid).tolist():
-                node = Node(kind=kind, layer=layer, pos=pos, index=index)
-                nodes.append(NodeValue(node=node, value=float(grid[layer, pos, index])))
-        nodes.sort(key=lambda entry: -abs(entry.value))
-        return nodes[:k]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Incoming:
-    """Who fed `reader`: `edges.total() + sum(biases) + error = value`.
-
-    part value: in logits, the reader's relevance. part query or key: in units of the attention score
-    `query . key * scaling` between the head's token and `key_pos`, before any soft cap; the other of the
-    two held fixed. biases: of the reader's own module, by name.
-    """
-
-    reader: Node
-    part: Part
-    key_pos: int | None
-    value: float
-    edges: WriterEdges
-    biases: dict[str, float]
-    error: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outgoing:
-    """Whom `writer` fed, in logits: `logit + heads + mlps + error = value`, its relevance.
-
-    heads [n_layers, n_pos, n_heads]: value input of each head at each later token; mlps [n_layers]: at the
-    writer's own token; neurons: the strongest readers among neurons, part of mlps.
-    """
-
-    writer: Node
-    value: float
-    logit: float
-    heads: F32
-    mlps: F32
-    neurons: list[NodeValue]
-    error: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pull:
-    """A reader pulled back to the stream: gradient [n_pos, d_model] there, the sublayers that wrote before
-    it, its value, and what its own biases add. `pos`: the only row that is not 0, none where many are.
-    """
-
-    value: float
-    gradient: Tensor
-    pos: int | None
-    n_attn: int
-    n_mlp: int
-    biases: dict[str, float]
 
 
 class Edges:
@@ -491,6 +400,3 @@ def _linear(edit: Edit | None, terms: Tensor) -> Tensor:
 
 def _added(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in [*first, *(set(second) - set(first))]}
-
-
-__all__ = ["Edges", "FrozenLayer", "Incoming", "Outgoing", "Pull", "WriterEdges"]

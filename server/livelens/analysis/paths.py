@@ -18,7 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from livelens.analysis.attribution import strongest_neurons
-from livelens.analysis.edges import Edges, Pull, WriterEdges
+from livelens.analysis.edge_types import Pull, WriterEdges
+from livelens.analysis.edges import Edges
 from livelens.analysis.nodes import AttributionError, Node, NodeKind
 from livelens.model.engine import F32
 
