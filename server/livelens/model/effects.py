@@ -21,6 +21,7 @@ from livelens.analysis.agreement import F32, sign_agreement, spearman
 from livelens.analysis.attribution import Attribution
 from livelens.analysis.direct_logit import along_rows, strongest
 from livelens.analysis.norms import NormWeights
+from livelens.analysis.progress import Work
 from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of, span_of
 from livelens.model.capture import CaptureSite, stack
 from livelens.model.engine import EngineError
@@ -140,7 +141,7 @@ class _Experiment:
         self.components = self._named_components()
         self.means = MeanOutputs() if question.ablation == "mean" else None
         self.direction, self.constant = metric_direction(parts, metric)
-        self._done = self._total = 0
+        self._work = Work(question, total=0)
 
     def run(self) -> Generator[AnalysisProgress, None, Measured]:
         """Everything, row 0 of the result the run as it was."""
@@ -148,12 +149,12 @@ class _Experiment:
         is_short = question.everywhere and question.ablation == "zero" and question.scope != "neurons"
         plan = [] if is_short else replay_plan(self.parts, self.token_ids[:-1], self.segments)
         n_rows = question.n_neurons if question.scope == "neurons" else len(self.components)
-        self._total = len(plan) + self._n_pieces(1 + n_rows)
+        self._work.total = len(plan) + self._n_pieces(1 + n_rows)
         if plan:
             yield from self._compute_prefix(prefix)
         if question.scope == "neurons":
             self.components = self._strongest_neurons(prefix)
-            yield self._progress()
+            yield self._work.step()
         rows: _Rows = [None, *self.components]
         measured: list[Measured] = []
         step = self._rows_together()
@@ -166,7 +167,7 @@ class _Experiment:
             if start == 0:
                 self._check_clean(float(measured[0].values[0]))
             if not question.everywhere:
-                yield self._progress()
+                yield self._work.step()
         return Measured(
             values=np.concatenate([each.values for each in measured]),
             probs=np.concatenate([each.probs for each in measured]),
@@ -198,15 +199,6 @@ class _Experiment:
             return chunks
         return chunks * len(self._stretches(self._rows_together()))
 
-    def _progress(self) -> AnalysisProgress:
-        self._done += 1
-        return AnalysisProgress(
-            request_id=self.question.request_id,
-            run_id=self.question.run_id,
-            done=min(self._done, self._total),
-            total=self._total,
-        )
-
     def _compute_prefix(self, prefix: Cache) -> Iterator[AnalysisProgress]:
         """The tokens before the metric's, into `prefix`; what mean ablation puts in, on the way."""
         places = {place_of(component) for component in self.components}
@@ -218,7 +210,7 @@ class _Experiment:
         for piece in replay(self.parts, self.token_ids[:-1], self.segments, cache=prefix, sites=sites):
             if self.means is not None:
                 self.means.add(piece, places)
-            yield self._progress()
+            yield self._work.step()
 
     def _measure_here(self, rows: _Rows, prefix: Cache) -> Measured:
         """The last token in `len(rows)` rows over the same prefix."""
@@ -236,7 +228,7 @@ class _Experiment:
         piece: Piece | None = None
         for start, stop in self._stretches(self._rows_together()):
             piece = self._piece(rows, start, stop, cache)
-            yield self._progress()
+            yield self._work.step()
         if piece is None:
             raise RuntimeError("a run has at least one token")
         return self._read(piece)
