@@ -166,7 +166,8 @@ def write_events(out: Writer) -> None:
             ["head", "neuron", "attn", "mlp"],
             [m.MissingCapability("attention", "flash kernel")],
             True,
-            list(m.ANALYSIS_KINDS),
+            [kind for kind in m.ANALYSIS_KINDS if kind != "effects"],
+            [m.MissingAnalysis("effects", "its MLPs have no single output matrix")],
         ),
     )
     spec = m.InterventionSpec("i1", "scale", [m.Component("head", 1, 1), m.Component("attn", 2)], 0.5)
@@ -218,7 +219,7 @@ def write_answers(out: Writer) -> None:
     edge = m.Edge("L0H1@3", "L2N40@7", "input", -0.25)
     looked = m.Edge("embed@3", "L1H1@7", "query", 0.5)
     part = m.AttributionPart("value", 1.0, [edge], 1.125, 3, 0.125, 0.0)
-    scored = m.AttributionPart("query", 2.0, [looked], 1.0, 2, 0.5, 0.0, 3)
+    scored = m.AttributionPart("query", 2.0, [looked], 1.0, 2, 0.5, 0.0, 3, [edge])
     score = m.HeadScore(1, 1, 0.5, 0.25, 0.75, -0.125)
     head, neuron = m.Component("head", 0, 1), m.Component("neuron", 2, 40)
     promoted, suppressed = [m.TopToken(1001, " Mary", 1.5)], [m.TopToken(7, "<b>é漢</b>", -1.5)]

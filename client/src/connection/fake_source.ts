@@ -43,7 +43,7 @@ export const HELLO: Hello = {
     d_mlp: 3, d_vocab: 10, n_ctx: 64, dtype: "float32", weights_sha256: "",
     capabilities: {
       channels: ["neurons", "heads"], operations: ["zero", "scale"], component_kinds: ["head", "neuron", "attn", "mlp"],
-      missing: [], has_chat_template: false, analyses: [],
+      missing: [], has_chat_template: false, analyses: [], missing_analyses: [],
     },
   },
   limits: { max_command_bytes: 65536, max_prompt_chars: 1000, max_interventions: 4, grace_secs: 10 },

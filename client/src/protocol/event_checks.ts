@@ -6,8 +6,8 @@ import {
   CHANNELS,
   type AppliedInterventions, type AttributionPart, type Capabilities, type Component, type Edge, type Event,
   type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
-  type MissingCapability, type ModelInfo, type NeuronContext, type ReadToken, type RunSnapshot, type Sampling,
-  type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
+  type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type ReadToken,
+  type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
 } from "./generated";
 
 const tag = <T extends string>(type: T): Check<T> => one_of(type);
@@ -55,6 +55,7 @@ const capabilities = struct<Capabilities>({
     ),
     [],
   ),
+  missing_analyses: with_default(list(struct<MissingAnalysis>({ analysis: open_text(), reason: text })), []),
 });
 const model_info = struct<ModelInfo>({
   model_name: text, architecture: text, n_layers: count, n_heads: count, n_key_value_heads: count, d_model: count,
@@ -107,7 +108,7 @@ const edge_part = one_of("input", "key", "query", "value");
 const edge = struct<Edge>({ writer: text, reader: text, part: edge_part, weight: real });
 const attribution_part = struct<AttributionPart>({
   part: edge_part, value: real, edges: list(edge), rest: real, n_rest: count, bias: real, error: real,
-  key_pos: optional(count),
+  key_pos: optional(count), neurons: with_default(list(edge), []),
 });
 const graph_node = struct<GraphNode>({ node: text, relevance: real, label: text });
 const head_score = struct<HeadScore>({

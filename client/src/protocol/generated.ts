@@ -590,12 +590,21 @@ export interface Capabilities {
   analyses: (
     "attribution" | "effects" | "head_profile" | "head_scores" | "neuron_profile" | "overview" | "paths" | "relevance"
   )[];
+  missing_analyses: MissingAnalysis[];
 }
 /**
  * A channel this model or engine cannot give, and why; the page greys it out.
  */
 export interface MissingCapability {
   channel: "attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
+  reason: string;
+}
+/**
+ * A question that this engine does not answer, and why; the page greys it out.
+ */
+export interface MissingAnalysis {
+  analysis:
+    "attribution" | "effects" | "head_profile" | "head_scores" | "neuron_profile" | "overview" | "paths" | "relevance";
   reason: string;
 }
 /**
@@ -1144,6 +1153,10 @@ export interface AttributionPart {
    */
   error: number;
   key_pos: number | null;
+  /**
+   * strongest neurons; each is a part of its MLP's edge, not one more
+   */
+  neurons: Edge[];
 }
 /**
  * One writer's contribution to one reader; signed, in logits of the metric (query and key: of the score).
@@ -1171,7 +1184,7 @@ export interface PathsReady {
   nodes: GraphNode[];
   edges: Edge[];
   /**
-   * fraction of the metric that arrives at the inputs along these edges
+   * 1 - |hidden| / (|tokens| + |biases| + |hidden|): the share of the flow that is drawn
    */
   shown: number;
 }

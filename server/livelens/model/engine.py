@@ -6,6 +6,7 @@ model thread); its `info` may be read from any.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.interventions import InterventionMasks
-from livelens.protocol.messages import Channel, ModelInfo
+from livelens.protocol.messages import Answer, Channel, ModelInfo, Question
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -23,6 +24,40 @@ I32 = NDArray[np.int32]
 
 class EngineError(RuntimeError):
     """The engine could not do what was asked; the text says why and what to do."""
+
+
+class AnalysisRefusedError(ValueError):
+    """A question that cannot be asked of this run; `code` is stable, the text says the limit and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSegment:
+    """The masks, none where they change nothing, from position `from_pos` until the next segment's.
+
+    `revision` names them within the run: equal revisions, equal masks.
+    """
+
+    from_pos: int
+    revision: int
+    masks: InterventionMasks | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisContext:
+    """A run as it was when a question about it was asked; nothing in it changes any more.
+
+    token_ids: prompt and generated tokens; the first `n_positions` of them were computed, under `segments`
+    (ascending by from_pos, the first from 0).
+    """
+
+    token_ids: tuple[int, ...]
+    n_prompt: int
+    n_positions: int
+    segments: tuple[ContextSegment, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +224,14 @@ class Engine(Protocol):
 
     def open_sequence(self) -> TokenSequence:
         """A new, empty sequence."""
+
+    def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
+        """The answer to a question, whose kind is one of `info.capabilities.analyses`: last, after any progress.
+
+        Each `next` is one bounded piece of work, which leaves no hook and disturbs no sequence. Raises, at any
+        `next`, AnalysisRefusedError for a question that cannot be asked of this run, EngineError for a fault.
+        Close it to give it up.
+        """
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Memory that a run of `n_positions` takes: cache and captures."""

@@ -15,14 +15,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from livelens.model.engine import EngineError
+from livelens.model.engine import AnalysisContext, AnalysisRefusedError, EngineError
 from livelens.model.fake_sequence import FakeSequence
 from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, make_weights
 from livelens.model.fake_words import Vocabulary, build_vocabulary
-from livelens.protocol.messages import CHANNELS, Capabilities, Channel, ModelInfo
+from livelens.protocol.messages import (
+    ANALYSIS_KINDS,
+    CHANNELS,
+    Answer,
+    Capabilities,
+    Channel,
+    MissingAnalysis,
+    ModelInfo,
+    Question,
+)
 
+_NO_ANALYSES = "the fake model only moves: start livelens with a real one to ask why"
 _NAME = re.compile(
     r"fake(?::(?P<layers>\d{1,4})x(?P<heads>\d{1,4})x(?P<mlp>\d{1,6}))?(?:@(?P<pace>\d{1,4}(?:\.\d+)?))?", re.ASCII
 )
@@ -87,6 +97,7 @@ class FakeEngine:
                 operations=["zero", "scale"],
                 component_kinds=["head", "neuron", "attn", "mlp"],
                 has_chat_template=True,
+                missing_analyses=[MissingAnalysis(analysis=kind, reason=_NO_ANALYSES) for kind in ANALYSIS_KINDS],
             ),
         )
 
@@ -119,6 +130,10 @@ class FakeEngine:
     def open_sequence(self) -> FakeSequence:
         """A new, empty sequence."""
         return FakeSequence(self._info, self.weights, secs_per_token=self._secs_per_token)
+
+    def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
+        """This engine answers no questions."""
+        raise AnalysisRefusedError("analysis_unavailable", _NO_ANALYSES)
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Cache and captures of `n_positions`."""

@@ -16,6 +16,7 @@ from livelens.protocol.events import AnswerEvent
 from livelens.protocol.step_tensors import Tensor
 from livelens.protocol.values import Component, TopToken
 from livelens.protocol.vocabulary import (
+    AnalysisKind,
     Count,
     Index,
     TokenText,
@@ -149,6 +150,9 @@ class AttributionPart(WireValue, frozen=True):
     bias: float
     error: Annotated[float, Meta(description="value - edges - rest - bias: rounding, or a frozen part's remainder")]
     key_pos: Index | None = None
+    neurons: Annotated[
+        list[Edge], Meta(description="strongest neurons; each is a part of its MLP's edge, not one more")
+    ] = field(default_factory=list)
 
 
 class GraphNode(WireValue, frozen=True):
@@ -182,7 +186,10 @@ class PathsReady(AnswerEvent, frozen=True, tag="paths_ready"):
     metric: Metric
     nodes: list[GraphNode]
     edges: list[Edge]
-    shown: Annotated[float, Meta(description="fraction of the metric that arrives at the inputs along these edges")]
+    shown: Annotated[
+        float,
+        Meta(description="1 - |hidden| / (|tokens| + |biases| + |hidden|): the share of the flow that is drawn"),
+    ]
 
 
 class OverviewReady(AnswerEvent, frozen=True, tag="overview_ready"):
@@ -328,3 +335,20 @@ Answer = (
     | HeadProfileReady
     | NeuronProfileReady
 )
+
+
+def analysis_kind(question: Question) -> AnalysisKind:
+    """The question's tag without `request_`: what `Capabilities.analyses` lists."""
+    return _KINDS[type(question)]
+
+
+_KINDS: dict[type[Question], AnalysisKind] = {
+    RequestAttribution: "attribution",
+    RequestPaths: "paths",
+    RequestOverview: "overview",
+    RequestRelevance: "relevance",
+    RequestEffects: "effects",
+    RequestHeadProfile: "head_profile",
+    RequestHeadScores: "head_scores",
+    RequestNeuronProfile: "neuron_profile",
+}

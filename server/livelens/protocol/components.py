@@ -1,12 +1,27 @@
-"""Component ids (`L12H3`, `L7N1404`, `L5.attn`, `L5.mlp`): written, read, and checked against a model."""
+"""Component ids (`L12H3`, `L7N1404`, `L5.attn`, `L5.mlp`): written, read, and checked against a model.
+
+And node ids (`L12H3@37`, `embed@3`, `logit@14`): components, the input or the metric, at one token.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Literal
 
 from livelens.protocol.messages import Component, ModelInfo
 
 _ID = re.compile(r"L(?P<layer>\d{1,9})(?:H(?P<head>\d{1,9})|N(?P<neuron>\d{1,9})|\.(?P<whole>attn|mlp))", re.ASCII)
+
+_NODE = re.compile(r"(?P<part>[^@]{1,24})@(?P<pos>\d{1,9})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """What a node id names: a component, the token's embedding or the metric, at position `pos`."""
+
+    part: Component | Literal["embed", "logit"]
+    pos: int
 
 
 def component_id(component: Component) -> str:
@@ -53,3 +68,32 @@ def check_component(component: Component, model_info: ModelInfo) -> None:
         raise ValueError(
             f"{component.kind} {component.index} does not exist: each layer has {component.kind}s 0 to {size - 1}"
         )
+
+
+def node_id(node: NodePlace) -> str:
+    """The id people read: `L12H3@37`, `L5.mlp@12`, `embed@3`, `logit@14`."""
+    part = component_id(node.part) if isinstance(node.part, Component) else node.part
+    return f"{part}@{node.pos}"
+
+
+def parse_node(text: str) -> NodePlace:
+    """The node that `text` names; raises ValueError when it names none."""
+    match = _NODE.fullmatch(text.strip())
+    help_text = f"{text!r} names no node: write L12H3@37, L7N1404@12, L5.mlp@12, embed@3 or logit@14"
+    if match is None:
+        raise ValueError(help_text)
+    pos = int(match["pos"])
+    if match["part"] in ("embed", "logit"):
+        return NodePlace("embed" if match["part"] == "embed" else "logit", pos)
+    try:
+        return NodePlace(parse_component(match["part"]), pos)
+    except ValueError as error:
+        raise ValueError(help_text) from error
+
+
+def check_node(node: NodePlace, model_info: ModelInfo, n_positions: int) -> None:
+    """Raise ValueError, naming the limit, unless the model has this component and the run this position."""
+    if not 0 <= node.pos < n_positions:
+        raise ValueError(f"{node_id(node)} is outside the run: it has positions 0 to {n_positions - 1}")
+    if isinstance(node.part, Component):
+        check_component(node.part, model_info)

@@ -51,6 +51,7 @@ from livelens.protocol.analysis import (
     RequestOverview,
     RequestPaths,
     RequestRelevance,
+    analysis_kind,
 )
 from livelens.protocol.commands import (
     BasicCommand,
@@ -98,6 +99,7 @@ from livelens.protocol.values import (
     InterventionSet,
     InterventionSpec,
     Limits,
+    MissingAnalysis,
     MissingCapability,
     ModelInfo,
     RunSnapshot,
@@ -194,6 +196,7 @@ __all__ = [
     "MeasuredScope",
     "Metric",
     "MetricQuestion",
+    "MissingAnalysis",
     "MissingCapability",
     "ModelInfo",
     "NeuronContext",
@@ -244,4 +247,5 @@ __all__ = [
     "TokenText",
     "TopToken",
     "ValuesReady",
+    "analysis_kind",
 ]

@@ -82,6 +82,13 @@ class MissingCapability(WireValue, frozen=True):
     reason: str
 
 
+class MissingAnalysis(WireValue, frozen=True):
+    """A question that this engine does not answer, and why; the page greys it out."""
+
+    analysis: AnalysisKind
+    reason: str
+
+
 class Capabilities(WireValue, frozen=True):
     """What the engine can capture and change: declared, never guessed."""
 
@@ -93,6 +100,7 @@ class Capabilities(WireValue, frozen=True):
     analyses: Annotated[
         list[AnalysisKind], Meta(description="questions the engine answers: their tags without `request_`")
     ] = field(default_factory=list)
+    missing_analyses: list[MissingAnalysis] = field(default_factory=list)
 
 
 class ModelInfo(WireValue, frozen=True):

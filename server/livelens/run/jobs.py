@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from livelens.model.engine import StepArrays
 from livelens.protocol.messages import (
+    Answer,
     AppliedInterventions,
     ApplyMode,
     Channel,
     FinishReason,
     InterventionSegment,
     InterventionSpec,
+    Question,
     RunFinished,
     RunRewound,
     RunState,
@@ -105,7 +107,25 @@ class ForgetJob:
     run_id: str
 
 
-Job = StartJob | ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisJob:
+    """Answer a question between tokens. One of the same kind that the viewer asked before is given up."""
+
+    run_id: str
+    tag: Tag
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJob:
+    """Give up a viewer's question, or where `request_id` is none, all of its questions."""
+
+    viewer_id: str
+    request_id: int | None
+
+
+RunJob = ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
+Job = StartJob | CancelJob | RunJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,5 +179,14 @@ class Applied:
     tag: Tag
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A question's progress, or its answer, which is the last that is said of it; for who asked alone."""
+
+    run_id: str
+    tag: Tag
+    answer: Answer
+
+
 # A rewind and an end answer no command, so their events are reports as they stand.
-Report = RunReady | Refused | StepMade | StateChanged | Applied | RunRewound | RunFinished
+Report = RunReady | Refused | StepMade | StateChanged | Applied | Answered | RunRewound | RunFinished

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from livelens.model.engine import Captured, Engine
+from livelens.model.engine import AnalysisContext, Captured, ContextSegment, Engine
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.protocol.messages import (
     AppliedInterventions,
@@ -56,6 +56,7 @@ class Run:
         self._generated_text = ""
         self._catch_up_to = self._n_prompt
         self._newest_first: int | None = None  # after a rewind the newest position is reported before the rest
+        self._n_computed_at_end = 0  # what was computed when the cache was let go of
         self._held: Captured | None = None  # computed up to the last token, which waits for its successor
         self._is_paused = job.start_paused
         self._steps_allowed = 0
@@ -110,6 +111,25 @@ class Run:
     def is_done(self) -> bool:
         """Finished and told so."""
         return self._finish_told
+
+    @property
+    def n_computed(self) -> int:
+        """Positions that were computed, also after the end."""
+        return max(self._sequence.n_positions, self._n_computed_at_end)
+
+    def analysis_context(self) -> AnalysisContext:
+        """The run as it is now, for a question about it."""
+        return AnalysisContext(
+            token_ids=tuple(self.tokens),
+            n_prompt=self._n_prompt,
+            n_positions=self.n_computed,
+            segments=tuple(
+                ContextSegment(
+                    from_pos=segment.from_pos, revision=segment.revision, masks=self._schedule.masks_of(segment)
+                )
+                for segment in self._schedule.segments
+            ),
+        )
 
     @property
     def _is_catching_up(self) -> bool:
@@ -187,7 +207,7 @@ class Run:
         """Free the cache and everything captured; harmless when closed."""
         self._held = None
         self._readout.clear()
-        self._sequence.close()
+        self._let_go_of_cache()
 
     # ------------------------------------------------------------------ work
 
@@ -226,7 +246,7 @@ class Run:
         """Report the end, once every computed position was reported."""
         assert self.finish_reason is not None
         self._finish_told = True
-        self._sequence.close()
+        self._let_go_of_cache()
         self._emit(
             RunFinished(
                 run_id=self.run_id,
@@ -307,6 +327,10 @@ class Run:
         self._emit_step(self._step_maker.step(unread, token_id, channels=channels, text_delta=text_delta))
 
     # ------------------------------------------------------------------ helpers
+
+    def _let_go_of_cache(self) -> None:
+        self._n_computed_at_end = self.n_computed
+        self._sequence.close()
 
     def _make_masks(self, interventions: list[InterventionSpec]) -> InterventionMasks:
         return masks_from(interventions, self._info)

@@ -45,9 +45,17 @@ class Schedule:
         """The segment that holds at `pos`."""
         return next(segment for segment in reversed(self._segments) if segment.from_pos <= pos)
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """All of them, ascending by from_pos."""
+        return tuple(self._segments)
+
     def masks_at(self, pos: int) -> InterventionMasks | None:
         """The masks at `pos`; none when they change nothing."""
-        segment = self.at(pos)
+        return self.masks_of(self.at(pos))
+
+    def masks_of(self, segment: Segment) -> InterventionMasks | None:
+        """A segment's masks; none when they change nothing."""
         if segment.masks is None:
             segment.masks = self._make_masks(segment.interventions)
         return None if segment.masks.changes_nothing else segment.masks

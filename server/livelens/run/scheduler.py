@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from livelens.model.engine import Engine, EngineError
+from livelens.run.analyses import Analyses
 from livelens.run.jobs import (
+    AnalysisJob,
+    CancelJob,
     ChannelsJob,
     ControlJob,
     ForgetJob,
@@ -25,6 +29,9 @@ from livelens.run.run import Run
 from livelens.run.steps import EmitStep
 
 _log = logging.getLogger(__name__)
+# While some run generates. A piece takes about as long as four tokens (`model/replay.py`), so that questions
+# cost a run at most a third of its speed.
+TOKENS_PER_PIECE: Final = 8
 
 
 class Scheduler:
@@ -36,21 +43,29 @@ class Scheduler:
         self._emit_step = emit_step
         self._runs: dict[str, Run] = {}
         self._turn: list[str] = []
+        self._analyses = Analyses(engine, emit=emit)
+        self._n_since_piece = 0  # forward calls of runs since a question had its turn
 
     @property
     def has_work(self) -> bool:
         """`work` would do something."""
-        return any(run.wants_forward or run.has_unread or run.has_unread_lens for run in self._runs.values())
+        return self._analyses.has_work or any(
+            run.wants_forward or run.has_unread or run.has_unread_lens for run in self._runs.values()
+        )
 
     def work(self) -> None:
-        """One token of the run whose turn it is, then one position that waits; in idle time, a lens."""
+        """One token of the run whose turn it is, then one position that waits; in idle time, a question or a lens."""
         run = self._next_run()
         if run is not None:
             self._guarded(run, run.advance)
+            self._n_since_piece += 1
         unread = next((run for run in self._runs.values() if run.has_unread), None)
         if unread is not None:
             self._guarded(unread, unread.read_one)
-        elif run is None:
+        if self._analyses.has_work and (run is None or self._n_since_piece >= TOKENS_PER_PIECE):
+            self._n_since_piece = 0
+            self._analyses.work_one()
+        elif run is None and unread is None:
             lens = next((run for run in self._runs.values() if run.has_unread_lens), None)
             if lens is not None:
                 self._guarded(lens, lens.read_one_lens)
@@ -61,10 +76,15 @@ class Scheduler:
         if isinstance(job, StartJob):
             self._start(job)
             return
+        if isinstance(job, CancelJob):
+            self._analyses.cancel(job)
+            return
         run = self._runs.get(job.run_id)
         match job:
             case ControlJob() | InterveneJob():
                 self._command(run, job)
+            case AnalysisJob():
+                self._ask(run, job)
             case StopJob():
                 if run is not None:
                     run.stop(job.reason, job.message, job.tag)
@@ -76,12 +96,14 @@ class Scheduler:
                     run.want_lens(job.positions)
             case ForgetJob():
                 if run is not None:
+                    self._analyses.forget_run(job.run_id)
                     self._runs.pop(job.run_id).close()
                     self._turn.remove(job.run_id)
         self._settle()
 
     def close(self) -> None:
-        """Let go of every run."""
+        """Let go of every question and every run."""
+        self._analyses.close()
         for run in self._runs.values():
             run.close()
         self._runs.clear()
@@ -124,12 +146,19 @@ class Scheduler:
             self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
         elif isinstance(job, InterveneJob):
             self._guarded(run, lambda: run.intervene(job))
+            self._analyses.forget_from(run.run_id, run.n_computed)
         elif job.action == "pause":
             run.pause(job.tag)
         elif job.action == "resume":
             run.resume(job.tag)
         else:
             run.step_once(job.tag)
+
+    def _ask(self, run: Run | None, job: AnalysisJob) -> None:
+        if run is None:
+            self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
+        else:
+            self._analyses.ask(job, run.analysis_context())
 
     def _start(self, job: StartJob) -> None:
         try:

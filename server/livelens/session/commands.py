@@ -9,12 +9,14 @@ from livelens.model.interventions import check_interventions
 from livelens.protocol.components import check_component
 from livelens.protocol.messages import (
     Acknowledged,
+    CancelAnalysis,
     Command,
     InterventionSegment,
     JoinRun,
     Pause,
     Ping,
     Pong,
+    Question,
     RequestAttention,
     RequestKeyframe,
     RequestPositions,
@@ -28,8 +30,9 @@ from livelens.protocol.messages import (
     Stop,
     Subscribe,
 )
-from livelens.run.jobs import ControlJob, InterveneJob, LensJob, StartJob, StopJob, Tag
+from livelens.run.jobs import AnalysisJob, CancelJob, ControlJob, InterveneJob, LensJob, StartJob, StopJob, Tag
 from livelens.session.frames import attention_frame, values_frame
+from livelens.session.questions import QuestionError, check_question
 from livelens.session.record import RunRecord
 from livelens.session.snapshot import missing_positions, snapshot
 
@@ -81,6 +84,8 @@ class CommandHandler:
                 self._request_attention(viewer, command)
             case Ping():
                 self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
+            case _:
+                self._ask(viewer, command)
 
     def _start_run(self, viewer: Viewer, command: StartRun) -> None:
         session = self._session
@@ -249,6 +254,19 @@ class CommandHandler:
             )
         viewer.outbox.answer_later(frame, _ROW_ESTIMATE_BYTES + 4 * (command.query_pos + 1))
         self._session.wake(viewer)
+
+    def _ask(self, viewer: Viewer, question: Question | CancelAnalysis) -> None:
+        record = self._watched(viewer, question.run_id)
+        if isinstance(question, CancelAnalysis):
+            self._session.submit(CancelJob(viewer_id=viewer.viewer_id, request_id=question.cancels))
+            self._session.answer(viewer, Acknowledged(request_id=question.request_id))
+            return
+        try:
+            check_question(question, self._session.model_info, len(record.tokens))
+        except QuestionError as error:
+            raise CommandError(error.code, str(error), run_id=record.run_id) from error
+        tag = Tag(viewer.viewer_id, question.request_id)
+        self._session.submit(AnalysisJob(run_id=record.run_id, tag=tag, question=question))
 
     # ------------------------------------------------------------------ which run
 

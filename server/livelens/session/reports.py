@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from livelens.protocol.codec import encode_event
 from livelens.protocol.messages import (
+    AnalysisProgress,
     InterventionsApplied,
     RunFinished,
     RunRewound,
     RunStarted,
     RunStateChanged,
+    Tensor,
 )
 from livelens.run.jobs import (
+    Answered,
     Applied,
     Refused,
     Report,
@@ -23,11 +27,15 @@ from livelens.run.jobs import (
     StopJob,
     Tag,
 )
+from livelens.session.frames import Frame
+from livelens.session.outbox import ANSWERS_LIMIT_BYTES
 from livelens.session.record import RunRecord, record_from
 from livelens.session.snapshot import snapshot
 
 if TYPE_CHECKING:
     from livelens.session.session import Session
+
+_ANSWER_BYTES: Final = 4096  # of an answer without its tensors, about
 
 
 class ReportHandler:
@@ -44,6 +52,9 @@ class ReportHandler:
                 return
             case Refused():
                 self._refused(report)
+                return
+            case Answered():
+                self._answered(report)
                 return
             case StepMade():
                 record = self._session.records.get(report.step.run_id)
@@ -108,6 +119,20 @@ class ReportHandler:
         if record is not None and not record.viewers and not record.is_finished:
             message = "its only viewer started another run"
             session.submit(StopJob(run_id=record.run_id, reason="abandoned", message=message))
+
+    def _answered(self, report: Answered) -> None:
+        """For who asked alone; packed off the event loop, for a head's pattern of a long run is megabytes."""
+        viewer, answer = self._session.viewers.get(report.tag.viewer_id), report.answer
+        if viewer is None:
+            return
+        if isinstance(answer, AnalysisProgress):
+            self._session.answer(viewer, answer)
+            return
+        tensors = (getattr(answer, name) for name in answer.__struct_fields__)
+        size_bytes = _ANSWER_BYTES + sum(len(tensor.data) for tensor in tensors if isinstance(tensor, Tensor))
+        # However large, one answer alone does not make a viewer that reads one that does not.
+        viewer.outbox.answer_later(Frame(lambda: encode_event(answer)), min(size_bytes, ANSWERS_LIMIT_BYTES // 4))
+        self._session.wake(viewer)
 
     def _refused(self, report: Refused) -> None:
         session = self._session

@@ -26,7 +26,7 @@ from livelens.protocol.messages import (
     Limits,
     ModelInfo,
 )
-from livelens.run.jobs import ChannelsJob, ForgetJob, Job, Report, StartJob, StopJob
+from livelens.run.jobs import CancelJob, ChannelsJob, ForgetJob, Job, Report, StartJob, StopJob
 from livelens.session.bucket import TokenBucket
 from livelens.session.commands import CommandError, CommandHandler
 from livelens.session.frames import Frame
@@ -214,6 +214,7 @@ class Session:
         viewer.outbox.watch(None, [])
         if record is None:
             return
+        self.submit(CancelJob(viewer_id=viewer.viewer_id, request_id=None))  # its questions were about that run
         record.viewers.discard(viewer.viewer_id)
         if not record.viewers:
             record.left_at = now
