@@ -1,9 +1,9 @@
 // What is asked about the run, "why this token and not that one?", and what has been answered so far.
 import { batch, signal, type Signal } from "@preact/signals";
+import type { Answered } from "./graph";
+import { Walk } from "./walk";
 import type { MetricQuestion } from "../protocol/generated";
-import type {
-  AnswerTo, Ask, AttributionAnswer, EffectsAnswer, OverviewAnswer, PathsAnswer, Progress, Question, RelevanceAnswer,
-} from "../protocol/questions";
+import type { AnswerTo, Ask, AttributionAnswer, Progress, Question } from "../protocol/questions";
 
 /** One question's state: nothing asked, being worked on (`progress`), answered, or refused (`error`). */
 export interface Slot<A> {
@@ -90,6 +90,7 @@ export class Analysis {
   readonly measured = new Inquiries<Of<"request_effects">>();
   /** Measured all at once: the causal map. */
   readonly causal_map = new Inquiry<Of<"request_effects">>();
+  readonly walk = new Walk(() => this.answered());
 
   /** Explain something else: answers to the question before are forgotten. */
   explain(question: MetricQuestion | null): void {
@@ -98,7 +99,21 @@ export class Analysis {
     batch(() => {
       this.forget_answers();
       this.question.value = question;
+      this.walk.begin(question && `logit@${question.pos}`);
     });
+  }
+
+  /** What is known of the graph: the paths, and every node that was walked through. */
+  private answered(): Answered | null {
+    const paths = this.paths.slot.value.answer;
+    const attributions = [...this.attributions.slots.value.values()]
+      .map((slot) => slot.answer)
+      .filter((answer): answer is AttributionAnswer => answer !== null);
+    const metric = paths?.metric ?? attributions[0]?.metric ?? this.overview.slot.value.answer?.metric;
+    if (!metric) return null;
+    const { nodes, at } = this.walk.trail.value;
+    const walked = new Set(nodes.slice(0, at + 1));
+    return { metric, paths, attributions: attributions.filter((answer) => walked.has(answer.node)) };
   }
 
   /** Another run: nothing that was asked holds. */
@@ -128,4 +143,3 @@ function same_question(a: MetricQuestion | null, b: MetricQuestion | null): bool
   return a.pos === b.pos && a.target === b.target && a.distractor === b.distractor && a.against_mean === b.against_mean;
 }
 
-export type { AttributionAnswer, EffectsAnswer, OverviewAnswer, PathsAnswer, RelevanceAnswer };

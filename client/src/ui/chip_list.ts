@@ -98,8 +98,9 @@ export class ChipList {
 
   private tint(held: Held, metric: ChipMetric): void {
     const tint = tint_of(this.store, held.chip, metric);
-    const strength = tint ? Math.min(1, Math.max(0, tint.strength)) : 0;
-    held.element.style.setProperty("--tint", `${Math.round(strength * 100)}%`);
+    const strength = tint ? Math.min(1, Math.max(-1, tint.strength)) : 0;
+    held.element.style.setProperty("--tint", `${Math.round(Math.abs(strength) * 100)}%`);
+    held.element.toggleAttribute("data-against", strength < 0);
   }
 
   /** The newest token was chosen but not yet read back: it has no activations. */

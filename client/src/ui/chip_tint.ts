@@ -4,8 +4,10 @@ import type { Store } from "../store/store";
 import type { TokenChip } from "../store/types";
 import { number_text } from "./format";
 import type { ChipMetric } from "./page";
+import { importance_tint, is_importance } from "./why/importance";
 
 export interface Tint {
+  /** 1 is full; below 0: the token speaks against. */
   strength: number;
   text: string;
 }
@@ -19,10 +21,14 @@ export const METRIC_RANGE: Record<ChipMetric, { name: string; low: string; high:
   entropy: { name: "Entropy", low: "0 nat", high: `${FULL_ENTROPY_NATS} nat` },
   settled: { name: "Settled at layer", low: "first", high: "last" },
   none: { name: "No tint", low: "", high: "" },
+  importance_frozen: { name: "Relevance (frozen)", low: "against", high: "for" },
+  importance_gradient: { name: "Gradient × input", low: "against", high: "for" },
+  importance_integrated: { name: "Integrated gradients", low: "against", high: "for" },
 };
 
 /** The tint of the chip at `chip.pos`: about how this token was predicted, one position earlier. */
 export function tint_of(store: Store, chip: TokenChip, metric: ChipMetric): Tint | null {
+  if (is_importance(metric)) return importance_tint(store, chip.pos, metric);
   if (metric === "surprise") {
     if (chip.logprob === null) return null;
     const bits = -chip.logprob / Math.LN2;

@@ -7,12 +7,14 @@ import { LensTable } from "./lens_table";
 import { NextTokens } from "./next_tokens";
 import { use_page, type DrawerTab } from "./page";
 import type { Shown } from "./shown_step";
+import { WhyPanel } from "./why/why_panel";
 
 const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "components", label: "Components" },
   { tab: "lens", label: "Logit lens" },
   { tab: "next", label: "Next tokens" },
   { tab: "attention", label: "Attention" },
+  { tab: "why", label: "Why" },
 ];
 
 export function Drawer({ shown }: { shown: Shown }): JSX.Element {
@@ -46,6 +48,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "lens" && <LensTable shown={shown} />}
           {tab === "next" && <NextTokens shown={shown} />}
           {tab === "attention" && <AttentionMap shown={shown} />}
+          {tab === "why" && <WhyPanel />}
         </div>
       )}
     </section>

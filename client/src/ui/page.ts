@@ -4,10 +4,12 @@ import { useContext } from "preact/hooks";
 import { signal, type Signal } from "@preact/signals";
 import type { Store } from "../store/store";
 import type { Actions } from "./actions";
+import type { ImportanceMetric } from "./why/importance";
 import type { SceneMount, SceneView } from "./scene_view";
+import { create_why_state, type WhyState } from "./why/why_state";
 
-export type DrawerTab = "components" | "lens" | "next" | "attention";
-export type ChipMetric = "surprise" | "entropy" | "settled" | "none";
+export type DrawerTab = "components" | "lens" | "next" | "attention" | "why";
+export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
 /** State of the page alone: where panels stand, what is being typed. Kept across reloads where it helps. */
@@ -26,6 +28,7 @@ export interface PageState {
   /** Why there is no picture; none while there is one. */
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
+  why: WhyState;
 }
 
 export interface Page {
@@ -70,6 +73,7 @@ export function create_page_state(): PageState {
     announcement: signal(""),
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
+    why: create_why_state(),
   };
 }
 

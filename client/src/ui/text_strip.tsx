@@ -9,6 +9,7 @@ import { number_text, percent_text, token_quote } from "./format";
 import { IconButton } from "./icons";
 import { ProbBars } from "./prob_bars";
 import { use_page, type ChipMetric, type Page } from "./page";
+import { completeness_words, IMPORTANCE_WORDS, is_importance, keep_importance } from "./why/importance";
 
 interface Hovered {
   chip: TokenChip;
@@ -52,7 +53,11 @@ function keep_chips(root: HTMLElement, page: Page, ref: { current: ChipList | nu
   ref.current = list;
   const ends = [
     effect(() => list.update(store.tokens.value, store.run.value?.n_prompt_tokens ?? 0, state.chip_metric.peek())),
-    effect(() => list.retint(state.chip_metric.value)),
+    effect(() => {
+      void store.analysis.relevance.slot.value;
+      list.retint(state.chip_metric.value);
+    }),
+    keep_importance(page),
     effect(() => list.mark_current(store.current_pos.value)),
     store.history.subscribe((pos) => (pos >= 0 ? list.step_arrived(pos, state.chip_metric.peek()) : undefined)),
   ];
@@ -63,6 +68,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
   const { store } = use_page();
   const range = METRIC_RANGE[metric.value];
   const lens = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
+  const no_importance = store.model_info.value?.capabilities.missing_analyses.find((item) => item.analysis === "relevance");
   return (
     <div class="metric">
       <label title="What tints the tokens">
@@ -72,12 +78,20 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
           <option value="entropy">Entropy</option>
           <option value="settled" disabled={!!lens} title={lens?.reason}>Settled at layer</option>
           <option value="none">No tint</option>
+          <optgroup label="Importance for the next token">
+            {Object.entries(IMPORTANCE_WORDS).map(([value, words]) => (
+              <option key={value} value={value} disabled={!!no_importance} title={no_importance?.reason}>{words}</option>
+            ))}
+          </optgroup>
         </select>
       </label>
       {metric.value !== "none" && (
-        <div class="tint-legend" aria-hidden="true">
+        <div class="tint-legend" aria-hidden="true" data-signed={is_importance(metric.value) || undefined}>
           <span>{range.low}</span><i /><span>{range.high}</span>
         </div>
+      )}
+      {is_importance(metric.value) && (
+        <p class="tint-note muted" role="status" id="completeness">{completeness_words(store, metric.value)}</p>
       )}
     </div>
   );
@@ -116,6 +130,7 @@ function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
           {tint && page.state.chip_metric.value === "settled" && ` · ${tint.text}`}
         </p>
       )}
+      {tint && is_importance(page.state.chip_metric.value) && <p>{tint.text}</p>}
       {before && before.top_tokens.length > 0 ? (
         <>
           <p class="card-heading">{chip.generated ? "It almost said" : "The model expected"}</p>

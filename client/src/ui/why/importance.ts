@@ -1,0 +1,89 @@
+// Token importance: how much each token of the text matters for the explained prediction, as a tint of the strip.
+import { effect, untracked } from "@preact/signals";
+import type { Metric } from "../../protocol/generated";
+import type { RelevanceAnswer } from "../../protocol/questions";
+import type { Store } from "../../store/store";
+import { percent_text, signed_text } from "../format";
+import type { Page } from "../page";
+import { question_of } from "./why_actions";
+
+const METHODS = {
+  importance_frozen: "frozen",
+  importance_gradient: "gradient_x_input",
+  importance_integrated: "integrated_gradients",
+} as const;
+export type ImportanceMetric = keyof typeof METHODS;
+
+export const IMPORTANCE_WORDS: Record<ImportanceMetric, string> = {
+  importance_frozen: "Relevance (frozen)",
+  importance_gradient: "Gradient × input",
+  importance_integrated: "Integrated gradients",
+};
+
+export function is_importance(metric: string): metric is ImportanceMetric {
+  return Object.hasOwn(METHODS, metric);
+}
+
+/** Not before the shown token has rested so long. */
+const REST_MS = 200;
+
+/** Ask for the importance that is chosen as tint, whenever what is explained changes; until the result is called. */
+export function keep_importance(page: Page): () => void {
+  const { store, state, actions } = page;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  let asked = "";
+  const end = effect(() => {
+    const metric = state.chip_metric.value;
+    const [run, pos] = [store.run.value, store.current_pos.value];
+    const is_open = store.analysis.walk.is_open.value;
+    const explained = store.analysis.question.value;
+    const is_connected = store.connection.value === "open";
+    const has_next = store.tokens.value[pos + 1] !== undefined;
+    if (timer !== null) clearTimeout(timer);
+    const is_at_rest = run?.state === "paused" || run?.state === "finished";
+    if (!is_importance(metric) || !run || !is_at_rest || !is_connected) return;
+    const question = is_open ? explained : has_next && pos >= 0 ? question_of(pos, "", "", false) : null;
+    if (!question) return;
+    const method = METHODS[metric];
+    const key = JSON.stringify([run.run_id, run.revision, question, method]);
+    if (key === asked) return;
+    timer = setTimeout(() => untracked(() => {
+      asked = key;
+      store.analysis.explain(question);
+      void store.analysis.relevance.ask(actions.ask, { type: "request_relevance", metric: question, method });
+    }), REST_MS);
+  });
+  return () => {
+    end();
+    if (timer !== null) clearTimeout(timer);
+  };
+}
+
+function answer_of(store: Store, metric: ImportanceMetric): RelevanceAnswer | null {
+  const { answer } = store.analysis.relevance.slot.peek();
+  return answer?.method === METHODS[metric] ? answer : null;
+}
+
+/** The tint of the token at `pos`, signed, largest 1; none where it is not part of the answer. */
+export function importance_tint(store: Store, pos: number, metric: ImportanceMetric): { strength: number; text: string } | null {
+  const answer = answer_of(store, metric);
+  const value = answer?.tokens.values[pos];
+  if (!answer || value === undefined) return null;
+  const largest = Math.max(...Array.from(answer.tokens.values, Math.abs), 1e-12);
+  return { strength: value / largest, text: `${signed_text(value)} logits of ${target_words(answer.metric)}` };
+}
+
+function target_words(metric: Metric): string {
+  return `“${metric.target_text}”`;
+}
+
+/** How far the method is complete, in a few words; none before there is an answer. */
+export function completeness_words(store: Store, metric: ImportanceMetric): string | null {
+  const slot = store.analysis.relevance.slot.value;
+  if (slot.progress) return "working…";
+  if (slot.error) return slot.error;
+  const answer = slot.answer;
+  if (!answer || answer.method !== METHODS[metric]) return null;
+  const reached = answer.metric.value === 0 ? null : answer.total / answer.metric.value;
+  return `sums to ${signed_text(answer.total)} of ${signed_text(answer.metric.value)} (${percent_text(reached)}), error ${signed_text(answer.error, 2)}`;
+}

@@ -1,0 +1,69 @@
+// The question follows the shown token while the tab is looked at; what is selected in the picture is walked to.
+import { effect, untracked } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { component_of_node, node_of } from "../../layout/node_id";
+import { same_component } from "../../store/types";
+import type { Page } from "../page";
+import type { WhyState } from "./why_state";
+import { explain, go, question_of, show_node } from "./why_actions";
+
+/** Not before the shown token has rested so long: walking through a text asks nothing on the way. */
+const REST_MS = 180;
+
+export function use_why(page: Page, state: WhyState): void {
+  useEffect(() => {
+    const { walk } = page.store.analysis;
+    walk.is_open.value = true;
+    const ends = [follow_token(page, state), follow_selection(page), effect(() => {
+      void walk.node.value;
+      untracked(() => show_node(page));
+    })];
+    return () => {
+      ends.forEach((end) => end());
+      walk.is_open.value = false;
+    };
+  }, [page]);
+}
+
+/** While a run is being written nothing is asked by itself: a person presses the button. */
+function follow_token(page: Page, state: WhyState): () => void {
+  const { store } = page;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const end = effect(() => {
+    const pos = store.current_pos.value;
+    const written = question_of(pos, state.target.value, state.distractor.value, state.against_mean.value);
+    const run = store.run.value;
+    const is_at_rest = run?.state === "paused" || run?.state === "finished";
+    const is_held = state.is_held.value;
+    void store.tokens.value;
+    if (timer !== null) clearTimeout(timer);
+    const question = is_held ? { ...written, pos: store.analysis.question.peek()?.pos ?? pos } : written;
+    // The token that follows: without one there is nothing to explain.
+    if (!is_at_rest || question.pos < 0 || !store.tokens.peek()[question.pos + 1]) return;
+    if (store.connection.value !== "open") return;
+    timer = setTimeout(() => explain(page, question), REST_MS);
+  });
+  return () => {
+    end();
+    if (timer !== null) clearTimeout(timer);
+  };
+}
+
+/** A head or a neuron that is clicked in the picture or chosen in a table. */
+function follow_selection(page: Page): () => void {
+  const { store } = page;
+  let is_first = true;
+  return effect(() => {
+    const selection = store.selection.value;
+    if (is_first) {
+      is_first = false; // what was selected before the question was asked is not part of it
+      return;
+    }
+    untracked(() => {
+      const question = store.analysis.question.peek();
+      const node = store.analysis.walk.node.peek();
+      if (!selection || !question || node === null || same_component(component_of_node(node), selection)) return;
+      go(page, node_of(selection, Math.min(store.current_pos.peek(), question.pos)));
+    });
+  });
+}
