@@ -14,7 +14,7 @@ from tests.model.reference import Edit, Reference
 
 from livelens.analysis.attribution import Attribution
 from livelens.model.effects import measure_effects
-from livelens.model.engine import EngineError
+from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.frozen import FrozenModel
 from livelens.model.replay import rows_over_shared_cache, stretches
 from livelens.model.torch_engine import TorchEngine
@@ -175,7 +175,7 @@ def test_bad_questions_are_told_so(tiny: Tiny, tiny_reference: TinyReference) ->
         (ask(1, scope="heads"), metric, [7], "outside the run"),
         (ask(0, scope="heads", ablation="mean"), metric_of(reference, reference.run([7]), 0, 5, 6), [7], "none before"),
     ]:
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(AnalysisRefusedError, match=text):
             list(measure_effects(question, of, ids, [], parts))
     with pytest.raises(EngineError, match="could not be computed again"):
         list(measure_effects(ask(1, scope="heads"), metric, [7, 9], [], parts))

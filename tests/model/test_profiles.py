@@ -22,6 +22,7 @@ from livelens.analysis import neuron_profile as neurons
 from livelens.analysis.head_profile import head_profile
 from livelens.analysis.head_scores import detection_patterns, head_scores, random_texts
 from livelens.analysis.neuron_profile import neuron_profile
+from livelens.model.engine import AnalysisRefusedError
 from livelens.model.frozen import FrozenLayer, FrozenModel
 from livelens.model.loading import load_torch_engine
 from livelens.model.part_weights import NeuronWeights, embedding, head_weights, neuron_weights, read_through
@@ -241,7 +242,7 @@ def test_heads_and_queries_that_do_not_exist_are_told_so(tiny: Tiny, tmp_path: P
         ({"layer": 0, "head_index": 4}, "head 4"),
         ({"layer": 0, "head_index": 0, "query_pos": 2}, "token 2 is outside"),
     ]:
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(AnalysisRefusedError, match=text):
             list(head_profile(RequestHeadProfile(**RUN, **fields), [5, 6], [], parts, cache=tmp_path))
 
 

@@ -8,6 +8,8 @@ norm needs more than d_head by d_head: `|A B| = |R_A B|` with the R of A's QR.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,19 +20,22 @@ def product_norms(left: Tensor, right: Tensor) -> Tensor:
     return norms
 
 
-def composition_scores(writers: tuple[Tensor, Tensor], reader: tuple[Tensor, Tensor]) -> Tensor:
-    """How strongly each writer's output feeds the reader: [n].
+def composition_scores(writers: tuple[Tensor, Tensor], readers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """How strongly each of n writers' outputs feeds each reader: [n_readers, n], 0 where a matrix is 0.
 
-    writers: W_V [n, d_model, d_head] and W_O [n, d_head, d_model] of n heads. reader: one head's (W_Q, W_K^T)
-    for the query's side, (W_K, W_Q^T) for the key's, (W_V, W_O) for the value: [d_model, d_head] and
-    [d_head, d_model]. 0 where a matrix is 0.
+    writers: W_V [n, d_model, d_head] and W_O [n, d_head, d_model]. A reader is one side of one head: (W_Q,
+    W_K^T) for its query, (W_K, W_Q^T) for its key, (W_V, W_O) for its value, [d_model, d_head] and
+    [d_head, d_model].
     """
     value, output = writers
-    into, onward = reader
-    middle = output @ into
-    fed = torch.linalg.matrix_norm(_r(value) @ middle @ _r(onward.T).T)
-    size = product_norms(value, output) * product_norms(into, onward)
-    return torch.where(size > 0, fed / size.clamp_min(1e-30), torch.zeros_like(fed))
+    from_value = _r(value)
+    sizes = torch.linalg.matrix_norm(from_value @ _r(output.transpose(-2, -1)).transpose(-2, -1))
+    rows: list[Tensor] = []
+    for into, onward in readers:
+        fed = torch.linalg.matrix_norm(from_value @ (output @ into) @ _r(onward.T).T)
+        size = sizes * product_norms(into, onward)
+        rows.append(torch.where(size > 0, fed / size.clamp_min(1e-30), torch.zeros_like(fed)))
+    return torch.stack(rows)
 
 
 def _r(matrix: Tensor) -> Tensor:

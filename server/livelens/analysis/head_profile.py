@@ -21,10 +21,9 @@ from livelens.analysis.head_scores import measured_scores
 from livelens.analysis.progress import Work
 from livelens.analysis.words import logits_written, words_of
 from livelens.model.capture import CaptureSite
-from livelens.model.frozen import MaskSegment
+from livelens.model.engine import AnalysisRefusedError
 from livelens.model.part_weights import HeadWeights, head_weights
-from livelens.model.replay import ModelParts, Piece, new_cache, replay, replay_plan
-from livelens.protocol.components import check_component
+from livelens.model.replay import ModelParts, Piece, Segment, new_cache, refuse_unknown, replay, replay_plan
 from livelens.protocol.messages import (
     AnalysisProgress,
     Component,
@@ -54,15 +53,15 @@ class _Seen:
 def head_profile(
     question: RequestHeadProfile,
     token_ids: Sequence[int],
-    segments: Sequence[MaskSegment],
+    segments: Sequence[Segment],
     parts: ModelParts,
     *,
     cache: Path | None = None,
 ) -> Iterator[AnalysisProgress | HeadProfileReady]:
     """The head's profile in this run; the answer comes last.
 
-    cache: the folder of measured head scores, livelens's own by default. Raises ValueError for a head or a
-    query that do not exist, EngineError when the run cannot be computed.
+    cache: the folder of measured head scores, livelens's own by default. Raises AnalysisRefusedError for
+    a head or a query that do not exist, EngineError when the run cannot be computed.
     """
     layer, head = question.layer, question.head_index
     query_pos = _check(question, token_ids, parts)
@@ -99,22 +98,25 @@ def feeders_of(parts: ModelParts, layer: int, head: int) -> Iterator[list[Feeder
     }
     for earlier in range(layer):
         writers: HeadWeights = head_weights(parts, earlier)
+        scores = composition_scores((writers.value, writers.output), list(readers.values()))
         yield [
             Feeder(component=Component(kind="head", layer=earlier, index=index), part=part, score=score)
-            for part, reader in readers.items()
-            for index, score in enumerate(composition_scores((writers.value, writers.output), reader).tolist())
+            for part, row in zip(readers, scores.tolist(), strict=True)
+            for index, score in enumerate(row)
         ]
 
 
 def _check(question: RequestHeadProfile, token_ids: Sequence[int], parts: ModelParts) -> int:
-    """The query's position. Raises ValueError."""
-    check_component(Component(kind="head", layer=question.layer, index=question.head_index), parts.info)
+    """The query's position. Raises AnalysisRefusedError."""
+    refuse_unknown(Component(kind="head", layer=question.layer, index=question.head_index), parts)
     n = len(token_ids)
     if n > MAX_POSITIONS:
-        raise ValueError(f"a head's pattern is shown for at most {MAX_POSITIONS} tokens, the run has {n}")
+        raise AnalysisRefusedError(
+            "run_too_long", f"a head's pattern is shown for at most {MAX_POSITIONS} tokens, the run has {n}"
+        )
     query_pos = n - 1 if question.query_pos is None else question.query_pos
     if not 0 <= query_pos < n:
-        raise ValueError(f"token {query_pos} is outside the run: it has tokens 0 to {n - 1}")
+        raise AnalysisRefusedError("not_computed", f"token {query_pos} is outside the run: it has tokens 0 to {n - 1}")
     return query_pos
 
 

@@ -20,8 +20,7 @@ from torch import Tensor
 from livelens.analysis.progress import Work
 from livelens.analysis.words import labelled, logits_written, words_of
 from livelens.model.anatomy import bias_of, weight_in_out
-from livelens.model.engine import EngineError
-from livelens.model.frozen import MaskSegment
+from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.part_weights import (
     NeuronWeights,
     embedding,
@@ -29,8 +28,7 @@ from livelens.model.part_weights import (
     neuron_readers,
     neuron_weights,
 )
-from livelens.model.replay import ModelParts, new_cache, replay, replay_plan
-from livelens.protocol.components import check_component
+from livelens.model.replay import ModelParts, Segment, new_cache, refuse_unknown, replay, replay_plan
 from livelens.protocol.messages import (
     AnalysisProgress,
     Component,
@@ -49,17 +47,17 @@ _SIDES: tuple[EdgePart, EdgePart] = ("input", "value")
 
 
 def neuron_profile(
-    question: RequestNeuronProfile, token_ids: Sequence[int], segments: Sequence[MaskSegment], parts: ModelParts
+    question: RequestNeuronProfile, token_ids: Sequence[int], segments: Sequence[Segment], parts: ModelParts
 ) -> Iterator[AnalysisProgress | NeuronProfileReady]:
     """The neuron's profile in this run; the answer comes last.
 
-    Raises ValueError for a neuron that does not exist, EngineError when the run or the weights cannot be read.
+    Raises AnalysisRefusedError for a neuron that does not exist, EngineError when run or weights cannot be read.
     """
     layer, index = question.layer, question.neuron_index
     neuron = Component(kind="neuron", layer=layer, index=index)
-    check_component(neuron, parts.info)
+    refuse_unknown(neuron, parts)
     if not token_ids:
-        raise ValueError("the run has no tokens yet: start it first")
+        raise AnalysisRefusedError("not_computed", "the run has no tokens yet: start it first")
     shape = parts.anatomy.shape
     n_blocks = -(-shape.d_vocab // _VOCAB_BLOCK)
     work = Work(question, total=len(replay_plan(parts, token_ids, segments)) + n_blocks + shape.n_layers)
@@ -85,7 +83,7 @@ def neuron_profile(
 
 
 def _activations(
-    work: Work, component: Component, token_ids: Sequence[int], segments: Sequence[MaskSegment], parts: ModelParts
+    work: Work, component: Component, token_ids: Sequence[int], segments: Sequence[Segment], parts: ModelParts
 ) -> Generator[AnalysisProgress, None, NDArray[np.float32]]:
     """[n]: the neuron at every token of the run."""
     found: list[NDArray[np.float32]] = []

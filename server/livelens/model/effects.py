@@ -18,21 +18,22 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from livelens.analysis.agreement import F32, sign_agreement, spearman
+from livelens.analysis.attributed_effects import attributed_effects
 from livelens.analysis.attribution import Attribution
-from livelens.analysis.direct_logit import along_rows, strongest
-from livelens.analysis.norms import NormWeights
+from livelens.analysis.direct_logit import strongest
 from livelens.analysis.progress import Work
-from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of, span_of
-from livelens.model.capture import CaptureSite, stack
-from livelens.model.engine import EngineError
-from livelens.model.frozen import MaskSegment
+from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of
+from livelens.model.engine import AnalysisRefusedError, EngineError
+from livelens.model.neuron_ranking import NEURON_SITES, direct_of_neurons
 from livelens.model.replay import (
     ModelParts,
     Piece,
+    Segment,
     masks_at,
     metric_direction,
     new_cache,
     own_edits,
+    refuse_unknown,
     replay,
     replay_plan,
     rows_over_own_cache,
@@ -42,12 +43,10 @@ from livelens.model.replay import (
     stretches,
     tokens_per_piece,
 )
-from livelens.protocol.components import check_component
 from livelens.protocol.messages import AnalysisProgress, Component, EffectsReady, Metric, RequestEffects
 from livelens.protocol.tensors import encode_tensor
 
 _Rows = list[Component | None]
-_NEURON_SITES: frozenset[CaptureSite] = frozenset(("neurons", "mlp_raw"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ def measure_effects(
     question: RequestEffects,
     metric: Metric,
     token_ids: Sequence[int],
-    segments: Sequence[MaskSegment],
+    segments: Sequence[Segment],
     parts: ModelParts,
     *,
     attribution: Attribution | None = None,
@@ -70,8 +69,8 @@ def measure_effects(
     """Ablate each component of the question's scope alone and measure the metric; the answer comes last.
 
     token_ids: the run's, at least up to the metric's position. attribution: of the same metric of the
-    same run, where it is to be compared. Raises ValueError for a question that cannot be asked of this
-    run, EngineError when the run cannot be computed again.
+    same run, where it is to be compared. Raises AnalysisRefusedError for a question that cannot
+    be asked of this run, EngineError when the run cannot be computed again.
     """
     started = time.perf_counter()
     _check(question, metric, token_ids, parts, attribution)
@@ -107,19 +106,27 @@ def _check(
     parts: ModelParts,
     attribution: Attribution | None,
 ) -> None:
+    """Raise AnalysisRefusedError for what cannot be measured."""
+    refusal: tuple[str, str] | None = None
     if metric.pos >= len(token_ids):
-        raise ValueError(f"token {metric.pos} is outside the run: it has tokens 0 to {len(token_ids) - 1}")
-    if question.ablation == "mean" and metric.pos == 0:
-        raise ValueError("the first token has none before it to take a mean of: ablate to zero, or ask a later token")
-    if question.scope == "neurons" and parts.weights.neuron_output is None:
-        raise ValueError("this model's neurons have no single output matrix: they cannot be ranked")
+        refusal = "not_computed", f"token {metric.pos} is outside the run: it has tokens 0 to {len(token_ids) - 1}"
+    elif question.ablation == "mean" and metric.pos == 0:
+        refusal = (
+            "nothing_to_average",
+            "the first token has none before it to take a mean of: ablate to zero, or ask a later token",
+        )
+    elif question.scope == "neurons" and parts.weights.neuron_output is None:
+        refusal = "no_neurons", "this model's neurons have no single output matrix: they cannot be ranked"
+    elif question.scope == "listed" and not question.components:
+        refusal = "no_components", "no components to ablate: name some, or choose another scope"
+    if refusal is not None:
+        raise AnalysisRefusedError(*refusal)
     if question.scope == "listed":
-        if not question.components:
-            raise ValueError("no components to ablate: name some, or choose another scope")
         for component in question.components:
-            check_component(component, parts.info)
-    if attribution is not None and attribution.pos != metric.pos:
-        raise ValueError(f"the attribution is of token {attribution.pos}, the metric of token {metric.pos}")
+            refuse_unknown(component, parts)
+    explained = None if attribution is None else (attribution.pos, attribution.target_id, attribution.distractor_id)
+    if explained not in (None, (metric.pos, metric.target_id, metric.distractor_id)):
+        raise ValueError(f"the attribution is of {explained}, not of the metric that is measured")
 
 
 class _Experiment:
@@ -130,7 +137,7 @@ class _Experiment:
         question: RequestEffects,
         metric: Metric,
         token_ids: list[int],
-        segments: Sequence[MaskSegment],
+        segments: Sequence[Segment],
         parts: ModelParts,
     ) -> None:
         self.question = question
@@ -262,68 +269,13 @@ class _Experiment:
         pos, parts = self.metric.pos, self.parts
         own = own_edits(parts, masks_at(self.segments, pos))
         cache = shared_cache(prefix, parts.anatomy.shape.n_layers)
-        piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=_NEURON_SITES)
+        piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=NEURON_SITES)
         direct = direct_of_neurons(parts, piece, self.direction)
         for layer, factor in own.mlp_factors.items():
             direct[layer] *= factor[0]
         indices, _ = strongest(direct, self.question.n_neurons)
         d_mlp = direct.shape[-1]
         return [Component(kind="neuron", layer=i // d_mlp, index=i % d_mlp) for i in indices.tolist()]
-
-
-def direct_of_neurons(parts: ModelParts, piece: Piece, direction: Tensor) -> Tensor:
-    """[n_layers, d_mlp]: each neuron's direct contribution along `direction` of the normed stream, last position.
-
-    piece: captured with `neurons` and `mlp_raw`. What scales a whole layer's write is left out.
-    """
-    weights = parts.weights
-    if weights.neuron_output is None:
-        raise RuntimeError("this model's neurons have no single output matrix")
-
-    def last(tensor: Tensor) -> Tensor:
-        return tensor[0, -1]
-
-    end = piece.tensors["resid"][-1]
-    if end is None:
-        raise RuntimeError("the last layer did not run")
-    through = weights.final_norm.pull_back(direction, last(end).float())
-    norms: NormWeights | None = weights.mlp_post_norms
-    along = through.expand(len(weights.neuron_output), -1)
-    if norms is not None:
-        along = norms.pull_back(through, stack(piece.tensors["mlp_raw"], last))
-    rows = along_rows(weights.neuron_output, along[:, None])[:, 0]
-    return rows * stack(piece.tensors["neurons"], last)
-
-
-def attributed_effects(
-    attribution: Attribution, components: Sequence[Component], *, everywhere: bool, means: MeanOutputs | None
-) -> F32:
-    """[n] float32: what the linearised run says that ablating each component takes from the metric.
-
-    `(output - what is put in) . gradient`, at the metric's position, or summed over all positions.
-    """
-    found: list[float] = []
-    for component in components:
-        output, gradient = _output_and_gradient(attribution, component)
-        lost = output.detach()[0] if means is None else output.detach()[0] - means.at(place_of(component))
-        terms = (lost * gradient)[:, span_of(component, attribution.run.anatomy)].double().sum(-1)
-        found.append(float(terms.sum() if everywhere else terms[-1]))
-    return np.array(found, np.float32)
-
-
-def _output_and_gradient(attribution: Attribution, component: Component) -> tuple[Tensor, Tensor]:
-    """Its site's values [1, pos, width], and the metric's gradient there [pos, width]."""
-    at = component.layer
-    layer = attribution.run.layers[at]
-    match component.kind:
-        case "head":
-            return layer.z, attribution.z_gradient(at)
-        case "neuron":
-            return layer.neurons, attribution.neuron_gradient(at)
-        case "attn":
-            return layer.attn_out, attribution.attn_out_gradient(at)
-        case "mlp":
-            return layer.mlp_out, attribution.mlp_out_gradient(at)
 
 
 def _numpy(tensor: Tensor) -> F32:

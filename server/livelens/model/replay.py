@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,17 +22,29 @@ from livelens.analysis.direct_logit import unembed_direction
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import SiteEdits, edits_from
-from livelens.model.engine import EngineError
-from livelens.model.frozen import MaskSegment
+from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.interventions import InterventionMasks
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.tokens import Tokens
-from livelens.protocol.messages import Metric, ModelInfo
+from livelens.protocol.components import check_component
+from livelens.protocol.messages import Component, Metric, ModelInfo
 
 # Parameters times tokens of one piece: about 0.2 s on two cores, and on a GPU less.
 _CPU_WORK, _GPU_WORK = 9e9, 2e12
 _CACHE_BYTES = 2 * 2**30
 _LAYER_BYTES = 2**29
+
+
+class Segment(Protocol):
+    """Masks that hold from one position until the next segment's; ascending, where there are several."""
+
+    @property
+    def from_pos(self) -> int:
+        """The first position under them."""
+
+    @property
+    def masks(self) -> InterventionMasks | None:
+        """None where they change nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +138,12 @@ def rows_over_own_cache(parts: ModelParts, n_positions: int) -> int:
     return int(max(2, min(tokens_per_piece(parts) // n_positions, _CACHE_BYTES // a_row)))
 
 
-def masks_at(segments: Sequence[MaskSegment], pos: int) -> InterventionMasks | None:
+def masks_at(segments: Sequence[Segment], pos: int) -> InterventionMasks | None:
     """The masks that hold at `pos`; none before the first segment."""
     return next((segment.masks for segment in reversed(segments) if segment.from_pos <= pos), None)
 
 
-def stretches(segments: Sequence[MaskSegment], n_positions: int, *, longest: int) -> list[Stretch]:
+def stretches(segments: Sequence[Segment], n_positions: int, *, longest: int) -> list[Stretch]:
     """Positions 0 to `n_positions` - 1 cut where the masks change, and into stretches of at most `longest`."""
     cuts = sorted({0, n_positions, *(s.from_pos for s in segments if 0 < s.from_pos < n_positions)})
     return [
@@ -181,7 +194,7 @@ def run_piece(
 def replay(
     parts: ModelParts,
     token_ids: Sequence[int],
-    segments: Sequence[MaskSegment],
+    segments: Sequence[Segment],
     *,
     cache: Cache,
     sites: frozenset[CaptureSite] = frozenset(),
@@ -199,7 +212,7 @@ def replay(
         )
 
 
-def replay_plan(parts: ModelParts, token_ids: Sequence[int], segments: Sequence[MaskSegment]) -> list[Stretch]:
+def replay_plan(parts: ModelParts, token_ids: Sequence[int], segments: Sequence[Segment]) -> list[Stretch]:
     """The stretches that `replay` will take, one piece each."""
     return stretches(segments, len(token_ids), longest=tokens_per_piece(parts))
 
@@ -211,6 +224,14 @@ def check_tokens(parts: ModelParts, token_ids: Sequence[int]) -> None:
         raise EngineError(f"{len(token_ids)} tokens are more than the {shape.n_ctx} that this model takes")
     if not all(0 <= token_id < shape.d_vocab for token_id in token_ids):
         raise EngineError(f"token ids must be 0 to {shape.d_vocab - 1}")
+
+
+def refuse_unknown(component: Component, parts: ModelParts) -> None:
+    """Raise AnalysisRefusedError, naming the limit, unless the model has this component."""
+    try:
+        check_component(component, parts.info)
+    except ValueError as error:
+        raise AnalysisRefusedError("component_out_of_range", str(error)) from error
 
 
 def metric_direction(parts: ModelParts, metric: Metric) -> tuple[Tensor, float]:
