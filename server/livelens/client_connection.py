@@ -14,7 +14,15 @@ from websockets.typing import Subprotocol
 
 from livelens.client_run import LivelensError
 from livelens.protocol.codec import CodecError, decode_event, encode_command
-from livelens.protocol.messages import SUBPROTOCOL, Command, ErrorReport, Event, Hello, ModelInfo
+from livelens.protocol.messages import (
+    SUBPROTOCOL,
+    AnalysisProgress,
+    Command,
+    ErrorReport,
+    Event,
+    Hello,
+    ModelInfo,
+)
 from livelens.protocol.tensors import TensorError
 
 _MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
@@ -52,6 +60,7 @@ class Connection:
         self._receiving: asyncio.Task[None] | None = None
         self._next_request_id = 0
         self._waiting: dict[int, asyncio.Future[Event]] = {}
+        self._on_progress: dict[int, Callable[[int, int], None]] = {}
         self._is_open = asyncio.Event()
         self._fault: LivelensError | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -87,18 +96,26 @@ class Connection:
         self._next_request_id += 1
         return self._next_request_id
 
-    async def ask(self, command: Command, answer_type: type[_Answer]) -> _Answer:
-        """Send and wait for the answer; raises LivelensError when it is a refusal or the connection is lost."""
+    async def ask(
+        self, command: Command, answer_type: type[_Answer], *, on_progress: Callable[[int, int], None] | None = None
+    ) -> _Answer:
+        """Send and wait for the answer; raises LivelensError when it is a refusal or the connection is lost.
+
+        on_progress: called with what is done and the total, where the answer takes work.
+        """
         await self._is_open.wait()
         if self._fault is not None:
             raise self._fault
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._waiting[command.request_id] = future
+        if on_progress is not None:
+            self._on_progress[command.request_id] = on_progress
         try:
             await self._send(command)
             answer = await future
         finally:
             self._waiting.pop(command.request_id, None)
+            self._on_progress.pop(command.request_id, None)
         if isinstance(answer, ErrorReport):
             raise LivelensError(answer.code, answer.message)
         if not isinstance(answer, answer_type):
@@ -198,6 +215,11 @@ class Connection:
         if isinstance(event, ErrorReport) and event.request_id is None:
             # Refused before its request_id was read (a flood, say): whatever is asked now may be what it was.
             self._fail_waiting(LivelensError(event.code, event.message))
+        if isinstance(event, AnalysisProgress):
+            on_progress = self._on_progress.get(event.request_id)
+            if on_progress is not None:
+                on_progress(event.done, event.total)
+            return
         request_id = getattr(event, "request_id", None)
         future = self._waiting.get(request_id) if request_id is not None else None
         if future is not None and not future.done():

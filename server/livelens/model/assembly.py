@@ -14,12 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicCache
 
+from livelens.analysis.nodes import AttributionError
 from livelens.model import attention
 from livelens.model.anatomy import Anatomy, read_anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.captured import CapturedTensors, TorchCaptured
 from livelens.model.edits import NO_EDITS
 from livelens.model.engine import LogitPair
+from livelens.model.frozen import FrozenModel
 from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.sibling_linears import join_siblings
@@ -27,15 +29,19 @@ from livelens.model.source_errors import ModelSourceError
 from livelens.model.tokens import Tokens
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
+    ANALYSIS_KINDS,
     CHANNELS,
+    AnalysisKind,
     Capabilities,
     Channel,
     ComponentKind,
+    MissingAnalysis,
     MissingCapability,
     ModelInfo,
 )
 
 _PROBE_TOKENS = 3
+_LINEARISED: tuple[AnalysisKind, ...] = ("attribution", "paths", "overview", "relevance")
 _ALL_SITES: frozenset[CaptureSite] = frozenset(
     ("z", "neurons", "pattern", "attn_raw", "attn_out", "mlp_raw", "mlp_out", "resid")
 )
@@ -78,6 +84,7 @@ def assemble_engine(
         model_name=model_name,
         sha256=weights_sha256,
         has_template=Tokens(tokenizer).has_chat_template,
+        missing_analyses=_missing_analyses(model, anatomy, missing, readout.logit_scale),
     )
     return TorchEngine(model, tokenizer, anatomy=anatomy, readout=readout, weights=weights, info=info)
 
@@ -174,6 +181,23 @@ def _direct_logit_fault(
     return None
 
 
+def _missing_analyses(
+    model: PreTrainedModel, anatomy: Anatomy, missing: list[MissingCapability], logit_scale: float
+) -> list[MissingAnalysis]:
+    """The questions that cannot be answered about this model, and why."""
+    reasons: dict[AnalysisKind, str] = {}
+    for entry in missing:
+        if entry.channel == "neurons":
+            reasons["neuron_profile"] = entry.reason
+        if entry.channel == "attention":
+            reasons["head_profile"] = reasons["head_scores"] = entry.reason
+    try:
+        FrozenModel(model, anatomy, logit_scale=logit_scale).run(_probe_ids(model)[0].tolist())
+    except AttributionError as error:
+        reasons |= dict.fromkeys(_LINEARISED, str(error))
+    return [MissingAnalysis(analysis=kind, reason=reasons[kind]) for kind in ANALYSIS_KINDS if kind in reasons]
+
+
 def _model_info(
     model: PreTrainedModel,
     anatomy: Anatomy,
@@ -182,9 +206,11 @@ def _model_info(
     model_name: str,
     sha256: str,
     has_template: bool,
+    missing_analyses: list[MissingAnalysis],
 ) -> ModelInfo:
     shape = anatomy.shape
     absent = {entry.channel for entry in missing}
+    unanswered = {entry.analysis for entry in missing_analyses}
     kinds: list[ComponentKind] = ["head", "neuron", "attn", "mlp"]
     if "neurons" in absent:
         kinds.remove("neuron")
@@ -207,5 +233,7 @@ def _model_info(
             component_kinds=kinds,
             missing=missing,
             has_chat_template=has_template,
+            analyses=[kind for kind in ANALYSIS_KINDS if kind not in unanswered],
+            missing_analyses=missing_analyses,
         ),
     )

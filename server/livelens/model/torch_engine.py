@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import hooks_on
+from livelens.model.engine import AnalysisContext
 from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.sequence import TorchSequence
 from livelens.model.tokens import Tokens, TokenTextStream
-from livelens.protocol.messages import Channel, ModelInfo
+from livelens.protocol.messages import Answer, Channel, ModelInfo, Question
 
 if TYPE_CHECKING:
+    from livelens.model.analyst import TorchAnalyst
     from livelens.model.bridge import TransformerBridge
 
 
@@ -42,6 +44,7 @@ class TorchEngine:
         self._tokens = Tokens(tokenizer)
         self._hooks_before = hooks_on(anatomy.hooked_modules())
         self._bridge: TransformerBridge | None = None
+        self._analyst: TorchAnalyst | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -93,7 +96,9 @@ class TorchEngine:
         return self._tokens.text_stream(prompt_ids)
 
     def open_sequence(self) -> TorchSequence:
-        """A new, empty sequence."""
+        """A new, empty sequence; it may need the memory that the last question's run takes."""
+        if self._analyst is not None:
+            self._analyst.drop()
         return TorchSequence(
             self._model,
             self._anatomy,
@@ -101,6 +106,23 @@ class TorchEngine:
             weights=self._weights,
             lens_thread=self._lens_thread,
         )
+
+    def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
+        """Progress, then the answer; see `Engine.analyse`."""
+        if self._analyst is None:
+            from livelens.model.analyst import TorchAnalyst  # not needed to watch
+            from livelens.model.replay import ModelParts
+
+            self._analyst = TorchAnalyst(
+                ModelParts(
+                    model=self._model,
+                    readout=self._readout,
+                    weights=self._weights,
+                    tokens=self._tokens,
+                    info=self._info,
+                )
+            )
+        return self._analyst.answer(question, context)
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Memory that a run of `n_positions` takes: its cache, and the captures of `channels` if all were held."""
@@ -124,6 +146,7 @@ class TorchEngine:
     def close(self) -> None:
         """Let go of the model; the engine is of no use afterwards."""
         self._bridge = None
+        self._analyst = None
         if hasattr(self, "_lens_thread"):
             self._lens_thread.close()
         for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread"):

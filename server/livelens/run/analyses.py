@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, Engine, EngineError
 from livelens.protocol.messages import (
@@ -20,6 +22,8 @@ from livelens.protocol.messages import (
 from livelens.run.jobs import AnalysisJob, Answered, CancelJob, Refused, Report, Tag
 
 _log = logging.getLogger(__name__)
+# A turn takes as many pieces as begin within this; many are small, and while a run generates turns are rare.
+TURN_SECS: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class Analyses:
     def __init__(self, engine: Engine, *, emit: Callable[[Report], None]) -> None:
         self._engine = engine
         self._emit = emit
+        self.turn_secs = TURN_SECS
         self._waiting: OrderedDict[Tag, _Waiting] = OrderedDict()  # the next to have its turn first
 
     @property
@@ -93,10 +98,17 @@ class Analyses:
                 message = f"the run was rewound to position {n_positions}: ask again when it has come back"
                 self._refuse(waiting, "run_rewound", message)
 
-    def work_one(self) -> None:
-        """One piece of the question whose turn it is. A fault ends the question and nothing else."""
-        tag, waiting = self._waiting.popitem(last=False)
-        self._waiting[tag] = waiting
+    def take_turn(self) -> None:
+        """A piece, or several small ones, of the question whose turn it is."""
+        tag = next(iter(self._waiting))
+        self._waiting.move_to_end(tag)
+        until = time.perf_counter() + self.turn_secs
+        self._work(self._waiting[tag])
+        while tag in self._waiting and time.perf_counter() < until:
+            self._work(self._waiting[tag])
+
+    def _work(self, waiting: _Waiting) -> None:
+        """One piece. A fault ends the question and nothing else."""
         refusal, fault = self._next_piece(waiting)
         # Here, not where they were caught, so that the traceback's frames let go of their tensors.
         if refusal is not None:

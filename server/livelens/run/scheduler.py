@@ -29,9 +29,9 @@ from livelens.run.run import Run
 from livelens.run.steps import EmitStep
 
 _log = logging.getLogger(__name__)
-# While some run generates. A piece takes about as long as four tokens (`model/replay.py`), so that questions
-# cost a run at most a third of its speed.
-TOKENS_PER_PIECE: Final = 8
+# Between two turns of questions while some run generates. A turn takes about as long as four tokens
+# (`model/replay.py`, `run/analyses.py`), so that questions cost a run about a third of its speed.
+TOKENS_PER_TURN: Final = 8
 
 
 class Scheduler:
@@ -44,7 +44,7 @@ class Scheduler:
         self._runs: dict[str, Run] = {}
         self._turn: list[str] = []
         self._analyses = Analyses(engine, emit=emit)
-        self._n_since_piece = 0  # forward calls of runs since a question had its turn
+        self._n_since_turn = 0  # forward calls of runs since a question had its turn
 
     @property
     def has_work(self) -> bool:
@@ -58,13 +58,13 @@ class Scheduler:
         run = self._next_run()
         if run is not None:
             self._guarded(run, run.advance)
-            self._n_since_piece += 1
+            self._n_since_turn += 1
         unread = next((run for run in self._runs.values() if run.has_unread), None)
         if unread is not None:
             self._guarded(unread, unread.read_one)
-        if self._analyses.has_work and (run is None or self._n_since_piece >= TOKENS_PER_PIECE):
-            self._n_since_piece = 0
-            self._analyses.work_one()
+        if self._analyses.has_work and (run is None or self._n_since_turn >= TOKENS_PER_TURN):
+            self._n_since_turn = 0
+            self._analyses.take_turn()
         elif run is None and unread is None:
             lens = next((run for run in self._runs.values() if run.has_unread_lens), None)
             if lens is not None:

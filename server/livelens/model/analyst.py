@@ -1,0 +1,335 @@
+"""Answers questions about runs of one model, a bounded piece of work at a time. For the model thread only.
+
+The last linearised run is kept, with its gradients, so that clicking on from node to node costs no new
+forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from livelens.analysis.attribution import Attribution
+from livelens.analysis.edges import Edges
+from livelens.analysis.head_profile import head_profile
+from livelens.analysis.head_scores import head_scores
+from livelens.analysis.neuron_profile import neuron_profile
+from livelens.analysis.nodes import AttributionError, Node, Part, parse_node
+from livelens.analysis.paths import MAX_NODES, PathGraph, strongest_paths
+from livelens.analysis.progress import Work
+from livelens.analysis.relevance import gradient_x_input, integrated_gradients
+from livelens.model.answers import incoming_part, outgoing_part, overview_answer, paths_answer
+from livelens.model.effects import measure_effects
+from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
+from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
+from livelens.model.in_turns import in_turns
+from livelens.model.metrics import MetricTokens, metric_tokens
+from livelens.model.replay import ModelParts, metric_direction, new_cache, replay
+from livelens.protocol.messages import (
+    AnalysisProgress,
+    Answer,
+    AttributionReady,
+    Metric,
+    MetricQuestion,
+    Question,
+    RelevanceReady,
+    RequestAttribution,
+    RequestEffects,
+    RequestHeadProfile,
+    RequestHeadScores,
+    RequestNeuronProfile,
+    RequestOverview,
+    RequestPaths,
+    RequestRelevance,
+)
+from livelens.protocol.tensors import encode_tensor
+
+# The linearised forward pass, its gradients, and what is read off them.
+_PIECES = 3
+# Guesses, for the progress that is told: most graphs and integrals end below them.
+_STEPS_PER_NODE, _INTEGRATION_STEPS = 3, 12
+_LEAST_THRESHOLD = 1e-3
+_NEURONS_LISTED = 32
+
+_RunKey = tuple[str, tuple[tuple[int, int], ...], tuple[int, ...]]
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Linearised:
+    """One linearised run up to the metric's position, and the gradients of the metric last asked about."""
+
+    key: _RunKey
+    run: FrozenRun
+    logits: Tensor
+    edges: Edges | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """A metric and what explains it."""
+
+    metric: Metric
+    edges: Edges
+
+    @property
+    def attribution(self) -> Attribution:
+        return self.edges.attribution
+
+
+class TorchAnalyst:
+    """One model's analyst. `drop` when its memory is wanted for something else."""
+
+    def __init__(self, parts: ModelParts) -> None:
+        self._parts = parts
+        self._frozen: FrozenModel | None = None
+        self._last: _Linearised | None = None
+
+    def drop(self) -> None:
+        """Let go of the run that is kept."""
+        self._last = None
+
+    def answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
+        """Progress, then the answer; see `Engine.analyse`."""
+        try:
+            yield from self._answer(question, context)
+        except AnalysisRefusedError:
+            raise
+        except ValueError as error:  # what the parts of an analysis say of questions that cannot be asked
+            raise AnalysisRefusedError("bad_question", str(error)) from error
+
+    def _answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
+        match question:
+            case RequestAttribution():
+                return self._attribution(question, context)
+            case RequestPaths():
+                return self._paths(question, context)
+            case RequestOverview():
+                return self._overview(question, context)
+            case RequestRelevance():
+                return self._relevance(question, context)
+            case RequestEffects():
+                return self._effects(question, context)
+            case _:
+                return self._profile(question, context)
+
+    def _profile(
+        self, question: RequestHeadProfile | RequestHeadScores | RequestNeuronProfile, context: AnalysisContext
+    ) -> Iterator[Answer]:
+        """What one part does, in the whole run as far as it was computed."""
+        token_ids, segments = list(context.token_ids[: context.n_positions]), _segments(context)
+        match question:
+            case RequestHeadProfile():
+                return head_profile(question, token_ids, segments, self._parts)
+            case RequestHeadScores():
+                return head_scores(question, self._parts)
+            case RequestNeuronProfile():
+                return neuron_profile(question, token_ids, segments, self._parts)
+
+    # ------------------------------------------------------------------ attributed
+
+    def _attribution(self, question: RequestAttribution, context: AnalysisContext) -> Iterator[Answer]:
+        node = parse_node(question.node)
+        read_parts: list[Part] = ["value", "query", "key"] if node.kind == "head" else ["value"]
+        is_incoming = question.direction == "incoming"
+        work = Work(question, total=_PIECES + (len(read_parts) - 1 if is_incoming else 0))
+        explained = yield from self._explained(question.metric, context, work)
+        edges, n_neurons = explained.edges, min(question.n_edges, _NEURONS_LISTED)
+        if is_incoming:
+            found = []
+            for part in read_parts:
+                key_pos = None if part == "value" else question.key_pos
+                incoming = edges.incoming(node, part=part, key_pos=key_pos, n_neurons=n_neurons)
+                found.append(incoming_part(incoming, question.n_edges))
+                yield work.step()
+        else:
+            outgoing = edges.outgoing(node, n_neurons=n_neurons)
+            found = [outgoing_part(outgoing, question.n_edges, metric_pos=explained.metric.pos)]
+        yield AttributionReady(
+            request_id=question.request_id,
+            run_id=question.run_id,
+            metric=explained.metric,
+            node=question.node,
+            direction=question.direction,
+            relevance=found[0].value,
+            parts=found,
+        )
+
+    def _paths(self, question: RequestPaths, context: AnalysisContext) -> Iterator[Answer]:
+        work = Work(question, total=_PIECES)
+        explained = yield from self._explained(question.metric, context, work)
+        threshold, max_nodes = max(question.threshold, _LEAST_THRESHOLD), min(question.n_nodes, MAX_NODES)
+        steps = in_turns(
+            lambda between: strongest_paths(
+                explained.edges, threshold=threshold, max_nodes=max_nodes, n_paths=0, between=between
+            )
+        )
+        graph: PathGraph = yield from _as_progress(steps, work, n_expected=_STEPS_PER_NODE * max_nodes)
+
+        def label(node: Node) -> str:
+            if node.kind == "logit":
+                return explained.metric.target_text
+            if node.kind == "embed":
+                return self._parts.tokens.token_text(context.token_ids[node.pos])
+            return node.node_id.partition("@")[0]
+
+        yield paths_answer(question, explained.metric, graph, label)
+
+    def _overview(self, question: RequestOverview, context: AnalysisContext) -> Iterator[Answer]:
+        explained = yield from self._explained(question.metric, context, Work(question, total=_PIECES))
+        logit = Node(kind="logit", pos=explained.metric.pos)
+        direct = explained.edges.incoming(logit, n_neurons=question.n_neurons)
+        yield overview_answer(question, explained.metric, explained.attribution, direct)
+
+    def _relevance(self, question: RequestRelevance, context: AnalysisContext) -> Iterator[Answer]:
+        work = Work(question, total=_PIECES)
+        explained = yield from self._explained(question.metric, context, work)
+        metric = explained.metric
+        tokens, bias = yield from self._token_relevance(question, explained, work)
+        total = float(tokens.sum(dtype="float64")) + bias
+        yield RelevanceReady(
+            request_id=question.request_id,
+            run_id=question.run_id,
+            metric=metric,
+            method=question.method,
+            tokens=encode_tensor(tokens),
+            bias=bias,
+            total=total,
+            error=total - metric.value,
+        )
+
+    def _token_relevance(
+        self, question: RequestRelevance, explained: _Explained, work: Work
+    ) -> Generator[AnalysisProgress, None, tuple[F32, float]]:
+        """[n_pos] and what no token is credited with: biases, or integrated gradients' baseline."""
+        model, run, metric = self._frozen_model(), explained.attribution.run, explained.metric
+        target_id, distractor_id = metric.target_id, metric.distractor_id
+        if question.method == "gradient_x_input":
+            return gradient_x_input(model, run, target_id=target_id, distractor_id=distractor_id), 0.0
+        if question.method == "integrated_gradients":
+            steps = in_turns(
+                lambda between: integrated_gradients(
+                    model, run, target_id=target_id, distractor_id=distractor_id, between=between
+                )
+            )
+            integrated = yield from _as_progress(steps, work, n_expected=_INTEGRATION_STEPS)
+            return integrated.tokens, integrated.baseline_metric
+        found = explained.attribution.relevance(n_neurons=0)
+        tokens = found.embed if found.pos_embed is None else found.embed + found.pos_embed
+        return tokens, float(found.bias.sum(dtype="float64")) + found.final_bias
+
+    # ------------------------------------------------------------------ measured
+
+    def _effects(self, question: RequestEffects, context: AnalysisContext) -> Iterator[Answer]:
+        work = Work(question, total=_PIECES)
+        model = self._frozen_or_none()
+        if model is not None and question.metric.pos < model.max_positions():
+            explained = yield from self._explained(question.metric, context, work)
+            metric, attribution = explained.metric, explained.attribution
+        else:
+            metric, attribution = (yield from self._replayed_metric(question.metric, context, work)), None
+        yield from measure_effects(
+            question, metric, list(context.token_ids), _segments(context), self._parts, attribution=attribution
+        )
+
+    def _replayed_metric(
+        self, asked: MetricQuestion, context: AnalysisContext, work: Work
+    ) -> Generator[AnalysisProgress, None, Metric]:
+        """The metric of a run that is too long to be linearised, or cannot be."""
+        parts = self._parts
+        normed: Tensor | None = None
+        for piece in replay(parts, context.token_ids[: asked.pos + 1], _segments(context), cache=new_cache()):
+            normed = piece.normed[0, -1]
+            work.expect(1)
+            yield work.step()
+        if normed is None:
+            raise RuntimeError("a run has at least one token")
+        with torch.inference_mode():
+            found = metric_tokens(asked, context.token_ids, parts.readout.logits(normed[None])[0], parts.tokens)
+            direction, constant = metric_direction(parts, found.metric(parts.tokens, 0.0))
+            value = float(normed.float() @ direction) + constant
+        return found.metric(parts.tokens, value)
+
+    # ------------------------------------------------------------------ the linearised run
+
+    def _explained(
+        self, asked: MetricQuestion, context: AnalysisContext, work: Work
+    ) -> Generator[AnalysisProgress, None, _Explained]:
+        """The metric's gradients in the run up to its position, made anew only where they are not at hand."""
+        last = self._last
+        key = _run_key(work.question.run_id, asked.pos, context)
+        if last is None or last.key != key:
+            self._last = last = None  # its graph goes before another is made
+            last = self._last = self._linearised(key, asked.pos, context)
+            yield work.step()
+        tokens = metric_tokens(asked, context.token_ids, last.logits, self._parts.tokens)
+        edges = last.edges
+        if edges is None or not _explains(edges, tokens):
+            last.edges = edges = None
+            attribution = Attribution(
+                self._frozen_model(), last.run, target_id=tokens.target_id, distractor_id=tokens.distractor_id
+            )
+            last.edges = edges = Edges(attribution)
+            yield work.step()
+        return _Explained(tokens.metric(self._parts.tokens, edges.attribution.metric), edges)
+
+    def _linearised(self, key: _RunKey, pos: int, context: AnalysisContext) -> _Linearised:
+        model = self._frozen_model()
+        limit = model.max_positions()
+        if pos >= limit:
+            raise AnalysisRefusedError(
+                "run_too_long",
+                f"attribution takes at most {limit} positions of this model, and position {pos} has {pos + 1}: "
+                "ask about an earlier token, or measure instead",
+            )
+        run = model.run(context.token_ids[: pos + 1], _segments(context))
+        with torch.no_grad():
+            logits = self._parts.readout.logits(run.normed[:, -1].detach())[0].float()
+        return _Linearised(key, run, logits)
+
+    def _frozen_model(self) -> FrozenModel:
+        if self._frozen is None:
+            self._frozen = FrozenModel(
+                self._parts.model, self._parts.anatomy, logit_scale=self._parts.readout.logit_scale
+            )
+        return self._frozen
+
+    def _frozen_or_none(self) -> FrozenModel | None:
+        try:
+            return self._frozen_model()
+        except AttributionError:
+            return None
+
+
+def _segments(context: AnalysisContext) -> list[MaskSegment]:
+    return [MaskSegment(from_pos=segment.from_pos, masks=segment.masks) for segment in context.segments]
+
+
+def _run_key(run_id: str, pos: int, context: AnalysisContext) -> _RunKey:
+    sets = tuple((segment.from_pos, segment.revision) for segment in context.segments if segment.from_pos <= pos)
+    return run_id, sets, context.token_ids[: pos + 1]
+
+
+def _explains(edges: Edges, tokens: MetricTokens) -> bool:
+    held = edges.attribution
+    return (held.target_id, held.distractor_id) == (tokens.target_id, tokens.distractor_id)
+
+
+def _as_progress(
+    steps: Generator[None, None, _T], work: Work, *, n_expected: int
+) -> Generator[AnalysisProgress, None, _T]:
+    """Each stop of the work as progress; returns its result. Closes the work when it is closed."""
+    work.expect(n_expected)
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: _T = end.value
+                return result
+            yield work.step()
