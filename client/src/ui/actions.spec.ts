@@ -4,7 +4,6 @@ import { effective_since, factor_on } from "../store/query";
 import type { RunView } from "../store/types";
 import { toggled, with_factor } from "./actions";
 import { number_text, percent_text, signed_text, token_label, word_label } from "./format";
-import { lens_window } from "./lens_table";
 import { create_run_form, read_settings } from "./run_form";
 
 const HEAD: Component = { kind: "head", layer: 12, index: 3 };
@@ -113,13 +112,5 @@ describe("words and numbers", () => {
     expect(signed_text(0)).toBe("0");
     expect(percent_text(0.9231)).toBe("92.3 %");
     expect(percent_text(1e-6)).toBe("<0.1 %");
-  });
-
-  it("the lens shows the columns around the shown token", () => {
-    expect(lens_window(0, 100, 5)).toEqual([0, 1, 2, 3, 4]);
-    expect(lens_window(50, 100, 5)).toContain(50);
-    expect(lens_window(100, 100, 5)).toEqual([96, 97, 98, 99, 100]);
-    expect(lens_window(1, 2, 5)).toEqual([0, 1, 2]);
-    expect(lens_window(-1, -1, 5)).toEqual([]);
   });
 });

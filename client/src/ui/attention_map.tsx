@@ -71,7 +71,7 @@ function HeadMap({ head, shown }: { head: Component; shown: Shown }): JSX.Elemen
 }
 
 /** Tell the size of `element`, now and whenever it changes, until the returned function is called. */
-function watch_size(element: HTMLElement | null, told: (width: number, height: number) => void): (() => void) | undefined {
+export function watch_size(element: HTMLElement | null, told: (width: number, height: number) => void): (() => void) | undefined {
   if (!element || typeof ResizeObserver === "undefined") return undefined;
   const watcher = new ResizeObserver(() => told(element.clientWidth, element.clientHeight));
   watcher.observe(element);
@@ -79,7 +79,7 @@ function watch_size(element: HTMLElement | null, told: (width: number, height: n
 }
 
 /** The tokens along one side of the map; the first of `kept` is the one pointed at, or else shown. */
-function AxisNames({ n, side, length_px, kept }: {
+export function AxisNames({ n, side, length_px, kept }: {
   n: number; side: "rows" | "columns"; length_px: number; kept: number[];
 }): JSX.Element {
   const { store } = use_page();

@@ -6,6 +6,8 @@ import { IconButton } from "./icons";
 import { LensTable } from "./lens_table";
 import { NextTokens } from "./next_tokens";
 import { use_page, type DrawerTab } from "./page";
+import { CausalMap } from "./parts/causal_map";
+import { HeadFinder } from "./parts/head_finder";
 import type { Shown } from "./shown_step";
 import { WhyPanel } from "./why/why_panel";
 
@@ -14,6 +16,8 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "lens", label: "Logit lens" },
   { tab: "next", label: "Next tokens" },
   { tab: "attention", label: "Attention" },
+  { tab: "heads", label: "Head finder" },
+  { tab: "causal", label: "Causal map" },
   { tab: "why", label: "Why" },
 ];
 
@@ -48,6 +52,8 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "lens" && <LensTable shown={shown} />}
           {tab === "next" && <NextTokens shown={shown} />}
           {tab === "attention" && <AttentionMap shown={shown} />}
+          {tab === "heads" && <HeadFinder shown={shown} />}
+          {tab === "causal" && <CausalMap shown={shown} />}
           {tab === "why" && <WhyPanel />}
         </div>
       )}

@@ -11,6 +11,7 @@ import { HistoryChart } from "./history_chart";
 import { IconButton } from "./icons";
 import { InterveneControls } from "./intervene_controls";
 import { use_page } from "./page";
+import { PartSection } from "./parts/part_section";
 import type { Shown } from "./shown_step";
 
 export function Inspector({ shown }: { shown: Shown }): JSX.Element {
@@ -95,6 +96,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
       <InterveneControls component={component} />
       {component.kind === "head" && <AttendedKeys layer={component.layer} head={component.index} shown={shown} />}
       <LensHere layer={component.layer} shown={shown} />
+      <PartSection component={component} shown={shown} />
     </>
   );
 }

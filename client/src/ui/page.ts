@@ -5,10 +5,11 @@ import { signal, type Signal } from "@preact/signals";
 import type { Store } from "../store/store";
 import type { Actions } from "./actions";
 import type { ImportanceMetric } from "./why/importance";
+import { create_parts_state, type PartsState } from "./parts/parts_state";
 import type { SceneMount, SceneView } from "./scene_view";
 import { create_why_state, type WhyState } from "./why/why_state";
 
-export type DrawerTab = "components" | "lens" | "next" | "attention" | "why";
+export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal";
 export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
@@ -28,6 +29,7 @@ export interface PageState {
   /** Why there is no picture; none while there is one. */
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
+  parts: PartsState;
   why: WhyState;
 }
 
@@ -73,6 +75,7 @@ export function create_page_state(): PageState {
     announcement: signal(""),
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
+    parts: create_parts_state(),
     why: create_why_state(),
   };
 }

@@ -1,0 +1,105 @@
+// What the selected head does: where it looks in this run, its habits, what it writes, and who feeds it.
+import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { component_id } from "../../layout/component_id";
+import type { Component, Feeder, HeadScore } from "../../protocol/generated";
+import type { HeadProfileAnswer } from "../../protocol/questions";
+import type { ComponentHistory, ValueAt } from "../exact_history";
+import { number_text, percent_text, token_quote } from "../format";
+import { HistoryChart } from "../history_chart";
+import { use_page } from "../page";
+import type { Shown } from "../shown_step";
+import { ProfileState, use_missing } from "./asking";
+import { FeederButtons } from "./feeders";
+import { PatternMap } from "./pattern_map";
+import { SCORES } from "./score_words";
+import { TokenWords } from "./token_words";
+import { use_profile } from "./use_profile";
+
+const WORDS_PER_READ = 4;
+const PARTS: readonly { part: Feeder["part"]; label: string }[] = [
+  { part: "query", label: "Query: what it looks for" },
+  { part: "key", label: "Key: what is found" },
+  { part: "value", label: "Value: what it takes along" },
+];
+
+export function HeadProfile({ head, shown }: { head: Component; shown: Shown }): JSX.Element {
+  const missing = use_missing("head_profile");
+  const { pos } = shown.step.value;
+  if (missing) return <p class="muted">{missing}</p>;
+  return <AskedProfile head={head} query_pos={pos >= 0 ? pos : null} />;
+}
+
+function AskedProfile({ head, query_pos }: { head: Component; query_pos: number | null }): JSX.Element {
+  const question = { type: "request_head_profile", layer: head.layer, head_index: head.index, query_pos } as const;
+  const profile = use_profile(question);
+  const { answer } = profile.slot;
+  return (
+    <div class="profile" aria-busy={profile.slot.progress !== null}>
+      <ProfileState profile={profile} />
+      {answer && <Answered id={component_id(head)} answer={answer} />}
+    </div>
+  );
+}
+
+function Answered({ id, answer }: { id: string; answer: HeadProfileAnswer }): JSX.Element {
+  const { store, actions } = use_page();
+  const [n = 0] = answer.pattern.shape;
+  const entropy = useMemo<ComponentHistory>(() => {
+    const values = Array.from(answer.entropy.values, (value, pos): [number, ValueAt] => [pos, { value, exact: true }]);
+    return { values: new Map(values), n_positions: n };
+  }, [answer]);
+  return (
+    <>
+      <h3>Pattern over {n} tokens</h3>
+      <PatternMap id={id} pattern={answer.pattern} query_pos={answer.query_pos} />
+      <h3 title="Entropy of each query's row: 0 looks at one token, ln(n) at all alike">Entropy of its looks, nat</h3>
+      <HistoryChart history={entropy} pos={answer.query_pos} tokens={store.tokens.value} is_signed={false}
+        on_pick={(at) => actions.select_pos(at)} />
+      <h3>Habits, measured on repeated random tokens</h3>
+      <Scores score={answer.score} />
+      <h3>What it writes at {answer.query_pos} {token_quote(store.tokens.value[answer.query_pos]?.text ?? "")}, in logits</h3>
+      <Reads answer={answer} />
+      <h3>Heads that feed it, by their weights</h3>
+      {answer.layer === 0 && <p class="muted">The first layer reads the embedding only: no head comes before it.</p>}
+      {answer.layer > 0 && PARTS.map(({ part, label }) => (
+        <FeederButtons key={part} label={label} feeders={answer.feeders.filter((feeder) => feeder.part === part)} />
+      ))}
+    </>
+  );
+}
+
+function Scores({ score }: { score: HeadScore }): JSX.Element {
+  return (
+    <dl class="scores">
+      {SCORES.map(({ name, label, means, misleads }) => (
+        <div key={name} data-score={name}>
+          <dt>{label}</dt>
+          <dd>
+            <b>{number_text(score[name], 2)}</b>
+            <meter min={name === "copying" ? -1 : 0} max={1} value={score[name]} aria-hidden="true" />
+          </dd>
+          <dd class="score-words muted">{means} {misleads}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Reads({ answer }: { answer: HeadProfileAnswer }): JSX.Element {
+  const { actions } = use_page();
+  return (
+    <ol class="reads">
+      {answer.reads.map((read) => (
+        <li key={read.key_pos}>
+          <button type="button" class="link" title={`Show position ${read.key_pos}`}
+            onClick={() => actions.select_pos(read.key_pos)}>
+            {percent_text(read.weight)} from {read.key_pos} {token_quote(read.text)}
+          </button>
+          <TokenWords label="raises" tokens={read.promoted} most={WORDS_PER_READ} />
+          <TokenWords label="lowers" tokens={read.suppressed} most={WORDS_PER_READ} />
+        </li>
+      ))}
+    </ol>
+  );
+}

@@ -1,0 +1,73 @@
+// A signed heat map of layers (across) by heads (down): orange adds, blue takes away, the strong cells say so too.
+import type { Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { colour_map } from "../../layout/colour";
+import { axis_labels } from "../axis_labels";
+import { use_page } from "../page";
+import { cell_under, paint_cells } from "./paint";
+
+export interface GridCell {
+  row: number;
+  column: number;
+}
+
+interface Props {
+  title: string;
+  label: string;
+  n_rows: number;
+  n_columns: number;
+  /** [n_rows, n_columns]; NaN where there is no number. */
+  values: Float32Array;
+  /** The size that has the strongest colour. */
+  scale: number;
+  hovered: Signal<GridCell | null>;
+  selected: GridCell | null;
+  on_pick: (cell: GridCell) => void;
+}
+
+/** Cells of at least this share of the scale carry their sign. */
+const SIGNED_SHARE = 0.3;
+const COLUMN_PX = 11;
+
+export function HeatGrid(props: Props): JSX.Element {
+  const { title, label, n_rows, n_columns, values, scale, hovered, selected, on_pick } = props;
+  const { store } = use_page();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const theme = store.theme.value;
+  useEffect(() => {
+    const { lut } = colour_map("direct_logit", theme);
+    const place = (row: number, column: number): number => 0.5 + values[row * n_columns + column]! / (2 * scale);
+    if (canvas.current) paint_cells(canvas.current, n_rows, n_columns, lut, place);
+  }, [values, scale, n_rows, n_columns, theme]);
+  const under = (event: MouseEvent): GridCell | null =>
+    canvas.current && cell_under(event, canvas.current, n_rows, n_columns);
+  const box = ({ row, column }: GridCell): Record<string, string> => ({
+    left: `${(100 * column) / n_columns}%`, top: `${(100 * row) / n_rows}%`,
+    width: `${100 / n_columns}%`, height: `${100 / n_rows}%`,
+  });
+  const strong = Array.from(values.keys()).filter((i) => Math.abs(values[i]!) >= SIGNED_SHARE * scale);
+  return (
+    <figure class="heat-grid">
+      <figcaption>{title}</figcaption>
+      <div class="heat-plot" style={{ "--rows": n_rows }}>
+        <canvas ref={canvas} role="img" aria-label={label}
+          onMouseMove={(event) => (hovered.value = under(event))} onMouseLeave={() => (hovered.value = null)}
+          onClick={(event) => {
+            const cell = under(event);
+            if (cell) on_pick(cell);
+          }} />
+        {strong.map((i) => (
+          <span key={i} class="heat-sign" data-strong={Math.abs(values[i]!) > 0.7 * scale || undefined} aria-hidden="true"
+            style={box({ row: Math.floor(i / n_columns), column: i % n_columns })}>{values[i]! > 0 ? "+" : "−"}</span>
+        ))}
+        {[selected, hovered.value].map((cell, i) => cell && <i key={i} class="heat-mark" style={box(cell)} />)}
+      </div>
+      <div class="heat-names" aria-hidden="true">
+        {axis_labels(n_columns, n_columns * COLUMN_PX, [], 22).map((column) => (
+          <span key={column} style={{ left: `${(100 * (column + 0.5)) / n_columns}%` }}>L{column}</span>
+        ))}
+      </div>
+    </figure>
+  );
+}
