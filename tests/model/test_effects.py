@@ -181,6 +181,36 @@ def test_bad_questions_are_told_so(tiny: Tiny, tiny_reference: TinyReference) ->
         list(measure_effects(ask(1, scope="heads"), metric, [7, 9], [], parts))
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_questions_between_two_tokens_change_nothing_of_a_run(
+    tiny: Tiny, tiny_reference: TinyReference, family: str
+) -> None:
+    """Bit for bit, whether they are answered or given up in the middle."""
+    engine, ids = tiny(family), tokens_of(family)
+    metric = metric_of(tiny_reference(family), tiny_reference(family).run(ids[:9]), 8, 5, 6)
+
+    def stepped(between: Callable[[], None]) -> list[np.ndarray]:
+        sequence, logits = engine.open_sequence(), []
+        for start, stop in ((0, 8), *((at, at + 1) for at in range(8, len(ids)))):
+            logits.append(sequence.forward(ids[start:stop], masks=None, channels=frozenset()).logits)
+            between()
+        sequence.close()
+        return logits
+
+    def ask_and_give_up() -> None:
+        for everywhere in (False, True):
+            question = ask(8, scope="heads", everywhere=everywhere)
+            pieces = measure_effects(question, metric, ids, [], parts_of(engine))
+            next(pieces)
+            pieces.close()
+            assert engine.hooks_left() == 0
+            answered(measure_effects(question, metric, ids, [], parts_of(engine)))
+
+    alone, asked = stepped(lambda: None), stepped(ask_and_give_up)
+    assert all(np.array_equal(one, other) for one, other in zip(alone, asked, strict=True))
+
+
 def test_the_strongest_heads_of_the_shipped_model(shipped: TorchEngine, shipped_reference: Reference) -> None:
     """All 270 heads at one token: the four that were found by hand are the strongest, in that order."""
     ids = shipped.tokenize(MARY, apply_chat_template=False)

@@ -66,7 +66,10 @@ def head_scores(
     """
     scores = yield from measured_scores(parts, Work(question), cache=cache)
     yield HeadScoresReady(
-        request_id=question.request_id, run_id=question.run_id, scores=scores, n_random_tokens=N_TEXTS * N_TOKENS
+        request_id=question.request_id,
+        run_id=question.run_id,
+        scores=scores,
+        n_random_tokens=N_TEXTS * tokens_said(parts),
     )
 
 
@@ -116,8 +119,15 @@ def copying_scores(value: Tensor, output: Tensor, middle: Tensor) -> Tensor:
     return scores
 
 
+def tokens_said(parts: ModelParts) -> int:
+    """How many different tokens a text says: N_TOKENS, fewer where the model cannot take them twice."""
+    shape = parts.anatomy.shape
+    return max(2, min(N_TOKENS, (shape.n_ctx - 1) // 2, shape.d_vocab // 2))
+
+
 def random_texts(parts: ModelParts) -> list[list[int]]:
-    """The texts that heads are measured on: N_TOKENS different random tokens, said twice."""
+    """The texts that heads are measured on: `tokens_said` different random tokens, said twice."""
+    n_tokens = tokens_said(parts)
     d_vocab = parts.anatomy.shape.d_vocab
     first = getattr(parts.model.config, "bos_token_id", None)
     opening = [first] if isinstance(first, int) and 0 <= first < d_vocab else []
@@ -125,8 +135,8 @@ def random_texts(parts: ModelParts) -> list[list[int]]:
     texts: list[list[int]] = []
     generator = torch.Generator().manual_seed(SEED)
     for _ in range(N_TEXTS):
-        drawn = torch.randperm(d_vocab, generator=generator)[: N_TOKENS + len(special)].tolist()
-        said = [token_id for token_id in drawn if token_id not in special][:N_TOKENS]
+        drawn = torch.randperm(d_vocab, generator=generator)[: n_tokens + len(special)].tolist()
+        said = [token_id for token_id in drawn if token_id not in special][:n_tokens]
         texts.append([*opening, *said, *said])
     return texts
 
@@ -199,8 +209,8 @@ def _path(folder: Path, parts: ModelParts) -> Path:
     return folder / f"{name}-{_METHOD}.json"
 
 
-def _texts() -> list[int]:
-    return [N_TEXTS, N_TOKENS, SEED]
+def _texts(parts: ModelParts) -> list[int]:
+    return [N_TEXTS, tokens_said(parts), SEED]
 
 
 def _read(folder: Path, parts: ModelParts) -> list[HeadScore] | None:
@@ -213,12 +223,12 @@ def _read(folder: Path, parts: ModelParts) -> list[HeadScore] | None:
     heads = [(score.layer, score.head_index) for score in cached.scores]
     fits = heads == [(layer, head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
     is_same = cached.method == _METHOD and cached.weights_sha256 == parts.info.weights_sha256
-    return cached.scores if fits and is_same and cached.texts == _texts() else None
+    return cached.scores if fits and is_same and cached.texts == _texts(parts) else None
 
 
 def _write(folder: Path, parts: ModelParts, scores: list[HeadScore]) -> None:
     """Put the file in its place whole. A folder that cannot be written to costs only the next measurement."""
-    cached = _Cached(method=_METHOD, weights_sha256=parts.info.weights_sha256, texts=_texts(), scores=scores)
+    cached = _Cached(method=_METHOD, weights_sha256=parts.info.weights_sha256, texts=_texts(parts), scores=scores)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as private:

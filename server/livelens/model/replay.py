@@ -31,6 +31,8 @@ from livelens.protocol.messages import Component, Metric, ModelInfo
 
 # Parameters times tokens of one piece: about 0.2 s on two cores, and on a GPU less.
 _CPU_WORK, _GPU_WORK = 9e9, 2e12
+# Positions of prefix that cost a row as much as its own token does.
+_LONG_PREFIX = 400
 _CACHE_BYTES = 2 * 2**30
 _LAYER_BYTES = 2**29
 
@@ -125,10 +127,11 @@ def tokens_per_piece(parts: ModelParts) -> int:
 
 
 def rows_over_shared_cache(parts: ModelParts, n_positions: int) -> int:
-    """How many rows continue a shared prefix of `n_positions` in one piece."""
+    """How many rows continue a shared prefix of `n_positions` in one piece; a long prefix is work of its own."""
     shape = parts.anatomy.shape
+    n_rows = int(tokens_per_piece(parts) / (1 + n_positions / _LONG_PREFIX))
     a_row = 2 * shape.n_key_value_heads * shape.d_head * (n_positions + 1) * parts.model.dtype.itemsize
-    return int(max(2, min(tokens_per_piece(parts), _LAYER_BYTES // a_row)))
+    return int(max(2, min(n_rows, _LAYER_BYTES // a_row)))
 
 
 def rows_over_own_cache(parts: ModelParts, n_positions: int) -> int:
