@@ -103,6 +103,11 @@ class Run:
         return self._readout.has_unread
 
     @property
+    def has_asked(self) -> bool:
+        """A position that somebody looks at waits for its logit lens."""
+        return self._readout.has_asked and "logit_lens" in self.channels
+
+    @property
     def has_unread_lens(self) -> bool:
         """Positions whose logit lens was not computed yet, which is work for idle time."""
         return self._readout.has_lens and "logit_lens" in self.channels

@@ -59,7 +59,7 @@ class Scheduler:
         if run is not None:
             self._guarded(run, run.advance)
             self._n_since_turn += 1
-        unread = next((run for run in self._runs.values() if run.has_unread), None)
+        unread = next((run for run in self._runs.values() if run.has_unread or run.has_asked), None)
         if unread is not None:
             self._guarded(unread, unread.read_one)
         if self._analyses.has_work and (run is None or self._n_since_turn >= TOKENS_PER_TURN):
