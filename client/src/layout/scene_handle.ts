@@ -30,6 +30,10 @@ export interface SceneHandle {
   zoom(factor: number): void;
   /** The middle of a component on the sheet of `pos` (default: the one shown), CSS pixels in the canvas. */
   screen_position(component: Component, pos?: number): { x: number; y: number } | null;
+  /** The middle of a node of attribution (`L12H3@37`), CSS pixels in the canvas. */
+  node_position(node: string): { x: number; y: number } | null;
+  /** The node of the shown attribution paths under CSS pixels in the canvas. */
+  pick_node(x: number, y: number): string | null;
   /** The component under CSS pixels in the canvas. */
   pick(x: number, y: number): Component | null;
   stats(): SceneStats;
@@ -44,6 +48,8 @@ export interface SceneCallbacks {
   on_select(component: Component | null): void;
   on_hover(component: Component | null, x: number, y: number): void;
   on_select_pos(pos: number): void;
+  /** A node, or a line, of the shown attribution paths. */
+  on_select_node(node: string): void;
   /** Alt, Ctrl or Cmd with a click: switch the component off or on. */
   on_toggle(component: Component): void;
 }

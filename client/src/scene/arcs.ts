@@ -1,4 +1,4 @@
-// Attention of the selected head: ribbons back in time to the tokens it reads, one draw call for all of them.
+// Ribbons through the slabs, one draw call for all of them: the selected head's attention, and attribution paths.
 // The curve is worked out in the vertex shader; the geometry never changes.
 import {
   DynamicDrawUsage,
@@ -10,10 +10,8 @@ import {
   Vector2,
   Vector3,
 } from "three";
-import { arc_controls, MAX_ARCS } from "../layout/attention_arcs";
 import type { Vec3 } from "../layout/framing";
 import { ink_material } from "./ink_material";
-import { rgb_floats, type SceneTheme } from "./theme";
 
 const SEGMENTS = 56;
 
@@ -42,7 +40,7 @@ void main() {
   along = length(along) > 1e-5 ? normalize(along) : vec2(1.0, 0.0);
   // Nearer parts are wider, as a solid ribbon would be.
   float perspective = clamp(projectionMatrix[1][1] * 9.0 / max(here.w, 0.5), 0.6, 1.8);
-  float half_width = (0.7 + 3.6 * sqrt(a_weight)) * 0.62 * perspective * u_pixel_ratio;
+  float half_width = (0.7 + 3.6 * sqrt(abs(a_weight))) * 0.62 * perspective * u_pixel_ratio;
   float reach = half_width * 2.6 + 1.0;
   vec2 offset = vec2(-along.y, along.x) * position.y * reach;
   here.xy += offset / (0.5 * u_viewport) * here.w;
@@ -55,7 +53,7 @@ void main() {
 
 const FRAGMENT = /* glsl */ `
 precision highp float;
-uniform vec3 u_colour;
+uniform vec3 u_colour, u_negative;
 uniform float u_glow;
 in float v_side;
 in float v_t;
@@ -66,13 +64,15 @@ void main() {
   float d = abs(v_side);
   float core = 1.0 - smoothstep(v_half - 0.8, v_half + 0.6, d);
   float halo = exp(-1.6 * max(d - v_half, 0.0) / v_half) * (1.0 - smoothstep(v_half * 1.8, v_half * 2.6, d));
-  float strength = clamp(0.28 + 0.9 * sqrt(v_weight), 0.0, 1.0);
-  vec3 rgb = mix(u_colour, vec3(1.0), 0.22 * u_glow * core * (1.0 - smoothstep(0.0, v_half, d)));
+  float strength = clamp(0.28 + 0.9 * sqrt(abs(v_weight)), 0.0, 1.0);
+  vec3 rgb = mix(v_weight < 0.0 ? u_negative : u_colour, vec3(1.0), 0.22 * u_glow * core * (1.0 - smoothstep(0.0, v_half, d)));
   colour = vec4(rgb * strength * (core + 0.22 * halo * u_glow), core * strength);
 }`;
 
 export interface Arc {
-  token: Vec3;
+  /** Of a cubic. */
+  controls: readonly Vec3[];
+  /** -1 to 1; its size is the ribbon's width, its sign the colour. */
   weight: number;
 }
 
@@ -83,7 +83,7 @@ export class Arcs {
   private readonly controls: InstancedBufferAttribute[];
   private readonly weights: InstancedBufferAttribute;
 
-  constructor() {
+  constructor(private readonly capacity: number) {
     const strip = new Float32Array((SEGMENTS + 1) * 6);
     const index: number[] = [];
     for (let i = 0; i <= SEGMENTS; i++) {
@@ -93,7 +93,7 @@ export class Arcs {
     this.geometry.setAttribute("position", new BufferAttribute(strip, 3));
     this.geometry.setIndex(index);
     const attribute = (name: string, size: number): InstancedBufferAttribute => {
-      const made = new InstancedBufferAttribute(new Float32Array(MAX_ARCS * size), size).setUsage(DynamicDrawUsage);
+      const made = new InstancedBufferAttribute(new Float32Array(capacity * size), size).setUsage(DynamicDrawUsage);
       this.geometry.setAttribute(name, made);
       return made;
     };
@@ -104,6 +104,7 @@ export class Arcs {
       u_viewport: { value: new Vector2(1, 1) },
       u_pixel_ratio: { value: 1 },
       u_colour: { value: new Vector3() },
+      u_negative: { value: new Vector3() },
       u_glow: { value: 1 },
     });
     this.mesh = new Mesh(this.geometry, this.material);
@@ -112,22 +113,26 @@ export class Arcs {
     this.mesh.visible = false;
   }
 
-  /** Arcs from a head; weakest first, so that the strongest lie on top. */
-  set(head: Vec3 | null, arcs: readonly Arc[]): void {
-    const shown = head ? arcs.slice(0, MAX_ARCS) : [];
+  /** Weakest first, so that the strongest lie on top. */
+  set(arcs: readonly Arc[]): void {
+    const shown = arcs.slice(-this.capacity);
     shown.forEach((arc, i) => {
-      const points = arc_controls(head!, arc.token);
-      points.forEach((point, k) => this.controls[k]!.setXYZ(i, ...(point as [number, number, number])));
+      arc.controls.forEach((point, k) => this.controls[k]!.setXYZ(i, ...(point as [number, number, number])));
       this.weights.setX(i, arc.weight);
     });
-    for (const attribute of [...this.controls, this.weights]) attribute.needsUpdate = true;
+    for (const attribute of [...this.controls, this.weights]) {
+      attribute.clearUpdateRanges();
+      attribute.addUpdateRange(0, shown.length * attribute.itemSize);
+      attribute.needsUpdate = true;
+    }
     this.geometry.instanceCount = shown.length;
     this.mesh.visible = shown.length > 0;
   }
 
-  set_theme(theme: SceneTheme): void {
-    (this.material.uniforms["u_colour"]!.value as Vector3).set(...rgb_floats(theme.accent));
-    this.material.uniforms["u_glow"]!.value = theme.glow;
+  set_colours(positive: readonly [number, number, number], negative: readonly [number, number, number], glow: number): void {
+    (this.material.uniforms["u_colour"]!.value as Vector3).set(...positive);
+    (this.material.uniforms["u_negative"]!.value as Vector3).set(...negative);
+    this.material.uniforms["u_glow"]!.value = glow;
   }
 
   set_viewport(width: number, height: number, pixel_ratio: number): void {

@@ -35,10 +35,19 @@ export class ModelView {
     scene.add(...this.objects);
   }
 
-  /** Bring up what changed; `more` is left for the next frame where the budget of this one is spent. */
-  bring_up(history: History, current_pos: number, channel: DisplayChannel, theme: SceneTheme): { wrote: boolean; more: boolean } {
+  /**
+   * Bring up what changed; `more` is left for the next frame where the budget of this one is spent. `explained`: the
+   * shown step with the direct effects that were asked for.
+   */
+  bring_up(
+    history: History,
+    current_pos: number,
+    channel: DisplayChannel,
+    theme: SceneTheme,
+    explained: (step: StepRecord | undefined) => StepRecord | undefined,
+  ): { wrote: boolean; more: boolean } {
     const sources_of = (step: StepRecord): readonly unknown[] => [channel, ...encode_sources(step, channel)];
-    const step = history.get(current_pos);
+    const step = explained(history.get(current_pos));
     const sources = step ? sources_of(step) : [];
     const wrote = sources.length !== this.shown_sources.length || sources.some((source, i) => source !== this.shown_sources[i]);
     if (wrote) {

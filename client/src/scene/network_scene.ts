@@ -2,8 +2,10 @@
 import { rect_of } from "../layout/blocks";
 import { legend_of, type LegendSpec } from "../layout/legend";
 import type { SceneCallbacks, SceneHandle, SceneStats } from "../layout/scene_handle";
+import { node_point } from "../layout/path_places";
 import { z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import type { ViewPreset } from "../store/types";
 import { Picker } from "./picking";
@@ -70,9 +72,29 @@ export class NetworkScene implements SceneHandle {
       this.callbacks.on_select_pos(pos);
       return;
     }
+    const node = toggle ? null : this.pick_node(x, y);
+    if (node !== null) {
+      this.callbacks.on_select_node(node);
+      return;
+    }
     const component = this.pick_seen(x, y);
     if (component && toggle) this.callbacks.on_toggle(component);
     else this.callbacks.on_select(component);
+  }
+
+  /** The node of the shown attribution paths at a point of the canvas, CSS pixels. */
+  pick_node(x: number, y: number): string | null {
+    const { overlays, rig, surface } = this.picture;
+    return overlays.paths.pick(rig.camera, surface.size, x, y);
+  }
+
+  node_position(node: string): { x: number; y: number } | null {
+    const { blocks, rig, surface } = this.picture;
+    const point = blocks && node_point(blocks, node, this.store.current_pos.peek());
+    if (!point) return null;
+    rig.camera.updateMatrixWorld();
+    const at = project(point, rig.camera, ...surface.size);
+    return at && { x: at.x, y: at.y };
   }
 
   pick(x: number, y: number): Component | null {
@@ -137,7 +159,7 @@ export class NetworkScene implements SceneHandle {
 
   legend(): LegendSpec {
     const { store } = this;
-    const step = store.history.get(store.current_pos.peek());
+    const step = explained_step(store, store.history.get(store.current_pos.peek()));
     return legend_of(store.display_channel.peek(), store.theme.peek(), step);
   }
 

@@ -1,24 +1,36 @@
 // What is laid over the shown sheet: marks on what is ablated, hovered or selected, and the selected head's attention.
-import { strongest_keys, type ArcTarget } from "../layout/attention_arcs";
+import type { Object3D } from "three";
+import { arc_controls, MAX_ARCS, strongest_keys, type ArcTarget } from "../layout/attention_arcs";
 import { block_rect, has_component, rect_of, type Blocks } from "../layout/blocks";
 import { component_of_key } from "../layout/component_id";
 import type { Vec3 } from "../layout/framing";
 import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import type { Store } from "../store/store";
-import { same_component } from "../store/types";
+import { same_component, type Theme } from "../store/types";
 import { Arcs } from "./arcs";
 import { Marks, type Mark } from "./marks";
-import type { SceneTheme } from "./theme";
+import { PathOverlay } from "./path_overlay";
+import { rgb_floats, type SceneTheme } from "./theme";
 
 export class Overlays {
-  private readonly arcs = new Arcs();
+  private readonly arcs = new Arcs(MAX_ARCS);
   private readonly marks = new Marks();
-  readonly meshes = [this.arcs.mesh, this.marks.mesh];
+  readonly paths: PathOverlay;
+  readonly meshes: Object3D[];
   /** The tokens that the drawn arcs lead to, strongest first. */
   arc_targets: readonly ArcTarget[] = [];
 
-  constructor(private readonly store: Store) {}
+  constructor(private readonly store: Store) {
+    this.paths = new PathOverlay(store);
+    this.meshes = [this.arcs.mesh, this.marks.mesh, ...this.paths.meshes];
+  }
+
+  /** Attribution paths anew from the store; while they are shown, attention makes room for them. */
+  update_paths(blocks: Blocks | null): void {
+    this.paths.update(blocks);
+    this.update_arcs(blocks);
+  }
 
   /** Marks anew from the store; without a model there are none. */
   update_marks(blocks: Blocks | null): void {
@@ -48,19 +60,22 @@ export class Overlays {
     const selection = store.selection.peek();
     const current = store.current_pos.peek();
     const step = store.history.get(current);
-    const rect = blocks && selection?.kind === "head" ? rect_of(blocks, selection) : null;
+    const is_free = !this.paths.is_shown;
+    const rect = blocks && is_free && selection?.kind === "head" ? rect_of(blocks, selection) : null;
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
     if (!blocks || !rect) {
-      this.arcs.set(null, []);
+      this.arcs.set([]);
       return;
     }
     const head: Vec3 = [rect.x + rect.w / 2, rect.y + rect.h / 2, 0];
-    const arcs = this.arc_targets.map(({ key_pos, weight }) => ({ token: token_anchor(blocks, current - key_pos), weight }));
-    this.arcs.set(head, arcs.reverse());
+    const arcs = this.arc_targets.map(({ key_pos, weight }) => ({ controls: arc_controls(head, token_anchor(blocks, current - key_pos)), weight }));
+    this.arcs.set(arcs.reverse());
   }
 
-  set_theme(theme: SceneTheme): void {
-    this.arcs.set_theme(theme);
+  set_theme(theme: SceneTheme, name: Theme): void {
+    const accent = rgb_floats(theme.accent);
+    this.arcs.set_colours(accent, accent, theme.glow);
+    this.paths.set_theme(theme, name);
     this.marks.set_theme(theme);
   }
 
@@ -68,11 +83,13 @@ export class Overlays {
   set_viewport(width: number, height: number, pixel_ratio: number): void {
     this.arcs.set_viewport(width, height, pixel_ratio);
     this.marks.set_viewport(width, height, pixel_ratio);
+    this.paths.set_viewport(width, height, pixel_ratio);
   }
 
   dispose(): void {
     this.arcs.dispose();
     this.marks.dispose();
+    this.paths.dispose();
   }
 }
 

@@ -3,6 +3,7 @@ import { Scene } from "three";
 import type { Blocks } from "../layout/blocks";
 import { colour_map } from "../layout/colour";
 import type { ModelInfo } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { CameraRig } from "./camera_rig";
 import { advance_secs, Frames } from "./frames";
@@ -29,7 +30,7 @@ export class Picture {
   readonly frames = new Frames((interval_ms) => this.frame(interval_ms));
   view: ModelView | null = null;
   private readonly scene = new Scene();
-  private readonly overlays: Overlays;
+  readonly overlays: Overlays;
   private readonly labels = new SceneLabels();
   private readonly dirty = new Set<Dirty>(ALL_DIRTY);
 
@@ -111,16 +112,17 @@ export class Picture {
     const current = store.current_pos.peek();
     if (this.dirty.delete("colours")) {
       this.surface.renderer.setClearColor(theme.background, 1);
-      this.overlays.set_theme(theme);
+      this.overlays.set_theme(theme, store.theme.peek());
       view?.set_colours(theme, colour_map(channel, store.theme.peek()));
     }
     let changed = { wrote: false, more: false };
     if (view && this.dirty.delete("values")) {
-      changed = view.bring_up(store.history, current, channel, theme);
+      changed = view.bring_up(store.history, current, channel, theme, (step) => explained_step(store, step));
       if (changed.more) this.dirty.add("values");
       if (channel === "direct_logit" && changed.wrote) this.listener.rescaled();
     }
     if (this.dirty.delete("marks")) this.overlays.update_marks(this.blocks);
+    if (this.dirty.delete("paths")) this.overlays.update_paths(this.blocks);
     if (this.dirty.delete("arcs")) this.overlays.update_arcs(this.blocks);
     view?.place(current, this.past_strength);
     return changed;
@@ -159,6 +161,8 @@ export class Picture {
       selection: store.selection.peek(),
       hovered: store.hovered.peek(),
       arcs: this.overlays.arc_targets,
+      path_nodes: this.overlays.paths.marks,
+      path_tokens: this.overlays.paths.tokens,
       past_strength: this.past_strength,
     });
     this.label_layer.render(specs, colours);

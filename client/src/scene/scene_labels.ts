@@ -4,6 +4,7 @@ import { layer_x, SHEET_WIDTH, rect_of, type Blocks, type Rect } from "../layout
 import { component_id } from "../layout/component_id";
 import type { ArcTarget } from "../layout/attention_arcs";
 import type { Vec3 } from "../layout/framing";
+import { component_of_node } from "../layout/node_id";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import { token_label } from "../layout/token_text";
 import type { Component } from "../protocol/generated";
@@ -22,6 +23,9 @@ export interface LabelScene {
   selection: Component | null;
   hovered: Component | null;
   arcs: readonly ArcTarget[];
+  /** Of the shown attribution paths, what matters most first; and the tokens they start at, by share. */
+  path_nodes: readonly { node: string; point: Vec3; state: string }[];
+  path_tokens: ReadonlyMap<number, number>;
   /** How strongly earlier tokens are shown: 0 looking straight at the sheet. */
   past_strength: number;
 }
@@ -76,22 +80,24 @@ function add_tokens(out: Collector, scene: LabelScene, standpoint: Standpoint): 
   const { tokens, current_pos, arcs, camera } = scene;
   const read = new Map(arcs.map((arc) => [arc.key_pos, arc.weight]));
   const strongest = arcs[0]?.key_pos;
+  const starts = scene.path_tokens;
   for (let pos = Math.min(current_pos, tokens.length - 1); pos >= 0; pos--) {
     const age = current_pos - pos;
     const weight = read.get(pos) ?? 0;
-    if (age > 0 && scene.past_strength < 0.3 && weight < 0.03) continue;
-    if (age > MAX_PAST_SHEETS + 40 && weight < 0.03) continue;
+    const is_start = starts.has(pos);
+    if (age > 0 && scene.past_strength < 0.3 && weight < 0.03 && !is_start) continue;
+    if (age > MAX_PAST_SHEETS + 40 && weight < 0.03 && !is_start) continue;
     const text = label_of(tokens[pos]!);
     const at = standpoint.anchor(age, camera);
     out.add_at(at, {
       key: `t${pos}`,
       text: weight >= 0.03 ? `${text}  ${weight.toFixed(2)}` : text,
-      kind: age === 0 ? "token_now" : pos === strongest ? "token_read" : "token",
+      kind: age === 0 ? "token_now" : pos === strongest || (starts.get(pos) ?? 0) > 0.3 ? "token_read" : "token",
       align: "right",
       dx: -12,
       sizes: age === 0 ? NOW_SIZES : room_for_token(at, standpoint.anchor(age + 1, camera)),
-      opacity: age === 0 || weight >= 0.03 ? 1 : Math.max(0.45, 0.95 - age * 0.022),
-      priority: age === 0 ? 100 : weight >= 0.03 ? 80 + weight : 60 - age * 0.5,
+      opacity: age === 0 || weight >= 0.03 || is_start ? 1 : Math.max(0.45, 0.95 - age * 0.022),
+      priority: age === 0 ? 100 : weight >= 0.03 || is_start ? 80 + weight : 60 - age * 0.5,
       pos,
     });
   }
@@ -138,6 +144,19 @@ function add_next_tokens(out: Collector, scene: LabelScene): void {
   });
 }
 
+const MAX_NODE_LABELS = 24;
+
+function add_path_nodes(out: Collector, scene: LabelScene): void {
+  scene.path_nodes.slice(0, MAX_NODE_LABELS).forEach(({ node, point, state }, i) => {
+    const component = component_of_node(node);
+    if (!component) return; // tokens and the logit have labels of their own
+    out.add(point, {
+      key: `p${node}`, text: component_id(component), kind: state === "here" ? "picked" : "weight", align: "centre",
+      dy: -18, sizes: [11, 14], opacity: 1, priority: (state === "seen" ? 84 : 112) - i * 0.1,
+    });
+  });
+}
+
 function above(rect: Rect): Vec3 {
   return [rect.x + rect.w / 2, rect.y + rect.h, 0];
 }
@@ -157,7 +176,8 @@ export class SceneLabels {
     }
     const out = new Collector(scene);
     const picked = selection && rect_of(blocks, selection);
-    if (selection && picked) {
+    const is_walked = scene.path_nodes.some(({ state }) => state === "here");
+    if (selection && picked && !is_walked) {
       out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -20, sizes: [13, 17], opacity: 1, priority: 120 });
     }
     const under = hovered && rect_of(blocks, hovered);
@@ -166,6 +186,7 @@ export class SceneLabels {
     }
     if (scene.current_pos >= 0) add_tokens(out, scene, this.standpoint);
     add_next_tokens(out, scene);
+    add_path_nodes(out, scene);
     out.specs.push(...this.depth);
     return out.specs;
   }

@@ -4,8 +4,8 @@ import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import type { ModelInfo } from "../protocol/generated";
 import type { Store } from "../store/store";
 
-export type Dirty = "values" | "marks" | "arcs" | "colours";
-export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "colours"];
+export type Dirty = "values" | "marks" | "arcs" | "paths" | "colours";
+export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", "colours"];
 
 export interface StoreListener {
   model(info: ModelInfo | null): void;
@@ -44,6 +44,18 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
     effect(() => {
       void store.selection.value;
       listener.dirty("marks", "arcs");
+    }),
+    effect(() => {
+      // Nothing is worked out of answers that nobody looks at.
+      const { walk } = store.analysis;
+      if (walk.is_open.value) void [walk.graph.value, walk.node.value, store.current_pos.value];
+      listener.dirty("paths", "arcs");
+    }),
+    effect(() => {
+      void [store.analysis.walk.is_open.value, store.analysis.overview.slot.value.answer];
+      if (store.display_channel.peek() !== "direct_logit") return;
+      listener.dirty("values");
+      listener.legend();
     }),
     effect(() => listener.still(store.reduced_motion.value)),
     store.history.subscribe((pos) => {

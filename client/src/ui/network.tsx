@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { LegendSpec } from "../layout/legend";
 import type { Component } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import { activation_of, direct_of, factor_on } from "../store/query";
 import { add_notice } from "../store/store";
 import type { DisplayChannel, ViewPreset } from "../store/types";
@@ -13,6 +14,7 @@ import { number_text, signed_text } from "./format";
 import { IconButton, type IconName } from "./icons";
 import { use_page, type Page } from "./page";
 import type { SceneView } from "./scene_view";
+import { go } from "./why/why_actions";
 
 interface Pointed {
   component: Component;
@@ -60,6 +62,7 @@ function show_scene(container: HTMLElement, page: Page, on_hover: (c: Component 
     on_select: (component: Component | null) => actions.select(component),
     on_hover,
     on_select_pos: (pos: number) => actions.select_pos(pos),
+    on_select_node: (node: string) => go(page, node),
     on_toggle: (component: Component) => actions.toggle(component),
   };
   page.mount_scene(container, callbacks).then(
@@ -187,7 +190,7 @@ function PointedCard({ pointed }: { pointed: Pointed }): JSX.Element | null {
   const info = store.model_info.value;
   if (!info) return null;
   const { component } = pointed;
-  const step = store.history.get(store.current_pos.value);
+  const step = explained_step(store, store.history.get(store.current_pos.value));
   const direct = direct_of(step, component, info);
   const factor = factor_on(store.interventions.value, component);
   const flip = pointed.x > window.innerWidth - 260;
