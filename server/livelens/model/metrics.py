@@ -76,6 +76,8 @@ def _named(role: str, asked: int | str | None, d_vocab: int, tokens: Tokens, not
     ids = tokens.token_ids(asked)
     if not ids:
         raise AnalysisRefusedError("token_unknown", f"the {role} {asked!r} has no token in this model")
+    if ids[0] >= d_vocab:
+        raise AnalysisRefusedError("token_unknown", f"the {role} {asked!r} is not in this model's vocabulary")
     if len(ids) > 1:
         first = tokens.token_text(ids[0])
         notices.append(f"the {role} {asked!r} is {len(ids)} tokens in this model; its first, {first!r}, is taken")

@@ -13,13 +13,14 @@ from livelens.model.engine import AnalysisContext, AnalysisRefusedError, Engine,
 from livelens.protocol.messages import (
     AnalysisProgress,
     Answer,
+    ErrorReport,
     Question,
     RequestHeadProfile,
     RequestHeadScores,
     RequestNeuronProfile,
     analysis_kind,
 )
-from livelens.run.jobs import AnalysisJob, Answered, CancelJob, Refused, Report, Tag
+from livelens.run.jobs import AnalysisJob, Answered, CancelJob, Report, Tag
 
 _log = logging.getLogger(__name__)
 # A turn takes as many pieces as begin within this; many are small, and while a run generates turns are rare.
@@ -142,7 +143,7 @@ class Analyses:
         if not isinstance(answer, AnalysisProgress):
             del self._waiting[waiting.tag]
             waiting.close()
-        self._emit(Answered(run_id=waiting.question.run_id, tag=waiting.tag, answer=answer))
+        self._emit(Answered(tag=waiting.tag, answer=answer))
         return None, None
 
     def _of_run(self, run_id: str) -> list[_Waiting]:
@@ -152,7 +153,10 @@ class Analyses:
         """The last word on a question: one for each, whatever becomes of it."""
         self._waiting.pop(waiting.tag, None)
         waiting.close()
-        self._emit(Refused(run_id=waiting.question.run_id, tag=waiting.tag, code=code, message=message))
+        report = ErrorReport(
+            code=code, message=message, request_id=waiting.tag.request_id, run_id=waiting.question.run_id
+        )
+        self._emit(Answered(tag=waiting.tag, answer=report))
 
 
 def _not_computed(waiting: _Waiting) -> str:

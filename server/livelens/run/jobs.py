@@ -14,6 +14,7 @@ from livelens.protocol.messages import (
     AppliedInterventions,
     ApplyMode,
     Channel,
+    ErrorReport,
     FinishReason,
     InterventionSegment,
     InterventionSpec,
@@ -181,11 +182,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A question's progress, or its answer, which is the last that is said of it; for who asked alone."""
+    """A question's progress, or its answer or refusal, the last that is said of it; for who asked alone."""
 
-    run_id: str
     tag: Tag
-    answer: Answer
+    answer: Answer | ErrorReport
 
 
 # A rewind and an end answer no command, so their events are reports as they stand.

@@ -47,6 +47,15 @@ class Scheduler:
         self._n_since_turn = 0  # forward calls of runs since a question had its turn
 
     @property
+    def turn_secs(self) -> float:
+        """How long a question's turn may go on beginning pieces; 0 is one piece a turn."""
+        return self._analyses.turn_secs
+
+    @turn_secs.setter
+    def turn_secs(self, secs: float) -> None:
+        self._analyses.turn_secs = secs
+
+    @property
     def has_work(self) -> bool:
         """`work` would do something."""
         return self._analyses.has_work or any(

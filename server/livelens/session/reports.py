@@ -9,6 +9,7 @@ import msgspec
 from livelens.protocol.codec import encode_event
 from livelens.protocol.messages import (
     AnalysisProgress,
+    ErrorReport,
     InterventionsApplied,
     RunFinished,
     RunRewound,
@@ -125,7 +126,7 @@ class ReportHandler:
         viewer, answer = self._session.viewers.get(report.tag.viewer_id), report.answer
         if viewer is None:
             return
-        if isinstance(answer, AnalysisProgress):
+        if isinstance(answer, AnalysisProgress | ErrorReport):
             self._session.answer(viewer, answer)
             return
         tensors = (getattr(answer, name) for name in answer.__struct_fields__)

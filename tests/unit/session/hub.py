@@ -9,6 +9,7 @@ from livelens.model.fake import FakeEngine
 from livelens.protocol.codec import decode_event, encode_command
 from livelens.protocol.messages import (
     CHANNELS,
+    AnalysisProgress,
     Channel,
     Command,
     ErrorReport,
@@ -16,6 +17,7 @@ from livelens.protocol.messages import (
     JoinRun,
     RunJoined,
     RunStarted,
+    RunStateChanged,
     Sampling,
     StartRun,
     Subscribe,
@@ -42,6 +44,11 @@ class SimViewer:
 
     def next_id(self) -> int:
         self._request_id += 1
+        return self._request_id
+
+    @property
+    def newest_id(self) -> int:
+        """The request_id used last."""
         return self._request_id
 
     def send(self, command: Command) -> int:
@@ -90,6 +97,8 @@ class SimViewer:
             self.run.take(event)
         request_id = getattr(event, "request_id", None)
         if request_id is not None:
+            before = self.answers.get(request_id)
+            assert before is None or isinstance(before, AnalysisProgress | RunStateChanged), (before, event)
             self.answers[request_id] = event
         return event
 

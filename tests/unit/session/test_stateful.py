@@ -6,17 +6,24 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.unit.run.asking import AskableEngine
 from tests.unit.session.hub import PROMPT, Hub, SimViewer, greedy
 
 from livelens.protocol.messages import (
     CHANNELS,
+    AnalysisProgress,
+    CancelAnalysis,
     Component,
     ErrorReport,
     InterventionSpec,
     JoinRun,
+    MetricQuestion,
     Pause,
+    RequestHeadScores,
     RequestKeyframe,
+    RequestOverview,
     RequestPositions,
+    RequestRelevance,
     RequestValues,
     Resume,
     SetInterventions,
@@ -28,6 +35,7 @@ from livelens.protocol.messages import (
 
 CODES = {
     "run_unknown", "run_ended", "not_watching", "superseded", "position_out_of_range", "too_many_runs",
+    "not_computed", "run_rewound", "cancelled",
 }  # fmt: skip
 SPECS = [
     InterventionSpec(intervention_id="h", operation="zero", components=[Component(kind="head", layer=0, index=1)]),
@@ -42,7 +50,9 @@ class Sessions(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hub = Hub()
+        self.engine = AskableEngine(n_layers=2, n_heads=2, d_mlp=16, n_ctx=64)
+        self.hub = Hub(self.engine)
+        self.hub.scheduler.turn_secs = 0.0
         self.viewers: list[SimViewer] = []
         self.run_ids: list[str] = ["no-such-run"]
         self.sent: list[tuple[SimViewer, int]] = []
@@ -132,6 +142,22 @@ class Sessions(RuleBasedStateMachine):
         component = Component(kind="neuron", layer=0, index=2)
         self.send(number, RequestValues, run_id=self.run_id(run), components=[component])
 
+    @rule(number=which, run=which, pos=st.integers(0, 20), make=st.sampled_from([RequestRelevance, RequestOverview]))
+    @precondition(lambda self: self.viewers)
+    def ask(self, number: int, run: int, pos: int, make: type) -> None:
+        self.send(number, make, run_id=self.run_id(run), metric=MetricQuestion(pos=pos))
+
+    @rule(number=which, run=which)
+    @precondition(lambda self: self.viewers)
+    def ask_of_the_model(self, number: int, run: int) -> None:
+        self.send(number, RequestHeadScores, run_id=self.run_id(run))
+
+    @rule(number=which, run=which, ago=st.integers(0, 5))
+    @precondition(lambda self: self.viewers)
+    def give_up(self, number: int, run: int, ago: int) -> None:
+        newest = self.viewer(number).newest_id
+        self.send(number, CancelAnalysis, run_id=self.run_id(run), cancels=max(0, newest - ago))
+
     @rule(n=st.integers(1, 8))
     def work(self, n: int) -> None:
         self.hub.work(n)
@@ -169,8 +195,10 @@ class Sessions(RuleBasedStateMachine):
         for viewer, request_id in self.sent:
             answer = viewer.answers.get(request_id)
             assert answer is not None, "a command was never answered"
+            assert not isinstance(answer, AnalysisProgress), "a question was left half answered"
             assert not isinstance(answer, ErrorReport) or answer.code in CODES, answer
         assert self.hub.engine.hooks_left() == 0
+        assert self.engine.n_open == 0, "what was computed for a question is still held"
 
     def _same_as_the_record(self, viewer: SimViewer) -> None:
         watched = self.hub.session.viewers[viewer.viewer_id].run_id
