@@ -12,7 +12,7 @@ from pathlib import Path
 from livelens.bench.measurement import Measurement
 from livelens.bench.server_process import ServerProcess, serve
 
-PARTS = ("start", "speed", "wire", "stall", "page")
+PARTS = ("start", "speed", "wire", "stall", "attribution", "page")
 
 
 def run_bench(arguments: Sequence[str]) -> int:
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="livelens bench",
         description="Measure speed, bytes, latency and the page's times, each beside its peer in the same run. "
-        "Takes about five minutes; nothing else should run on the machine. Exit code 1 when a target is missed.",
+        "Takes about six minutes; nothing else should run on the machine. Exit code 1 when a target is missed.",
     )
     parser.add_argument("--json", action="store_true", help="a JSON line a number: name, value, unit, target, holds")
     parser.add_argument("--model", default="smollm2", help="the model to measure (default: the shipped one)")
@@ -62,12 +62,13 @@ def _measure(parts: Sequence[str], model: str) -> Iterator[Measurement]:
 
 
 def _of_server(parts: Sequence[str], server: ServerProcess, folder: Path) -> Iterator[Measurement]:
-    from livelens.bench import serving_measures
+    from livelens.bench import attribution_measures, serving_measures
 
     measures: dict[str, Callable[[], list[Measurement]]] = {
         "speed": lambda: serving_measures.speed(server, folder, _say),
         "wire": lambda: serving_measures.wire_and_latency(server),
         "stall": lambda: serving_measures.stalled_viewer(server),
+        "attribution": lambda: attribution_measures.attribution(server),
     }
     for name, measure in measures.items():
         if name in parts:
