@@ -13,7 +13,7 @@ import type { Shown } from "./shown_step";
 
 const CELL_PX = 84;
 /** Width of the columns that stay: see `.lens-table` for the width of each. */
-const NUMBERS_PX = 404;
+const NUMBERS_PX = 412;
 
 interface Cell {
   pos: number;

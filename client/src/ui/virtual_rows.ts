@@ -57,11 +57,13 @@ export function use_virtual_rows(
     reveal: (index) => {
       const element = scroller.current;
       if (!element) return;
+      // Measured now: a list that has just appeared has not told its height yet.
+      const room = Math.max(0, element.clientHeight - header_height);
       const at = index * row_height - offset;
-      const by = at < 0 ? at : at + row_height > seen ? at + row_height - seen : 0;
+      const by = at < 0 ? at : at + row_height > room ? at + row_height - room : 0;
       if (by === 0) return;
-      const travel = full - seen;
-      element.scrollTop = travel <= 0 ? 0 : ((offset + by) / travel) * (height - seen);
+      const travel = full - room;
+      element.scrollTop = travel <= 0 ? 0 : ((offset + by) / travel) * (height - room);
     },
   };
 }

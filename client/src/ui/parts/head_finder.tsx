@@ -76,8 +76,8 @@ function Finder({ info, answer, shown }: { info: ModelInfo; answer: HeadScoresAn
         <input type="search" placeholder="L18, H6, L18H6 …" aria-label="Search heads" id="finder-search"
           value={finder_search.value} spellcheck={false} autocomplete="off"
           onInput={(event) => (finder_search.value = event.currentTarget.value)} onKeyDown={take_first} />
-        {COLUMNS.map(({ by, label }) => by !== "id" && <Least key={by} column={by} label={label} />)}
         <span class="muted" role="status">{found === null ? "Write L18, H6 or L18H6" : `${count_text(rows.length)} heads`}</span>
+        {COLUMNS.map(({ by, label }) => by !== "id" && <Least key={by} column={by} label={label} />)}
       </div>
       <Grid rows={rows} />
     </div>

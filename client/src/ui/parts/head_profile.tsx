@@ -17,6 +17,8 @@ import { TokenWords } from "./token_words";
 import { use_profile } from "./use_profile";
 
 const WORDS_PER_READ = 4;
+/** A token read with less attention than this is left out, the strongest never. */
+const LEAST_READ = 0.005;
 const PARTS: readonly { part: Feeder["part"]; label: string }[] = [
   { part: "query", label: "Query: what it looks for" },
   { part: "key", label: "Key: what is found" },
@@ -88,9 +90,10 @@ function Scores({ score }: { score: HeadScore }): JSX.Element {
 
 function Reads({ answer }: { answer: HeadProfileAnswer }): JSX.Element {
   const { actions } = use_page();
+  const reads = answer.reads.filter(({ weight }, i) => i === 0 || weight >= LEAST_READ);
   return (
     <ol class="reads">
-      {answer.reads.map((read) => (
+      {reads.map((read) => (
         <li key={read.key_pos}>
           <button type="button" class="link" title={`Show position ${read.key_pos}`}
             onClick={() => actions.select_pos(read.key_pos)}>
@@ -100,6 +103,7 @@ function Reads({ answer }: { answer: HeadProfileAnswer }): JSX.Element {
           <TokenWords label="lowers" tokens={read.suppressed} most={WORDS_PER_READ} />
         </li>
       ))}
+      {reads.length < answer.reads.length && <li class="muted">What it looks at with less than {percent_text(LEAST_READ)} is left out.</li>}
     </ol>
   );
 }

@@ -49,9 +49,11 @@ export function use_virtual_columns(
     reveal: (index) => {
       const element = scroller.current;
       if (!element) return;
+      // Measured now: a table that has just appeared has not told its width yet.
+      const room = Math.max(column_width, element.clientWidth - kept_width);
       const [start, end] = [index * column_width, (index + 1) * column_width];
       if (start < element.scrollLeft) element.scrollLeft = start;
-      else if (end > element.scrollLeft + width) element.scrollLeft = end - width;
+      else if (end > element.scrollLeft + room) element.scrollLeft = end - room;
     },
   };
 }
