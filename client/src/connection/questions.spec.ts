@@ -156,13 +156,28 @@ describe("the answers held", () => {
     expect(analysis.overview.slot.value.answer).toBe(await second);
   });
 
+  it("are asked for one after the other; what nobody waits for any more is not asked", async () => {
+    begin();
+    const { analysis } = store;
+    const about = (node: string) => ({
+      type: "request_attribution", metric: METRIC, node, direction: "incoming", key_pos: null, n_edges: 4,
+    }) as const;
+    const asked = (): string[] => source.sent.flatMap((sent) => (sent.type === "request_attribution" ? [sent.node] : []));
+    for (const node of ["logit@1", "L0H0@1", "L0H1@1"]) analysis.attributions.ask(node, connection.ask_about_run, about(node));
+    expect(asked()).toEqual(["logit@1"]);
+    analysis.attributions.keep_only(new Set(["L0H1@1"]));
+    await vi.waitFor(() => expect(asked()).toEqual(["logit@1", "L0H1@1"]));
+    expect([...analysis.attributions.slots.value.keys()]).toEqual(["L0H1@1"]);
+    expect(source.last("cancel_analysis").cancels).toBe(source.sent.find((sent) => sent.type === "request_attribution")?.request_id);
+  });
+
   it("of one kind are kept by key", async () => {
     begin();
     const { analysis } = store;
     const question = {
       type: "request_attribution", metric: METRIC, node: "logit@1", direction: "incoming", key_pos: null, n_edges: 4,
     } as const;
-    void analysis.attributions.ask("incoming logit@1", connection.ask_about_run, question);
+    analysis.attributions.ask("incoming logit@1", connection.ask_about_run, question);
     const { request_id } = source.last("request_attribution");
     source.say({ type: "error_report", code: "bad_node", message: "No such node.", request_id, run_id: "run-1" });
     frame();

@@ -50,29 +50,61 @@ export class Inquiry<Q extends Question> {
   }
 }
 
-/** Questions of one kind, one for each key (a node, a component); all are forgotten together. */
+interface Waiting<Q extends Question> {
+  key: string;
+  ask: Ask;
+  question: Q;
+}
+
+/**
+ * Questions of one kind, an answer for each key (a node, a component). They are asked one after the other: a server
+ * works on one question of a kind for a viewer, and takes a newer one for its successor.
+ */
 export class Inquiries<Q extends Question> {
   readonly slots: Signal<ReadonlyMap<string, Slot<AnswerTo<Q>>>> = signal(new Map());
-  private readonly held = new Map<string, Inquiry<Q>>();
+  private readonly waiting: Waiting<Q>[] = [];
+  private running: { key: string; inquiry: Inquiry<Q> } | null = null;
 
-  ask(key: string, ask: Ask, question: Q): Promise<AnswerTo<Q> | null> {
-    let inquiry = this.held.get(key);
-    if (!inquiry) {
-      inquiry = new Inquiry<Q>();
-      this.held.set(key, inquiry);
-      const own = inquiry;
-      own.slot.subscribe((slot) => {
-        if (this.held.get(key) === own) this.slots.value = new Map(this.slots.peek()).set(key, slot);
-      });
-    }
-    return inquiry.ask(ask, question);
+  /** Ask when those before are answered; a key that is being asked already is not asked again. */
+  ask(key: string, ask: Ask, question: Q): void {
+    if (this.slots.peek().get(key)?.progress) return;
+    this.write(key, { progress: { done: 0, total: 0 }, answer: null, error: null });
+    this.waiting.push({ key, ask, question });
+    void this.work();
+  }
+
+  /** Give up every question that is not answered and not about one of `keys`. */
+  keep_only(keys: ReadonlySet<string>): void {
+    const kept = this.waiting.filter((one) => keys.has(one.key));
+    this.waiting.splice(0, this.waiting.length, ...kept);
+    const slots = [...this.slots.peek()].filter(([key, slot]) => keys.has(key) || slot.answer !== null);
+    if (slots.length < this.slots.peek().size) this.slots.value = new Map(slots);
+    if (this.running && !keys.has(this.running.key)) this.running.inquiry.give_up();
   }
 
   clear(): void {
-    const inquiries = [...this.held.values()];
-    this.held.clear();
-    for (const inquiry of inquiries) inquiry.clear();
+    this.waiting.length = 0;
     this.slots.value = new Map();
+    this.running?.inquiry.give_up();
+  }
+
+  private async work(): Promise<void> {
+    if (this.running) return;
+    const next = this.waiting.shift();
+    if (!next) return;
+    const inquiry = new Inquiry<Q>();
+    this.running = { key: next.key, inquiry };
+    const end = inquiry.slot.subscribe((slot) => {
+      if (slot !== EMPTY_SLOT && this.slots.peek().has(next.key)) this.write(next.key, slot);
+    });
+    await inquiry.ask(next.ask, next.question);
+    end();
+    this.running = null;
+    void this.work();
+  }
+
+  private write(key: string, slot: Slot<AnswerTo<Q>>): void {
+    this.slots.value = new Map(this.slots.peek()).set(key, slot);
   }
 }
 

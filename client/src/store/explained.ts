@@ -26,8 +26,8 @@ function direct_tensors(answer: OverviewAnswer): StepRecord["tensors"] {
 /** `step` with the direct effects on the asked metric, where "why" is looked at and asked about this token. */
 export function explained_step(store: Store, step: StepRecord | undefined): StepRecord | undefined {
   const { analysis } = store;
-  const answer = analysis.overview.slot.peek().answer;
-  if (!step || !answer || answer.metric.pos !== step.pos || !analysis.walk.is_open.peek()) return step;
+  const answer = analysis.overview.slot.value.answer;
+  if (!step || !answer || answer.metric.pos !== step.pos || !analysis.walk.is_open.value) return step;
   return {
     ...step,
     direct_target_id: answer.metric.target_id,

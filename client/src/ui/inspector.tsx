@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { component_id } from "../layout/component_id";
 import type { Component, ModelInfo } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import { direct_of } from "../store/query";
 import { AttendedKeys } from "./attended_keys";
 import { kind_name, value_meaning } from "./component_words";
@@ -68,7 +69,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
   const { pos, step } = shown.step.value;
   const history = use_exact_history(component, info, shown);
   const value = history.values.get(pos);
-  const direct = direct_of(step, component, info);
+  const direct = direct_of(explained_step(store, step), component, info);
   const no_direct = info.capabilities.missing.find((item) => item.channel === "direct_logit");
   return (
     <>

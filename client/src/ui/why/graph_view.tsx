@@ -1,6 +1,6 @@
 // The shown paths on a flat page: what is exported as a picture, and how a graph from a file is seen.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { edge_share, type ShownNode } from "../../store/graph";
 import type { TokenChip } from "../../store/types";
 import { count_text, signed_text, word_label } from "../format";
@@ -25,6 +25,10 @@ export function GraphView(): JSX.Element {
       return text === undefined ? String(pos) : `${pos} ${word_label(text)}`;
     });
   }, [graph, tokens, opened]);
+  useEffect(() => {
+    const at = document.querySelector("#why-graph [data-here]") ?? document.querySelector("#why-graph .graph-node");
+    at?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [here, picture !== null]);
   if (!graph || !picture) return <p class="muted">No graph yet: press “Strongest paths”, or walk from node to node.</p>;
   const strong = graph.edges.filter((edge) => edge_share(edge, graph) >= 0.5).length;
   return (

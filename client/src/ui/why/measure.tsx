@@ -20,7 +20,7 @@ export function Measure({ node, compact }: { node: string; compact?: boolean }):
   const answer = slot?.answer;
   if (!answer) {
     return (
-      <button type="button" class="button small why-measure" aria-label={`Measure ${node}`}
+      <button type="button" class={compact ? "why-quiet why-measure" : "button small why-measure"} aria-label={`Measure ${node}`}
         title={`Ablate it (zero) ${scope}, run, and compare`} onClick={() => measure(page, node)}>Measure</button>
     );
   }

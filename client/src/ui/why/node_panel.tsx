@@ -113,15 +113,16 @@ function Part({ title, part, metric, end }: { title: string; part: AttributionPa
   const edges = part.edges.filter((edge) => Math.abs(edge.weight) >= limit);
   const name = part.part === "input" ? title : `${title} · ${PART_WORDS[part.part]}`;
   const key = part.key_pos === null ? null : store.tokens.value[part.key_pos];
-  const share = part.value === 0 ? "" : ` (${Math.round((100 * shown_sum) / part.value)} %)`;
+  // Where strong edges cancel, a share of the sum would say nothing.
+  const share = part.value === 0 ? NaN : shown_sum / part.value;
+  const share_text = share > 0 && share <= 1.005 ? ` (${Math.round(100 * share)} %)` : "";
   const is_score = part.part === "query" || part.part === "key";
   return (
     <div class="why-part">
       <h3>{name}{key && <> at key {part.key_pos} “{key.text.trim()}”</>}</h3>
       <p class="muted why-sums" title={`Not listed: ${signed_text(part.rest)}, biases: ${signed_text(part.bias)}, error: ${signed_text(part.error)}`}>
-        {count_text(part.edges.length)} of {count_text(part.edges.length + part.n_rest)} edges carry {signed_text(shown_sum)} of{" "}
-        {signed_text(part.value)}{share}{is_score ? " of the score" : ""}
-        {" · "}rest {signed_text(part.rest)} · bias {signed_text(part.bias)}
+        These {count_text(part.edges.length)} of {count_text(part.edges.length + part.n_rest)} edges carry {signed_text(shown_sum)} of{" "}
+        {signed_text(part.value)}{share_text}{is_score ? " of the score" : ""}; the rest {signed_text(part.rest)}, biases {signed_text(part.bias)}
       </p>
       <ul class="why-list">
         {edges.map((edge) => <EdgeRow key={`${edge.writer} ${edge.reader}`} edge={edge} end={end} largest={largest} metric={metric} />)}

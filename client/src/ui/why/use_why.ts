@@ -14,6 +14,7 @@ export function use_why(page: Page, state: WhyState): void {
   useEffect(() => {
     const { walk } = page.store.analysis;
     walk.is_open.value = true;
+    const give_back_channel = show_direct_effects(page);
     const ends = [follow_token(page, state), follow_selection(page), effect(() => {
       void walk.node.value;
       untracked(() => show_node(page));
@@ -21,8 +22,20 @@ export function use_why(page: Page, state: WhyState): void {
     return () => {
       ends.forEach((end) => end());
       walk.is_open.value = false;
+      give_back_channel();
     };
   }, [page]);
+}
+
+/** The sheet shows the direct effects of the question while it is looked at, where the model gives them. */
+function show_direct_effects({ store }: Page): () => void {
+  const before = store.display_channel.peek();
+  const missing = store.model_info.peek()?.capabilities.missing.some((item) => item.channel === "direct_logit");
+  if (before === "direct_logit" || missing) return () => undefined;
+  store.display_channel.value = "direct_logit";
+  return () => {
+    if (store.display_channel.peek() === "direct_logit") store.display_channel.value = before;
+  };
 }
 
 /** While a run is being written nothing is asked by itself: a person presses the button. */

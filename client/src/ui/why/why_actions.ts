@@ -40,6 +40,8 @@ export function ask_node(page: Page, node: string): void {
       type: "request_attribution", metric, node, direction, key_pos: null, n_edges: N_EDGES,
     });
   };
+  // Who walks on does not wait for what they left.
+  analysis.attributions.keep_only(new Set([`incoming ${node}`, `outgoing ${node}`]));
   if (kind !== "embed") ask("incoming");
   if (kind !== "logit") ask("outgoing");
 }
