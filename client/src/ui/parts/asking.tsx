@@ -18,14 +18,13 @@ export function use_missing(kind: Kind): string | null {
 
 interface WorkProps {
   progress: Progress;
-  /** What is counted, e.g. heads. */
-  unit?: string;
   on_cancel?: () => void;
 }
 
-export function Working({ progress, unit = "steps", on_cancel }: WorkProps): JSX.Element {
+/** Counted are the server's own steps: pieces of text, layers, batches. */
+export function Working({ progress, on_cancel }: WorkProps): JSX.Element {
   const { done, total } = progress;
-  const text = total > 0 ? `${count_text(done)} of ${count_text(total)} ${unit}` : "waiting for the server";
+  const text = total > 0 ? `${count_text(done)} of ${count_text(total)} steps` : "waiting for the server";
   return (
     <div class="working">
       <progress max={Math.max(1, total)} value={total > 0 ? done : undefined} aria-label="Progress" />
@@ -36,7 +35,7 @@ export function Working({ progress, unit = "steps", on_cancel }: WorkProps): JSX
 }
 
 /** What stands above a profile's answer, or in its place. */
-export function ProfileState({ profile, unit }: { profile: Profile<unknown>; unit?: string }): JSX.Element | null {
+export function ProfileState({ profile }: { profile: Profile<unknown> }): JSX.Element | null {
   const { store } = use_page();
   const { slot, is_stale, again } = profile;
   if (!store.run.value) return <p class="muted">Run a prompt first: a profile is of a text.</p>;
@@ -48,7 +47,7 @@ export function ProfileState({ profile, unit }: { profile: Profile<unknown>; uni
       </div>
     );
   }
-  if (slot.progress) return <Working progress={slot.progress} {...(unit ? { unit } : {})} />;
+  if (slot.progress) return <Working progress={slot.progress} />;
   if (!is_stale) return null;
   return (
     <div class="asked-again">

@@ -6,7 +6,7 @@ import { use_page, type Page } from "../page";
 import type { Shown } from "../shown_step";
 import { question_of } from "../why/why_actions";
 import { Working } from "./asking";
-import { SCOPES, unit_of } from "./causal_words";
+import { SCOPES } from "./causal_words";
 import type { CausalScope } from "./parts_state";
 
 const MOST_NEURONS = 512;
@@ -55,7 +55,7 @@ export function CausalForm({ shown }: { shown: Shown }): JSX.Element {
         at earlier tokens too
       </label>
       {progress
-        ? <Working progress={progress} unit={unit_of(parts.scope.value)} on_cancel={() => store.analysis.causal_map.give_up()} />
+        ? <Working progress={progress} on_cancel={() => store.analysis.causal_map.give_up()} />
         : <button type="submit" class="button small" disabled={!step}>
             {step ? `Measure after ${pos} ${token_quote(step.text)}` : "Run a prompt first"}
           </button>}

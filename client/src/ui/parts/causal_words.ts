@@ -12,7 +12,7 @@ export const SCOPES: readonly { scope: CausalScope; label: string; unit: string 
   { scope: "neurons", label: "strongest neurons", unit: "neurons" },
 ];
 
-export function unit_of(scope: EffectsAnswer["scope"]): string {
+function unit_of(scope: EffectsAnswer["scope"]): string {
   return SCOPES.find((item) => item.scope === scope)?.unit ?? "components";
 }
 

@@ -226,7 +226,7 @@ describe("the causal map", () => {
     expect([asked.scope, asked.ablation, asked.metric.pos, asked.everywhere]).toEqual(["attn", "mean", 3, false]);
     source.say({ type: "analysis_progress", request_id: asked.request_id, run_id: "run-1", done: 1, total: 2 });
     await settle();
-    expect(text_of(".working-text")).toBe("1 of 2 attention layers");
+    expect(text_of(".working-text")).toBe("1 of 2 steps");
     await click("Cancel");
     expect(source.last("cancel_analysis").cancels).toBe(asked.request_id);
     expect(document.querySelector(".working")).toBeNull();
