@@ -30,7 +30,7 @@ from livelens.client_answers import (
 )
 from livelens.client_connection import Connection
 from livelens.client_run import ClientRun, LivelensError
-from livelens.protocol.components import parse_component
+from livelens.protocol.components import node_id, parse_component, parse_node
 from livelens.protocol.messages import (
     AblationValue,
     Acknowledged,
@@ -88,7 +88,7 @@ class Questions:
             request_id=self._connection.request_id(),
             run_id=run.run_id,
             metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
-            node=node if node is not None else f"logit@{pos}",
+            node=_node(node) if node is not None else f"logit@{pos}",
             direction=direction,
             key_pos=key_pos,
             n_edges=n_edges,
@@ -231,3 +231,11 @@ class Questions:
         )
         with contextlib.suppress(LivelensError):  # it ended with the connection, or with the run
             await self._connection.ask(command, Acknowledged)
+
+
+def _node(text: str) -> str:
+    # Here, because a frame that the server cannot read at all is answered without saying which command it was.
+    try:
+        return node_id(parse_node(text))
+    except ValueError as error:
+        raise LivelensError("bad_node", str(error)) from error

@@ -221,7 +221,7 @@ async def test_bad_questions_are_one_clear_error_each(engine: TorchEngine, monke
         await refused(attribution(run, **at, node="logit@3"), "node_out_of_range", f"logit@{pos}")
         await refused(attribution(run, **at, node="embed@3"), "bad_question", "nothing feeds")
         await refused(attribution(run, **at, node="L3H1@3", key_pos=4), "position_out_of_range", "0 to 3")
-        await refused(attribution(run, **at, node="somewhere"), "bad_command")
+        await refused(attribution(run, **at, node="somewhere"), "bad_node", "L12H3@37")
         await refused(measure(run, ["L30H0"], **at), "component_out_of_range", "0 to 29")
         await refused(measure(run, [], **at), "no_components")
         await refused(client.head_profile(run, layer=30, head_index=0), "component_out_of_range", "0 to 29")
@@ -230,9 +230,12 @@ async def test_bad_questions_are_one_clear_error_each(engine: TorchEngine, monke
         await refused(stranger.overview(run, **at), "not_watching")
         with monkeypatch.context() as patch:
             patch.setattr(FrozenModel, "max_positions", lambda self: pos - 1)
-            await refused(client.overview(run, **at), "run_too_long", f"at most {pos - 1}")
-            unattributed = await measure(run, ["L23H3"], **at)
-            assert unattributed.attributed is None and unattributed.effects[0] > 1
+            earlier = {**at, "pos": pos - 1}
+            await refused(client.overview(run, **earlier), "run_too_long", f"at most {pos - 1}")
+            unattributed = await measure(run, ["L23H3"], **earlier)
+            assert unattributed.attributed is None, "what cannot be linearised can be measured all the same"
+        linearised = await client.overview(run, **earlier)
+        assert unattributed.metric.value == pytest.approx(linearised.metric.value, rel=1e-3)
         assert (await client.overview(run, **at)).shown == pytest.approx(1, abs=1e-3)
 
 

@@ -98,25 +98,23 @@ class TorchAnalyst:
         """Progress, then the answer; see `Engine.analyse`."""
         try:
             yield from self._answer(question, context)
-        except AnalysisRefusedError:
-            raise
-        except ValueError as error:  # what the parts of an analysis say of questions that cannot be asked
+        except AttributionError as error:
             raise AnalysisRefusedError("bad_question", str(error)) from error
 
     def _answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
         match question:
             case RequestAttribution():
-                return self._attribution(question, context)
+                yield from self._attribution(question, context)
             case RequestPaths():
-                return self._paths(question, context)
+                yield from self._paths(question, context)
             case RequestOverview():
-                return self._overview(question, context)
+                yield from self._overview(question, context)
             case RequestRelevance():
-                return self._relevance(question, context)
+                yield from self._relevance(question, context)
             case RequestEffects():
-                return self._effects(question, context)
+                yield from self._effects(question, context)
             case _:
-                return self._profile(question, context)
+                yield from self._profile(question, context)
 
     def _profile(
         self, question: RequestHeadProfile | RequestHeadScores | RequestNeuronProfile, context: AnalysisContext
@@ -125,11 +123,11 @@ class TorchAnalyst:
         token_ids, segments = list(context.token_ids[: context.n_positions]), _segments(context)
         match question:
             case RequestHeadProfile():
-                return head_profile(question, token_ids, segments, self._parts)
+                yield from head_profile(question, token_ids, segments, self._parts)
             case RequestHeadScores():
-                return head_scores(question, self._parts)
+                yield from head_scores(question, self._parts)
             case RequestNeuronProfile():
-                return neuron_profile(question, token_ids, segments, self._parts)
+                yield from neuron_profile(question, token_ids, segments, self._parts)
 
     # ------------------------------------------------------------------ attributed
 
