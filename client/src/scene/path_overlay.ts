@@ -13,6 +13,8 @@ import { NodeMarks, type NodeMark } from "./node_marks";
 import { project } from "./projection";
 import { rgb_floats, type SceneTheme } from "./theme";
 
+/** Many lines lie over each other: each glows less than one of a head's few arcs. */
+const PATH_GLOW = 0.3;
 /** A click within so many CSS pixels of a mark, or of a line, means it. */
 const NODE_REACH_PX = 9;
 const LINE_REACH_PX = 5;
@@ -103,7 +105,7 @@ export class PathOverlay {
       return [r / 255, g / 255, b / 255];
     };
     const [positive, negative] = [of(0.85), of(0.15)];
-    this.arcs.set_colours(positive, negative, theme.glow);
+    this.arcs.set_colours(positive, negative, PATH_GLOW * theme.glow);
     this.node_marks.set_colours({ positive, negative, here: rgb_floats(theme.node), ground: rgb_floats(theme.panel) });
   }
 

@@ -40,13 +40,20 @@ const edge_key = (edge: Edge): string => `${edge.writer} ${edge.reader} ${edge.p
 /** Query and key edges are parts of a score, not logits: they are compared among themselves. */
 export const is_score = (edge: Edge): boolean => edge.part === "query" || edge.part === "key";
 
+export interface GraphCut {
+  /** Edges below this share of the largest of their kind are hidden. */
+  threshold: number;
+  /** With the edges into queries and keys, which are many, and parts of a score. */
+  with_scores: boolean;
+}
+
 /**
- * The graph of all that was answered. An edge stays where it is at least `threshold` of the largest of its kind, or
- * where both its ends are in `kept` (walked through, or pinned).
+ * The graph of all that was answered. An edge stays where `cut` leaves it, or where both its ends are in `kept`
+ * (walked through, or pinned).
  */
 export function shown_graph(
   answered: Answered,
-  threshold: number,
+  { threshold, with_scores }: GraphCut,
   kept: ReadonlySet<string>,
   pins: ReadonlyMap<string, Pin>,
 ): ShownGraph {
@@ -67,8 +74,9 @@ export function shown_graph(
   const scale = largest(all.filter((edge) => !is_score(edge)));
   const score_scale = largest(all.filter(is_score));
   const shown = all.filter((edge) => {
-    const of = is_score(edge) ? score_scale : scale;
-    return Math.abs(edge.weight) >= threshold * of || (kept.has(edge.writer) && kept.has(edge.reader));
+    if (kept.has(edge.writer) && kept.has(edge.reader)) return true;
+    if (is_score(edge) && !with_scores) return false;
+    return Math.abs(edge.weight) >= threshold * (is_score(edge) ? score_scale : scale);
   });
   const names = new Set([...kept, ...shown.flatMap((edge) => [edge.writer, edge.reader])]);
   const nodes = [...names].map((node) => ({

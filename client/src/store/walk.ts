@@ -14,6 +14,8 @@ export class Walk {
   readonly trail: Signal<Trail> = signal(NO_TRAIL);
   /** Edges below this share of the largest are hidden. */
   readonly threshold: Signal<number> = signal(0.05);
+  /** The graph has the edges into queries and keys too; the lists always have them. */
+  readonly with_scores: Signal<boolean> = signal(false);
   readonly pins: Signal<ReadonlyMap<string, Pin>> = signal(new Map());
   /** The person looks at "why": the picture shows the graph, and a click walks. */
   readonly is_open: Signal<boolean> = signal(false);
@@ -26,7 +28,7 @@ export class Walk {
       if (!known) return null;
       const { nodes, at } = this.trail.value;
       const kept = new Set([...nodes.slice(0, at + 1), ...this.pins.value.keys()]);
-      return shown_graph(known, this.threshold.value, kept, this.pins.value);
+      return shown_graph(known, { threshold: this.threshold.value, with_scores: this.with_scores.value }, kept, this.pins.value);
     });
   }
 

@@ -34,6 +34,10 @@ export function QuestionBar(): JSX.Element {
       <span class="why-tools">
         <button type="button" class="button small" id="strongest-paths" disabled={!analysis.question.value || !!paths.progress}
           title="The strongest paths from the input tokens to this logit" onClick={() => ask_paths(page)}>Strongest paths</button>
+        <label class="check" title="Draw the edges into queries and keys too; the lists always have them">
+          <input type="checkbox" checked={walk.with_scores.value}
+            onChange={(event) => (walk.with_scores.value = event.currentTarget.checked)} />Q, K
+        </label>
         <label class="why-threshold" title="Hide edges below this share of the largest">
           <span>Edges ≥ {Math.round(100 * walk.threshold.value)} %</span>
           <input type="range" min={0} max={60} step={1} value={Math.round(100 * walk.threshold.value)} aria-label="Hide weak edges, percent of the strongest"
