@@ -17,6 +17,7 @@ from livelens.protocol.messages import (
     NeuronContext,
     NeuronProfileReady,
     OverviewReady,
+    PatchingReady,
     ReadToken,
     RelevanceMethod,
     RelevanceReady,
@@ -70,6 +71,30 @@ class Effects:
     attributed: F32 | None
     spearman: float | None
     sign_agreement: float | None
+    secs: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patching:
+    """What the run's values restore of the metric in the other prompt's run: 0 nothing, 1 all of it.
+
+    resid_pre, attn_out, mlp_out [n_layers, n_pos]; heads_last, heads_all [n_layers, n_heads]. How the two
+    runs differ, nothing patched: resid_distance [n_layers+1, n_pos], head_norm_difference [n_layers, n_heads].
+    """
+
+    metric: Metric
+    corrupted_value: float
+    clean_tokens: list[str]
+    corrupted_tokens: list[str]
+    first_difference: int
+    resid_pre: F32
+    attn_out: F32
+    mlp_out: F32
+    heads_last: F32
+    heads_all: F32
+    resid_distance: F32
+    head_norm_difference: F32
+    n_patches: int
     secs: float
 
 
@@ -148,6 +173,26 @@ def effects_from(answer: EffectsReady) -> Effects:
         attributed=None if answer.attributed is None else _array(answer.attributed),
         spearman=answer.spearman,
         sign_agreement=answer.sign_agreement,
+        secs=answer.secs,
+    )
+
+
+def patching_from(answer: PatchingReady) -> Patching:
+    """With arrays."""
+    return Patching(
+        metric=answer.metric,
+        corrupted_value=answer.corrupted_value,
+        clean_tokens=answer.clean_tokens,
+        corrupted_tokens=answer.corrupted_tokens,
+        first_difference=answer.first_difference,
+        resid_pre=_array(answer.resid_pre),
+        attn_out=_array(answer.attn_out),
+        mlp_out=_array(answer.mlp_out),
+        heads_last=_array(answer.heads_last),
+        heads_all=_array(answer.heads_all),
+        resid_distance=_array(answer.resid_distance),
+        head_norm_difference=_array(answer.head_norm_difference),
+        n_patches=answer.n_patches,
         secs=answer.secs,
     )
 

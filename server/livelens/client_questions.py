@@ -21,11 +21,13 @@ from livelens.client_answers import (
     HeadProfile,
     NeuronProfile,
     Overview,
+    Patching,
     TokenRelevance,
     effects_from,
     head_profile_from,
     neuron_profile_from,
     overview_from,
+    patching_from,
     relevance_from,
 )
 from livelens.client_connection import Connection
@@ -45,6 +47,7 @@ from livelens.protocol.messages import (
     MetricQuestion,
     NeuronProfileReady,
     OverviewReady,
+    PatchingReady,
     PathsReady,
     Question,
     RelevanceMethod,
@@ -55,6 +58,7 @@ from livelens.protocol.messages import (
     RequestHeadScores,
     RequestNeuronProfile,
     RequestOverview,
+    RequestPatching,
     RequestPaths,
     RequestRelevance,
 )
@@ -184,6 +188,31 @@ class Questions:
             n_neurons=n_neurons,
         )
         return effects_from(await self._ask(question, EffectsReady, progress))
+
+    async def patching(
+        self,
+        run: ClientRun,
+        corrupted_prompt: str,
+        *,
+        pos: int,
+        target: Token = None,
+        distractor: Token = None,
+        against_mean: bool = False,
+        apply_chat_template: bool = False,
+        progress: Progress | None = None,
+    ) -> Patching:
+        """What of this run restores the metric when it is put into the run of `corrupted_prompt`, place by place.
+
+        The other prompt needs as many tokens as the run's; what was generated since follows it as it is.
+        """
+        question = RequestPatching(
+            request_id=self._connection.request_id(),
+            run_id=run.run_id,
+            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            corrupted_prompt=corrupted_prompt,
+            apply_chat_template=apply_chat_template,
+        )
+        return patching_from(await self._ask(question, PatchingReady, progress))
 
     async def head_profile(
         self,

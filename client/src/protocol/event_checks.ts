@@ -51,7 +51,8 @@ const capabilities = struct<Capabilities>({
   has_chat_template: with_default(flag, false),
   analyses: with_default(
     known(
-      "attribution", "paths", "overview", "relevance", "effects", "head_profile", "head_scores", "neuron_profile",
+      "attribution", "paths", "overview", "relevance", "effects", "patching", "head_profile", "head_scores",
+      "neuron_profile",
     ),
     [],
   ),
@@ -201,6 +202,12 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     scope: one_of("attn", "heads", "listed", "mlps", "neurons"), ablation: one_of("mean", "zero"), everywhere: flag,
     components: list(component), effects: tensor_check, probs: tensor_check, clean_prob: real,
     attributed: optional(tensor_check), spearman: optional(real), sign_agreement: optional(real), secs: real,
+  }),
+  patching_ready: struct({
+    type: tag("patching_ready"), request_id: count, run_id: text, metric, corrupted_value: real,
+    clean_tokens: list(text), corrupted_tokens: list(text), first_difference: count, resid_pre: tensor_check,
+    attn_out: tensor_check, mlp_out: tensor_check, heads_last: tensor_check, heads_all: tensor_check,
+    resid_distance: tensor_check, head_norm_difference: tensor_check, n_patches: count, secs: real,
   }),
   head_scores_ready: struct({
     type: tag("head_scores_ready"), request_id: count, run_id: text, scores: list(head_score), n_random_tokens: count,

@@ -20,6 +20,7 @@ export type Command =
   | RequestOverview
   | RequestRelevance
   | RequestEffects
+  | RequestPatching
   | RequestHeadProfile
   | RequestHeadScores
   | RequestNeuronProfile;
@@ -43,6 +44,7 @@ export type Event =
   | OverviewReady
   | RelevanceReady
   | EffectsReady
+  | PatchingReady
   | HeadScoresReady
   | HeadProfileReady
   | NeuronProfileReady;
@@ -491,6 +493,29 @@ export interface RequestEffects {
   n_neurons: number;
 }
 /**
+ * What of this run restores the metric when it is put into the run of another prompt, place by place.
+ */
+export interface RequestPatching {
+  type: "request_patching";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: MetricQuestion;
+  /**
+   * takes the prompt's place; as many tokens
+   */
+  corrupted_prompt: string;
+  /**
+   * as the run's prompt was
+   */
+  apply_chat_template: boolean;
+}
+/**
  * What one head does: where it looks in this run, what its weights read and write.
  */
 export interface RequestHeadProfile {
@@ -588,7 +613,15 @@ export interface Capabilities {
    * questions the engine answers: their tags without `request_`
    */
   analyses: (
-    "attribution" | "effects" | "head_profile" | "head_scores" | "neuron_profile" | "overview" | "paths" | "relevance"
+    | "attribution"
+    | "effects"
+    | "head_profile"
+    | "head_scores"
+    | "neuron_profile"
+    | "overview"
+    | "patching"
+    | "paths"
+    | "relevance"
   )[];
   missing_analyses: MissingAnalysis[];
 }
@@ -604,7 +637,15 @@ export interface MissingCapability {
  */
 export interface MissingAnalysis {
   analysis:
-    "attribution" | "effects" | "head_profile" | "head_scores" | "neuron_profile" | "overview" | "paths" | "relevance";
+    | "attribution"
+    | "effects"
+    | "head_profile"
+    | "head_scores"
+    | "neuron_profile"
+    | "overview"
+    | "patching"
+    | "paths"
+    | "relevance";
   reason: string;
 }
 /**
@@ -1480,6 +1521,181 @@ export interface Tensor12 {
   indices?: Uint8Array | null;
 }
 /**
+ * Answer to `request_patching`: (patched - corrupted) / (clean - corrupted); 0 nothing restored, 1 all of it.
+ *
+ *     Of the run's (clean) values put into the corrupted run. `metric` is the clean run's.
+ */
+export interface PatchingReady {
+  type: "patching_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  metric: Metric;
+  /**
+   * the metric of the other prompt's run, logits
+   */
+  corrupted_value: number;
+  /**
+   * n_pos texts, up to the metric's position
+   */
+  clean_tokens: string[];
+  corrupted_tokens: string[];
+  /**
+   * before this position both runs are the same
+   */
+  first_difference: number;
+  resid_pre: Tensor13;
+  attn_out: Tensor14;
+  mlp_out: Tensor15;
+  heads_last: Tensor16;
+  heads_all: Tensor17;
+  resid_distance: Tensor18;
+  head_norm_difference: Tensor19;
+  /**
+   * runs that were made
+   */
+  n_patches: number;
+  secs: number;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor13 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor14 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor15 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor16 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor17 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor18 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
+ * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ */
+export interface Tensor19 {
+  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
+  shape: number[];
+  /**
+   * little-endian, C order; whole array, or the changed values
+   */
+  data: Uint8Array;
+  /**
+   * zlib.crc32 of the whole array's bytes, after reconstruction
+   */
+  crc32: number;
+  /**
+   * uint32 little-endian flat indices of the changed values; present only when sparse
+   */
+  indices?: Uint8Array | null;
+}
+/**
  * Answer to `request_head_scores`.
  */
 export interface HeadScoresReady {
@@ -1525,8 +1741,8 @@ export interface HeadProfileReady {
   layer: number;
   head_index: number;
   query_pos: number;
-  pattern: Tensor13;
-  entropy: Tensor14;
+  pattern: Tensor20;
+  entropy: Tensor21;
   score: HeadScore;
   reads: ReadToken[];
   /**
@@ -1537,7 +1753,7 @@ export interface HeadProfileReady {
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
  */
-export interface Tensor13 {
+export interface Tensor20 {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
   shape: number[];
   /**
@@ -1556,7 +1772,7 @@ export interface Tensor13 {
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
  */
-export interface Tensor14 {
+export interface Tensor21 {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
   shape: number[];
   /**
@@ -1626,8 +1842,8 @@ export interface NeuronProfileReady {
    * neurons that write most alike, cosine; `part` is value
    */
   alike_out: Feeder[];
-  histogram: Tensor15;
-  histogram_edges: Tensor16;
+  histogram: Tensor22;
+  histogram_edges: Tensor23;
 }
 /**
  * A token at which a neuron was loud, with the text around it.
@@ -1641,7 +1857,7 @@ export interface NeuronContext {
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
  */
-export interface Tensor15 {
+export interface Tensor22 {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
   shape: number[];
   /**
@@ -1660,7 +1876,7 @@ export interface Tensor15 {
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
  */
-export interface Tensor16 {
+export interface Tensor23 {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
   shape: number[];
   /**

@@ -1,9 +1,9 @@
 // Which question is answered by which event. A question as its asker writes it has no ids yet.
 import type { Decoded } from "./decode";
 import type {
-  AttributionReady, EffectsReady, HeadProfileReady, HeadScoresReady, NeuronProfileReady, OverviewReady, PathsReady,
-  RelevanceReady, RequestAttribution, RequestEffects, RequestHeadProfile, RequestHeadScores, RequestNeuronProfile,
-  RequestOverview, RequestPaths, RequestRelevance,
+  AttributionReady, EffectsReady, HeadProfileReady, HeadScoresReady, NeuronProfileReady, OverviewReady,
+  PatchingReady, PathsReady, RelevanceReady, RequestAttribution, RequestEffects, RequestHeadProfile, RequestHeadScores,
+  RequestNeuronProfile, RequestOverview, RequestPatching, RequestPaths, RequestRelevance,
 } from "./generated";
 
 export type AttributionAnswer = Decoded<AttributionReady>;
@@ -11,6 +11,7 @@ export type PathsAnswer = Decoded<PathsReady>;
 export type OverviewAnswer = Decoded<OverviewReady>;
 export type RelevanceAnswer = Decoded<RelevanceReady>;
 export type EffectsAnswer = Decoded<EffectsReady>;
+export type PatchingAnswer = Decoded<PatchingReady>;
 export type HeadProfileAnswer = Decoded<HeadProfileReady>;
 export type HeadScoresAnswer = Decoded<HeadScoresReady>;
 export type NeuronProfileAnswer = Decoded<NeuronProfileReady>;
@@ -22,6 +23,7 @@ export type Question =
   | Written<RequestOverview>
   | Written<RequestRelevance>
   | Written<RequestEffects>
+  | Written<RequestPatching>
   | Written<RequestHeadProfile>
   | Written<RequestHeadScores>
   | Written<RequestNeuronProfile>;
@@ -32,6 +34,7 @@ interface Answers {
   request_overview: OverviewAnswer;
   request_relevance: RelevanceAnswer;
   request_effects: EffectsAnswer;
+  request_patching: PatchingAnswer;
   request_head_profile: HeadProfileAnswer;
   request_head_scores: HeadScoresAnswer;
   request_neuron_profile: NeuronProfileAnswer;
@@ -44,6 +47,7 @@ export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
   request_overview: "overview_ready",
   request_relevance: "relevance_ready",
   request_effects: "effects_ready",
+  request_patching: "patching_ready",
   request_head_profile: "head_profile_ready",
   request_head_scores: "head_scores_ready",
   request_neuron_profile: "neuron_profile_ready",

@@ -29,6 +29,7 @@ from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
 from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
 from livelens.model.in_turns import in_turns
 from livelens.model.metrics import MetricTokens, metric_tokens
+from livelens.model.patching import measure_patching
 from livelens.model.replay import ModelParts, metric_direction, new_cache, replay
 from livelens.protocol.messages import (
     AnalysisProgress,
@@ -44,6 +45,7 @@ from livelens.protocol.messages import (
     RequestHeadScores,
     RequestNeuronProfile,
     RequestOverview,
+    RequestPatching,
     RequestPaths,
     RequestRelevance,
 )
@@ -113,6 +115,8 @@ class TorchAnalyst:
                 yield from self._relevance(question, context)
             case RequestEffects():
                 yield from self._effects(question, context)
+            case RequestPatching():
+                yield from self._patching(question, context)
             case _:
                 yield from self._profile(question, context)
 
@@ -233,6 +237,12 @@ class TorchAnalyst:
             metric, attribution = (yield from self._replayed_metric(question.metric, context, work)), None
         yield from measure_effects(
             question, metric, list(context.token_ids), _segments(context), self._parts, attribution=attribution
+        )
+
+    def _patching(self, question: RequestPatching, context: AnalysisContext) -> Iterator[Answer]:
+        metric = yield from self._replayed_metric(question.metric, context, Work(question))
+        yield from measure_patching(
+            question, metric, context.token_ids, _segments(context), self._parts, n_prompt=context.n_prompt
         )
 
     def _replayed_metric(

@@ -16,6 +16,7 @@ from livelens.protocol.events import AnswerEvent
 from livelens.protocol.step_tensors import Tensor
 from livelens.protocol.values import Component, TopToken
 from livelens.protocol.vocabulary import (
+    MAX_PROMPT_CHARS,
     AnalysisKind,
     Count,
     Index,
@@ -109,6 +110,15 @@ class RequestEffects(_Question, frozen=True, tag="request_effects"):
     ablation: Annotated[AblationValue, Meta(description="`mean`: over the positions before this one")] = "zero"
     everywhere: Annotated[bool, Meta(description="ablate at every position up to it, not only there")] = False
     n_neurons: Annotated[int, Meta(ge=1, le=MAX_MEASURED, description="for `neurons`: the strongest so many")] = 32
+
+
+class RequestPatching(_Question, frozen=True, tag="request_patching"):
+    """What of this run restores the metric when it is put into the run of another prompt, place by place."""
+
+    corrupted_prompt: Annotated[
+        str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS, description="takes the prompt's place; as many tokens")
+    ]
+    apply_chat_template: Annotated[bool, Meta(description="as the run's prompt was")] = False
 
 
 class RequestHeadProfile(RunCommand, frozen=True, tag="request_head_profile"):
@@ -241,6 +251,32 @@ class EffectsReady(AnswerEvent, frozen=True, tag="effects_ready"):
     secs: float
 
 
+class PatchingReady(AnswerEvent, frozen=True, tag="patching_ready"):
+    """Answer to `request_patching`: (patched - corrupted) / (clean - corrupted); 0 nothing restored, 1 all of it.
+
+    Of the run's (clean) values put into the corrupted run. `metric` is the clean run's.
+    """
+
+    metric: Metric
+    corrupted_value: Annotated[float, Meta(description="the metric of the other prompt's run, logits")]
+    clean_tokens: Annotated[list[str], Meta(description="n_pos texts, up to the metric's position")]
+    corrupted_tokens: list[str]
+    first_difference: Annotated[Index, Meta(description="before this position both runs are the same")]
+    resid_pre: Annotated[Tensor, Meta(description="float32 [n_layers, n_pos]: the stream before each layer")]
+    attn_out: Annotated[Tensor, Meta(description="float32 [n_layers, n_pos]")]
+    mlp_out: Annotated[Tensor, Meta(description="float32 [n_layers, n_pos]")]
+    heads_last: Annotated[Tensor, Meta(description="float32 [n_layers, n_heads]: z at the metric's position only")]
+    heads_all: Annotated[Tensor, Meta(description="float32 [n_layers, n_heads]: z at every position")]
+    resid_distance: Annotated[
+        Tensor, Meta(description="float32 [n_layers+1, n_pos]: |clean - corrupted| / |corrupted|, nothing patched")
+    ]
+    head_norm_difference: Annotated[
+        Tensor, Meta(description="float32 [n_layers, n_heads]: clean - corrupted, channel `heads`, last position")
+    ]
+    n_patches: Annotated[Count, Meta(description="runs that were made")]
+    secs: float
+
+
 class HeadScore(WireValue, frozen=True):
     """One head's measured habits, each 0 to 1, and what its weights copy."""
 
@@ -320,6 +356,7 @@ Question = (
     | RequestOverview
     | RequestRelevance
     | RequestEffects
+    | RequestPatching
     | RequestHeadProfile
     | RequestHeadScores
     | RequestNeuronProfile
@@ -331,6 +368,7 @@ Answer = (
     | OverviewReady
     | RelevanceReady
     | EffectsReady
+    | PatchingReady
     | HeadScoresReady
     | HeadProfileReady
     | NeuronProfileReady
@@ -348,6 +386,7 @@ _KINDS: dict[type[Question], AnalysisKind] = {
     RequestOverview: "overview",
     RequestRelevance: "relevance",
     RequestEffects: "effects",
+    RequestPatching: "patching",
     RequestHeadProfile: "head_profile",
     RequestHeadScores: "head_scores",
     RequestNeuronProfile: "neuron_profile",

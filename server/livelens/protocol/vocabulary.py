@@ -37,7 +37,15 @@ RunState = Literal["prefilling", "running", "paused", "finished"]
 FinishReason = Literal["eos", "max_new_tokens", "context_full", "stopped", "abandoned", "nonfinite", "engine_fault"]
 ApplyMode = Literal["from_now", "recompute"]
 AnalysisKind = Literal[
-    "attribution", "paths", "overview", "relevance", "effects", "head_profile", "head_scores", "neuron_profile"
+    "attribution",
+    "paths",
+    "overview",
+    "relevance",
+    "effects",
+    "patching",
+    "head_profile",
+    "head_scores",
+    "neuron_profile",
 ]
 ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "attribution",
@@ -45,6 +53,7 @@ ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "overview",
     "relevance",
     "effects",
+    "patching",
     "head_profile",
     "head_scores",
     "neuron_profile",

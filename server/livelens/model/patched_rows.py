@@ -1,0 +1,209 @@
+"""Patches as rows of one batch: a forward call that begins with one row and grows where a patch begins to act.
+
+Row 0 is the run that is patched into. A patch on layer L makes its row at layer L, a copy of row 0 that
+differs from there on; below L the row does not exist, and the positions before the patch are a shared
+prefix. So nothing outside the patch's causal cone is computed, let alone changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicLayer
+
+from livelens.model.ablation import width_of
+from livelens.model.anatomy import Anatomy
+from livelens.model.edits import Edit, EditSite, Factor, SiteEdits
+from livelens.model.frozen import MaskSegment
+from livelens.model.replay import ModelParts, Piece, own_edits, run_piece, stretches
+from livelens.model.threads import narrow
+
+# So few that a browser that draws takes one of them: split over all, a piece of 0.2 s took 4 s (see `threads`).
+_FEW_CORES = 4
+
+PatchSite = Literal["resid_pre", "attn_out", "mlp_out", "z"]
+PATCH_SITES: tuple[PatchSite, ...] = ("resid_pre", "attn_out", "mlp_out", "z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """Positions `start` to `stop` - 1 of one site of one layer take the other run's values.
+
+    resid_pre is the stream before the layer. `head`: only this head's part of `z`.
+    """
+
+    site: PatchSite
+    layer: int
+    start: int
+    stop: int
+    head: int | None = None
+
+
+@dataclass(slots=True)
+class SourceRun:
+    """The values that are patched in, of positions `from_pos` on: [position, width] by site and layer."""
+
+    from_pos: int
+    values: dict[tuple[PatchSite, int], Tensor] = field(default_factory=dict)
+
+    def add(self, piece: Piece, n_layers: int) -> None:
+        """Keep what a piece of the source run captured, from `from_pos` on."""
+        skip = max(0, self.from_pos - piece.start)
+        if skip >= piece.stop - piece.start:
+            return
+        for site in PATCH_SITES:
+            tensors = piece.tensors["resid" if site == "resid_pre" else site]
+            for layer in range(n_layers):
+                captured = tensors[layer]
+                if captured is None:
+                    raise RuntimeError(f"{site} of layer {layer} was not captured")
+                kept, before = captured[0, skip:], self.values.get((site, layer))
+                self.values[site, layer] = kept.clone() if before is None else torch.cat([before, kept])
+
+    def at(self, site: PatchSite, layer: int, span: range) -> Tensor:
+        """[len(span), width]."""
+        return self.values[site, layer][span.start - self.from_pos : span.stop - self.from_pos]
+
+
+class _GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped, and asks for this class
+    """One layer of a prefix's keys and values that all rows share, and of the rows' own, as many as this layer has."""
+
+    keys: Tensor | None
+    values: Tensor | None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """What is there, the same for every row while there is one, with the rows' new positions after it."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        keys, values = _after(self.keys, key_states), _after(self.values, value_states)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+def _after(before: Tensor | None, states: Tensor) -> Tensor:
+    """`states` [row, head, position, d_head] after what is there, which is of as many rows or the same for all."""
+    if before is None or not before.numel():
+        return states
+    return torch.cat([before.expand(states.shape[0], -1, -1, -1), states], dim=-2)
+
+
+def growing_cache(prefix: Cache, n_layers: int, n_positions: int) -> Cache:
+    """The first `n_positions` of `prefix` (batch of one), to be continued by any number of rows; `prefix` stays."""
+    layers = [_GrowingLayer() for _ in range(n_layers)]
+    for layer, old in zip(layers, prefix.layers, strict=False):
+        if n_positions and isinstance(old.keys, Tensor) and isinstance(old.values, Tensor):
+            layer.lazy_initialization(old.keys, old.values)
+            layer.keys, layer.values = old.keys[:, :, :n_positions], old.values[:, :, :n_positions]
+    return Cache(layers=layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planted:
+    """`before` (the run's own edit), then the other run's values in the rows that are patched here."""
+
+    before: Edit | None
+    plants: list[tuple[int, slice, slice, Tensor]]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor [row, position, width], patched."""
+        changed = tensor.clone() if self.before is None else self.before(tensor).clone()
+        for row, positions, span, values in self.plants:
+            changed[row, positions, span] = values.to(changed.dtype)
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Birth:
+    """A hook before a layer: `n_rows` new rows, copies of row 0 with these places of the stream patched."""
+
+    n_rows: int
+    plants: list[tuple[int, slice, slice, Tensor]]
+
+    def __call__(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """The layer's arguments, the stream with the new rows after those it has."""
+        stream = args[0] if args else kwargs["hidden_states"]
+        if not isinstance(stream, Tensor):
+            raise TypeError(f"{type(module).__name__} reads {type(stream).__name__}, not a stream")
+        grown = torch.cat([stream, stream[:1].expand(self.n_rows, -1, -1)])
+        for row, positions, span, values in self.plants:
+            grown[row, positions, span] = values.to(grown.dtype)
+        return ((grown, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": grown})
+
+
+@torch.inference_mode()
+def run_patched(
+    parts: ModelParts,
+    token_ids: Sequence[int],
+    patches: Sequence[Patch],
+    *,
+    start: int,
+    cache: Cache,
+    source: SourceRun,
+    segments: Sequence[MaskSegment],
+) -> Piece:
+    """One forward call over `token_ids`, the positions from `start` on: row 0 as it is, row i + 1 with `patches[i]`.
+
+    patches: ascending by layer; of them only what falls into these positions is planted. segments: the
+    run's own interventions, in every row. `tensors` of the result have as many rows as their layer. Raises
+    EngineError.
+    """
+    if any(one.layer > other.layer for one, other in pairwise(patches)):
+        raise RuntimeError("patches must ascend by layer")
+    anatomy, stop = parts.anatomy, start + len(token_ids)
+    edits = edits_by_position(parts, segments, start, stop)
+    plants = _plants(patches, source, anatomy, start, stop)
+    for (site, layer), planted in plants.items():
+        if site != "resid_pre":
+            edits.edits[site, layer] = _Planted(edits.edits.get((site, layer)), planted)
+    with ExitStack() as hooks:
+        for layer in sorted({patch.layer for patch in patches}):
+            n_rows = sum(patch.layer == layer for patch in patches)
+            birth = _Birth(n_rows, plants.get(("resid_pre", layer), []))
+            handle = anatomy.layers[layer].block.register_forward_pre_hook(birth, with_kwargs=True)
+            hooks.callback(handle.remove)
+        hooks.enter_context(narrow(when=torch.get_num_threads() <= _FEW_CORES))
+        return run_piece(parts, token_ids, start=start, cache=cache, edits=edits)
+
+
+def _plants(
+    patches: Sequence[Patch], source: SourceRun, anatomy: Anatomy, start: int, stop: int
+) -> dict[tuple[PatchSite, int], list[tuple[int, slice, slice, Tensor]]]:
+    """By site and layer: row, positions within the call, part of the width, values."""
+    found: dict[tuple[PatchSite, int], list[tuple[int, slice, slice, Tensor]]] = {}
+    d_head = anatomy.shape.d_head
+    for row, patch in enumerate(patches, start=1):
+        positions = range(max(patch.start, start), min(patch.stop, stop))
+        if not positions:
+            continue
+        span = slice(None) if patch.head is None else slice(patch.head * d_head, (patch.head + 1) * d_head)
+        values = source.at(patch.site, patch.layer, positions)[:, span]
+        where = slice(positions.start - start, positions.stop - start)
+        found.setdefault((patch.site, patch.layer), []).append((row, where, span, values))
+    return found
+
+
+def edits_by_position(parts: ModelParts, segments: Sequence[MaskSegment], start: int, stop: int) -> SiteEdits:
+    """The run's own edits of positions `start` to `stop` - 1 in one: factors [1, position, width]."""
+    factors: dict[tuple[EditSite, int], Tensor] = {}
+    for stretch in stretches(segments, stop, longest=max(stop, 1)):
+        span = slice(max(stretch.start, start) - start, stretch.stop - start)
+        if stretch.stop <= start:
+            continue
+        for (site, layer), edit in own_edits(parts, stretch.masks).edits.items():
+            if not isinstance(edit, Factor):
+                raise RuntimeError(f"an edit of {site} that is no factor cannot be laid over positions")
+            if (site, layer) not in factors:
+                size = (1, stop - start, width_of(site, parts.anatomy))
+                factors[site, layer] = edit.factor.new_ones(size)
+            factors[site, layer][:, span] = edit.factor
+    return SiteEdits(edits={place: Factor(factor) for place, factor in factors.items()})
