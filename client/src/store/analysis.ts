@@ -122,6 +122,8 @@ export class Analysis {
   readonly measured = new Inquiries<Of<"request_effects">>();
   /** Measured all at once: the causal map. */
   readonly causal_map = new Inquiry<Of<"request_effects">>();
+  /** Another prompt's run, with this one's values put into it place by place. */
+  readonly patching = new Inquiry<Of<"request_patching">>();
   readonly walk = new Walk(() => this.answered());
 
   /** Explain something else: answers to the question before are forgotten. */
@@ -160,9 +162,8 @@ export class Analysis {
   }
 
   private forget_answers(): void {
-    for (const held of [this.overview, this.paths, this.relevance, this.attributions, this.measured, this.causal_map]) {
-      held.clear();
-    }
+    const { overview, paths, relevance, attributions, measured, causal_map, patching } = this;
+    for (const held of [overview, paths, relevance, attributions, measured, causal_map, patching]) held.clear();
   }
 }
 

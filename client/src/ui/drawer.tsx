@@ -8,6 +8,7 @@ import { NextTokens } from "./next_tokens";
 import { use_page, type DrawerTab } from "./page";
 import { CausalMap } from "./parts/causal_map";
 import { HeadFinder } from "./parts/head_finder";
+import { PatchingPanel } from "./patching/patching_panel";
 import type { Shown } from "./shown_step";
 import { WhyPanel } from "./why/why_panel";
 
@@ -18,6 +19,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "attention", label: "Attention" },
   { tab: "heads", label: "Head finder" },
   { tab: "causal", label: "Causal map" },
+  { tab: "patching", label: "Two prompts" },
   { tab: "why", label: "Why" },
 ];
 
@@ -54,6 +56,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "attention" && <AttentionMap shown={shown} />}
           {tab === "heads" && <HeadFinder shown={shown} />}
           {tab === "causal" && <CausalMap shown={shown} />}
+          {tab === "patching" && <PatchingPanel shown={shown} />}
           {tab === "why" && <WhyPanel />}
         </div>
       )}

@@ -6,10 +6,11 @@ import type { Store } from "../store/store";
 import type { Actions } from "./actions";
 import type { ImportanceMetric } from "./why/importance";
 import { create_parts_state, type PartsState } from "./parts/parts_state";
+import { create_patching_state, type PatchingState } from "./patching/patching_state";
 import type { SceneMount, SceneView } from "./scene_view";
 import { create_why_state, type WhyState } from "./why/why_state";
 
-export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal";
+export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching";
 export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
@@ -30,6 +31,7 @@ export interface PageState {
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
   parts: PartsState;
+  patching: PatchingState;
   why: WhyState;
 }
 
@@ -76,6 +78,7 @@ export function create_page_state(): PageState {
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
     parts: create_parts_state(),
+    patching: create_patching_state(),
     why: create_why_state(),
   };
 }
