@@ -79,7 +79,9 @@ function Scores({ score }: { score: HeadScore }): JSX.Element {
           <dt>{label}</dt>
           <dd>
             <b>{number_text(score[name], 2)}</b>
-            <meter min={name === "copying" ? -1 : 0} max={1} value={score[name]} aria-hidden="true" />
+            <span class="score-bar" aria-hidden="true">
+              <i style={{ width: `${100 * Math.min(1, Math.abs(score[name]))}%` }} data-sign={Math.sign(score[name])} />
+            </span>
           </dd>
           <dd class="score-words muted">{means} {misleads}</dd>
         </div>

@@ -64,7 +64,7 @@ export function HeatGrid(props: Props): JSX.Element {
         {[selected, hovered.value].map((cell, i) => cell && <i key={i} class="heat-mark" style={box(cell)} />)}
       </div>
       <div class="heat-names" aria-hidden="true">
-        {axis_labels(n_columns, n_columns * COLUMN_PX, [], 22).map((column) => (
+        {axis_labels(n_columns, n_columns * COLUMN_PX, [], 26).map((column) => (
           <span key={column} style={{ left: `${(100 * (column + 0.5)) / n_columns}%` }}>L{column}</span>
         ))}
       </div>

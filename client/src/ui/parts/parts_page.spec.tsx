@@ -146,6 +146,25 @@ describe("a head's profile", () => {
     expect(text_of(".profile [role=alert]")).toContain("Too long.");
   });
 
+  it("stays as it is while a run is written, says so, and is never shown of another run", async () => {
+    await open_page();
+    store.selection.value = { kind: "head", layer: 1, index: 0 };
+    state.parts.profile_open.value = true;
+    await settle();
+    source.say(head_answer(source.last("request_head_profile").request_id));
+    await settle();
+    store.run.value = { ...store.run.value!, state: "running", revision: 1 };
+    await settle();
+    expect(sent("request_head_profile")).toBe(1);
+    expect(text_of(".asked-again")).toContain("gone on since");
+    expect(document.querySelector(".scores")).not.toBeNull();
+    store.run.value = { ...store.run.value, run_id: "run-2" };
+    await settle();
+    expect(document.querySelector(".scores")).toBeNull();
+    await click("Update");
+    expect(sent("request_head_profile")).toBe(2);
+  });
+
   it("says why where the engine cannot", async () => {
     await open_page(["effects"]);
     store.selection.value = { kind: "head", layer: 1, index: 0 };

@@ -47,5 +47,8 @@ export function use_profile<Q extends Question>(question: Q): Profile<AnswerTo<Q
   }, [moment, rests, state === null]);
   useEffect(() => () => inquiry.give_up(), []);
   const slot = (inquiry.slot as ReadonlySignal<Slot<AnswerTo<Q>>>).value;
-  return { slot, is_stale: slot.answer !== null && moment !== asked.value, again };
+  const is_stale = slot.answer !== null && moment !== asked.value;
+  // Of another run nothing is shown: its tokens are no longer on the page.
+  const is_own = slot.answer?.run_id === store.run.value?.run_id;
+  return { slot: is_own ? slot : { ...slot, answer: null }, is_stale, again };
 }
