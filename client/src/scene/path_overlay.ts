@@ -66,10 +66,9 @@ export class PathOverlay {
       this.lines = lines;
       this.marks = marks_of(graph.nodes, points, walk.node.peek());
     }
-    this.tokens = new Map(this.marks.flatMap((mark) => {
-      const place = parse_node(mark.node);
-      return place?.kind === "embed" ? [[place.pos, mark.share]] : [];
-    }));
+    const starts = this.marks.filter((mark) => parse_node(mark.node)?.kind === "embed");
+    const largest = Math.max(...starts.map((mark) => mark.share), 1e-12);
+    this.tokens = new Map(starts.map((mark) => [parse_node(mark.node)!.pos, mark.share / largest]));
     this.arcs.set(arcs.reverse());
     this.node_marks.set(this.marks);
   }

@@ -21,7 +21,7 @@ export const METRIC_RANGE: Record<ChipMetric, { name: string; low: string; high:
   entropy: { name: "Entropy", low: "0 nat", high: `${FULL_ENTROPY_NATS} nat` },
   settled: { name: "Settled at layer", low: "first", high: "last" },
   none: { name: "No tint", low: "", high: "" },
-  importance_frozen: { name: "Relevance (frozen)", low: "against", high: "for" },
+  importance_frozen: { name: "Relevance", low: "against", high: "for" },
   importance_gradient: { name: "Gradient × input", low: "against", high: "for" },
   importance_integrated: { name: "Integrated gradients", low: "against", high: "for" },
 };

@@ -68,6 +68,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
   const { store } = use_page();
   const range = METRIC_RANGE[metric.value];
   const lens = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
+  const completeness = is_importance(metric.value) ? completeness_words(store, metric.value) : null;
   const no_importance = store.model_info.value?.capabilities.missing_analyses.find((item) => item.analysis === "relevance");
   return (
     <div class="metric">
@@ -91,7 +92,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
         </div>
       )}
       {is_importance(metric.value) && (
-        <p class="tint-note muted" role="status" id="completeness">{completeness_words(store, metric.value)}</p>
+        <p class="tint-note muted" role="status" id="completeness" title={completeness?.full}>{completeness?.short}</p>
       )}
     </div>
   );

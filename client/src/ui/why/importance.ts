@@ -15,7 +15,7 @@ const METHODS = {
 export type ImportanceMetric = keyof typeof METHODS;
 
 export const IMPORTANCE_WORDS: Record<ImportanceMetric, string> = {
-  importance_frozen: "Relevance (frozen)",
+  importance_frozen: "Relevance",
   importance_gradient: "Gradient × input",
   importance_integrated: "Integrated gradients",
 };
@@ -77,13 +77,16 @@ function target_words(metric: Metric): string {
   return `“${metric.target_text}”`;
 }
 
-/** How far the method is complete, in a few words; none before there is an answer. */
-export function completeness_words(store: Store, metric: ImportanceMetric): string | null {
+/** How far the method is complete, in short and in full; none before there is an answer. */
+export function completeness_words(store: Store, metric: ImportanceMetric): { short: string; full: string } | null {
   const slot = store.analysis.relevance.slot.value;
-  if (slot.progress) return "working…";
-  if (slot.error) return slot.error;
+  const said = slot.progress ? "working…" : slot.error;
+  if (said !== null) return { short: said, full: said };
   const answer = slot.answer;
   if (!answer || answer.method !== METHODS[metric]) return null;
   const reached = answer.metric.value === 0 ? null : answer.total / answer.metric.value;
-  return `sums to ${signed_text(answer.total)} of ${signed_text(answer.metric.value)} (${percent_text(reached)}), error ${signed_text(answer.error, 2)}`;
+  return {
+    short: `${percent_text(reached)} of ${signed_text(answer.metric.value)} logits`,
+    full: `Tokens and biases sum to ${signed_text(answer.total)} of ${signed_text(answer.metric.value)}; against what the method promises the error is ${signed_text(answer.error, 2)}`,
+  };
 }
