@@ -1,4 +1,4 @@
-"""Why this token, on the shipped model: the walk from the logit to the input and back, numbers that agree, a measurement."""
+"""Why this token, on the shipped model: from the logit to the input and back, numbers that agree, a measurement."""
 
 from __future__ import annotations
 

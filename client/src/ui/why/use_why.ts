@@ -5,7 +5,7 @@ import { component_of_node, node_of } from "../../layout/node_id";
 import { same_component } from "../../store/types";
 import type { Page } from "../page";
 import type { WhyState } from "./why_state";
-import { explain, go, question_of, show_node } from "./why_actions";
+import { ask_node, explain, go, question_of, show_node } from "./why_actions";
 
 /** Not before the shown token has rested so long: walking through a text asks nothing on the way. */
 const REST_MS = 180;
@@ -15,14 +15,12 @@ export function use_why(page: Page, state: WhyState): void {
     const { walk } = page.store.analysis;
     walk.is_open.value = true;
     const give_back_channel = show_direct_effects(page);
-    const ends = [follow_token(page, state), follow_selection(page), effect(() => {
-      void walk.node.value;
-      untracked(() => show_node(page));
-    })];
+    const ends = [follow_token(page, state), follow_selection(page), follow_walk(page)];
     return () => {
       ends.forEach((end) => end());
       walk.is_open.value = false;
       give_back_channel();
+      give_up(page);
     };
   }, [page]);
 }
@@ -36,6 +34,27 @@ function show_direct_effects({ store }: Page): () => void {
   return () => {
     if (store.display_channel.peek() === "direct_logit") store.display_channel.value = before;
   };
+}
+
+/** What the walk stands at is asked about; when it moves, its component is selected too. */
+function follow_walk(page: Page): () => void {
+  let is_first = true;
+  return effect(() => {
+    const node = page.store.analysis.walk.node.value;
+    untracked(() => {
+      if (!is_first) show_node(page);
+      else if (node !== null) ask_node(page, node);
+      is_first = false;
+    });
+  });
+}
+
+/** Nothing goes on being worked out that no one looks at. */
+function give_up({ store }: Page): void {
+  const { overview, paths, attributions } = store.analysis;
+  overview.give_up();
+  paths.give_up();
+  attributions.keep_only(new Set());
 }
 
 /** While a run is being written nothing is asked by itself: a person presses the button. */

@@ -142,6 +142,21 @@ describe("why", () => {
     expect(source.last("request_overview").metric.target).toBe(" b");
   });
 
+  it("gives up what is being worked out when it is closed, and asks again when it is opened", async () => {
+    await finish();
+    const { request_id } = source.last("request_overview");
+    state.tab.value = "next";
+    await settle();
+    const cancelled = source.sent.flatMap((sent) => (sent.type === "cancel_analysis" ? [sent.cancels] : []));
+    expect(cancelled).toContain(request_id);
+    expect(store.display_channel.value).toBe("activation");
+    await act(() => void (state.tab.value = "why"));
+    await settle();
+    expect(asked("request_overview")).toBe(2);
+    await answer_all();
+    expect(text_of("#metric-value")).toBe("+3");
+  });
+
   it("measures a node at an earlier token at every token up to the question's, and says so", async () => {
     await finish();
     await answer_all();
