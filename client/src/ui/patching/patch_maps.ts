@@ -92,6 +92,12 @@ export function cell_name(map: PatchMap, cell: MapCell, answer: PatchingAnswer):
   return `${what} at ${token_words(answer, cell.column)}`;
 }
 
+/** For the table, where the map is named beside: the layer or head, and the token. */
+export function short_name(map: PatchMap, cell: MapCell, answer: PatchingAnswer): string {
+  if (map.kind === "head") return `L${cell.row}H${cell.column}`;
+  return `L${cell.row} at ${cell.column} ${column_label(answer, cell.column)}`;
+}
+
 /** A position with its text, both where the prompts differ. */
 export function token_words(answer: PatchingAnswer, pos: number): string {
   const [clean = "", corrupted = ""] = [answer.clean_tokens[pos], answer.corrupted_tokens[pos]];
@@ -107,13 +113,11 @@ export function differing_positions(answer: PatchingAnswer): number[] {
   return answer.clean_tokens.flatMap((text, pos) => (text === answer.corrupted_tokens[pos] ? [] : [pos]));
 }
 
-/** The cells of `maps` with the largest numbers, largest first; equal ones in reading order. */
-export function strongest(maps: readonly PatchMap[], n: number): StrongRow[] {
-  const rows = maps.flatMap((map) => {
-    const n_columns = map.tensor.shape[1] ?? 1;
-    return Array.from(map.tensor.values, (value, i) => ({
-      map, cell: { row: Math.floor(i / n_columns), column: i % n_columns }, value,
-    }));
-  });
-  return rows.filter(({ value }) => Number.isFinite(value)).sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, n);
+/** The `n` cells of a map with the largest numbers, largest first; equal ones in reading order. */
+export function strongest(map: PatchMap, n: number): StrongRow[] {
+  const n_columns = map.tensor.shape[1] ?? 1;
+  return Array.from(map.tensor.values, (value, i) => ({
+    map, cell: { row: Math.floor(i / n_columns), column: i % n_columns }, value,
+  })).filter(({ value }) => Number.isFinite(value) && value !== 0)
+    .sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, n);
 }

@@ -10,12 +10,13 @@ import { use_missing } from "../parts/asking";
 import type { Shown } from "../shown_step";
 import { PatchGrid, type Pointed } from "./patch_grid";
 import {
-  GROUPS, cell_name, component_of, maps_of, pos_of, strongest, value_at, type MapCell, type PatchMap, type StrongRow,
+  GROUPS, cell_name, component_of, maps_of, pos_of, short_name, strongest, value_at, type MapCell, type PatchMap, type StrongRow,
 } from "./patch_maps";
 import { PatchingForm } from "./patching_form";
 import type { MapGroup } from "./patching_state";
 
-const TABLE_ROWS = 30;
+/** Of each map. */
+const TABLE_ROWS = 12;
 
 export function PatchingPanel({ shown }: { shown: Shown }): JSX.Element {
   const { store } = use_page();
@@ -73,7 +74,7 @@ function Answered({ answer }: { answer: PatchingAnswer }): JSX.Element {
           </div>
           <Reading answer={answer} pointed={pointed.value} maps={maps} />
         </div>
-        <StrongTable answer={answer} rows={strongest(maps, TABLE_ROWS)} on_pick={pick} />
+        <StrongTable answer={answer} rows={maps.flatMap((map) => strongest(map, TABLE_ROWS))} on_pick={pick} />
       </div>
     </>
   );
@@ -120,13 +121,13 @@ function StrongTable({ answer, rows, on_pick }: {
 }): JSX.Element {
   return (
     <table class="patching-table">
-      <caption class="visually-hidden">The strongest places, strongest first</caption>
+      <caption class="visually-hidden">The strongest places of each map, strongest first</caption>
       <thead><tr><th scope="col">Place</th><th scope="col">Map</th><th scope="col">Value</th></tr></thead>
       <tbody>
         {rows.map(({ map, cell, value }) => (
           <tr key={`${map.title} ${cell.row} ${cell.column}`}>
             <th scope="row">
-              <button type="button" class="link" onClick={() => on_pick({ map, cell })}>{cell_name(map, cell, answer)}</button>
+              <button type="button" class="link" onClick={() => on_pick({ map, cell })}>{short_name(map, cell, answer)}</button>
             </th>
             <td class="muted">{map.title}</td>
             <td class="number" data-sign={Math.sign(value)}>{signed_text(value)}</td>

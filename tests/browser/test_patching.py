@@ -1,0 +1,118 @@
+"""Two prompts on the page, with the shipped model: maps, numbers that are the server's, clicks, keys, refusals."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import AXE, OpenPage
+
+from livelens.bench.server_process import ServerProcess
+
+PROMPT = "When Mary and John went to the store, John gave a drink to"
+OTHER = "When Mary and John went to the store, Mary gave a drink to"
+GIVER, LAST = 9, 13
+ANSWER_MS = 240_000  # a thousand small runs; the machine may be shared
+SLOT = "window.livelens.store.analysis.patching.slot"
+
+
+@pytest.fixture
+def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+    """A finished run, its last prompt token shown, the tab open and filled in."""
+    page = open_page(real_server)
+    driving.run_to_end(page, PROMPT, length=2)
+    page.locator(".chips button").nth(LAST).click()
+    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
+    if page.locator('.drawer[data-open="true"]').count() == 0:
+        page.get_by_role("button", name="Open the panel").click()
+    page.get_by_role("tab", name="Two prompts").click()
+    page.get_by_label("Target token").fill(" Mary")
+    page.get_by_label("Distractor token").fill(" John")
+    return page
+
+
+def axe_violations(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text())
+    return list(
+        page.evaluate(
+            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
+        )
+    )
+
+
+def number(page: Page, selector: str) -> float:
+    """A number as the page writes it."""
+    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))
+
+
+def test_what_brings_mary_back_is_shown_and_leads_to_its_token(page: Page) -> None:
+    """The answer's numbers stand in the table and under the pointer; a cell and a row select part and token."""
+    page.evaluate(
+        f"""() => {{
+            window.seen_progress = [];
+            {SLOT}.subscribe(({{ progress }}) => {{ if (progress?.total) window.seen_progress.push(progress); }});
+        }}"""
+    )
+    button = page.get_by_role("button", name=re.compile("Change a word|Patch up to"))
+    expect(button).to_be_disabled()
+    page.get_by_label("Second prompt").fill(OTHER)
+    page.get_by_role("button", name="Patch up to 13").click()
+    page.wait_for_function(f"() => {SLOT}.value.answer || {SLOT}.value.error", timeout=ANSWER_MS)
+    assert page.evaluate(f"() => {SLOT}.value.error") is None
+    seen = page.evaluate("() => window.seen_progress")
+    assert len(seen) > 5
+    assert seen[-1]["done"] <= seen[-1]["total"]
+    assert number(page, "#clean-value") == pytest.approx(6.12, abs=0.02)
+    assert number(page, "#corrupted-value") == pytest.approx(-5.49, abs=0.02)
+    assert page.locator(".patch-columns [data-differs]").first.inner_text() == "John/Mary"
+    assert axe_violations(page) == []
+
+    stream = page.get_by_role("img", name="Stream before the layer")
+    n_layers, n_pos = 30, LAST + 1
+    box = stream.bounding_box()
+    assert box is not None
+    layer = 21
+    stream.hover(
+        position={"x": box["width"] * (GIVER + 0.5) / n_pos, "y": box["height"] * (n_layers - layer - 0.5) / n_layers}
+    )
+    value = page.evaluate(f"i => {SLOT}.value.answer.resid_pre.values[i]", layer * n_pos + GIVER)
+    assert 0.4 < value < 0.8
+    reading = page.locator(".patching-reading")
+    expect(reading).to_contain_text(f"Stream before L{layer} at 9 “ John” (other: “ Mary”)")
+    assert float(reading.inner_text().split("+")[1].split()[0]) == pytest.approx(value, abs=6e-3)
+    page.mouse.down()
+    page.mouse.up()
+    assert driving.selected(page) == {"kind": "mlp", "layer": layer - 1, "index": 0}
+    assert page.evaluate("() => window.livelens.store.current_pos.value") == GIVER
+
+    page.get_by_label("Maps").select_option("heads")
+    first = page.locator(".patching-table tbody tr").first
+    expect(first).to_contain_text("L23H3")
+    first.get_by_role("button").click()
+    assert driving.selected(page) == {"kind": "head", "layer": 23, "index": 3}
+    assert page.evaluate("() => window.livelens.store.current_pos.value") == LAST
+    heads = page.get_by_role("img", name="Heads, last token")
+    heads.focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowRight", "Enter"):  # the first key points at what is selected
+        page.keyboard.press(key)
+    assert driving.selected(page) == {"kind": "head", "layer": 22, "index": 4}
+    page.get_by_label("Maps").select_option("apart")
+    expect(page.get_by_role("img", name="Stream: |difference| / |other|")).to_be_visible()
+    assert axe_violations(page) == []
+    page.evaluate("() => (window.livelens.store.theme.value = 'light')")
+    assert axe_violations(page) == []
+
+
+def test_a_second_prompt_of_another_length_is_refused_in_one_sentence_and_work_can_be_called_off(page: Page) -> None:
+    page.get_by_label("Second prompt").fill(OTHER + " the")
+    page.get_by_role("button", name="Patch up to 13").click()
+    alert = page.locator(".patching [role=alert]")
+    expect(alert).to_contain_text("15 tokens and the run's has 14", timeout=ANSWER_MS)
+    expect(alert).to_contain_text("1 token less")
+    page.get_by_label("Second prompt").fill(OTHER)
+    page.get_by_role("button", name="Patch up to 13").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Patch up to 13")).to_be_visible()
+    assert page.evaluate(f"() => {SLOT}.value.answer") is None
