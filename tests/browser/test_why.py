@@ -22,6 +22,8 @@ PROMPT = "When Mary and John went to the store, John gave a drink to"
 LAST = 13
 MARY, JOHN = " Mary", " John"
 NAME_MOVER = (23, 3)
+# Attribution on two shared cores takes seconds; what is proved here is not its speed.
+TIMEOUT_MS = 120_000
 ANALYSIS = "window.livelens.store.analysis"
 
 
@@ -37,6 +39,7 @@ def engine() -> Iterator[TorchEngine]:
 def asked(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A page that was asked why the model says Mary and not John."""
     page = open_page(real_server)
+    page.set_default_timeout(TIMEOUT_MS)
     driving.run_to_end(page, PROMPT, length=3)
     page.locator(".chips button").nth(LAST).click()
     page.get_by_role("tab", name="Why", exact=True).click()
