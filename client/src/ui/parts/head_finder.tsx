@@ -112,6 +112,16 @@ function Least({ column, label }: { column: FinderColumn; label: string }): JSX.
 
 const head_of = (row: FinderRow): Component => ({ kind: "head", layer: row.layer, index: row.head_index });
 
+/** Where a key leads from row `active`; none where it leads nowhere. */
+function row_of_key(event: KeyboardEvent, active: number, n_rows: number, page_rows: number): number | null {
+  if (event.ctrlKey || event.metaKey || event.altKey) return null;
+  const moves: Record<string, number> = {
+    ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page_rows, PageUp: active - page_rows,
+    Home: 0, End: n_rows - 1,
+  };
+  return moves[event.key] ?? null;
+}
+
 function Grid({ rows }: { rows: readonly FinderRow[] }): JSX.Element {
   const { store, actions } = use_page();
   const scroller = useRef<HTMLDivElement>(null);
@@ -125,14 +135,9 @@ function Grid({ rows }: { rows: readonly FinderRow[] }): JSX.Element {
     const row = rows[Math.max(0, Math.min(rows.length - 1, index))];
     if (row) actions.select(head_of(row));
   };
-  const page_rows = Math.max(1, view.n_visible - 2);
   const on_key = (event: KeyboardEvent): void => {
-    const moves: Record<string, number> = {
-      ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page_rows, PageUp: active - page_rows,
-      Home: 0, End: rows.length - 1,
-    };
-    const to = moves[event.key];
-    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    const to = row_of_key(event, active, rows.length, Math.max(1, view.n_visible - 2));
+    if (to === null) return;
     event.preventDefault();
     event.stopPropagation();
     go(to);
