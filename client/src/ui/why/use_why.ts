@@ -41,6 +41,7 @@ function follow_walk(page: Page): () => void {
   let is_first = true;
   return effect(() => {
     const node = page.store.analysis.walk.node.value;
+    void page.store.analysis.question.value; // another question may start at the same node
     untracked(() => {
       if (!is_first) show_node(page);
       else if (node !== null) ask_node(page, node);

@@ -142,6 +142,14 @@ describe("why", () => {
     expect(source.last("request_overview").metric.target).toBe(" b");
   });
 
+  it("asks about the logit anew when only the distractor is another", async () => {
+    await finish();
+    await answer_all();
+    state.why.distractor.value = " c";
+    await settle();
+    expect(source.last("request_attribution").metric.distractor).toBe(" c");
+  });
+
   it("gives up what is being worked out when it is closed, and asks again when it is opened", async () => {
     await finish();
     const { request_id } = source.last("request_overview");
