@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from livelens.analysis.attribution import NodeValue
@@ -86,14 +87,60 @@ class Outgoing:
     error: float
 
 
+# A gradient is taken to be of rank one where what that leaves out is within this share of its largest
+# entry: float32's rounding.
+_RANK_ONE = 2e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamGradient:
+    """A gradient at the stream [n_pos, d_model].
+
+    Where it is of rank one, `amounts` [n_pos] times `rows` [d_model]; else amounts none, `rows` all of it.
+    """
+
+    amounts: Tensor | None
+    rows: Tensor
+
+    @classmethod
+    def of(cls, dense: Tensor, pos: int | None) -> StreamGradient:
+        """`dense` [n_pos, d_model] as small as it goes; pos: its only row that is not 0, none where many are."""
+        if pos is not None:
+            amounts = dense.new_zeros(dense.shape[0])
+            amounts[pos] = 1.0
+            return cls(amounts=amounts, rows=dense[pos].clone())
+        row = dense[int(dense.square().sum(-1).argmax())].clone()
+        length = row.square().sum()
+        if not float(length) > 0.0:
+            return cls(amounts=None, rows=dense)
+        amounts = dense @ row / length
+        left = torch.addr(dense, amounts, row, alpha=-1).abs().max()
+        is_one = bool(left <= _RANK_ONE * row.abs().max())
+        return cls(amounts=amounts, rows=row) if is_one else cls(amounts=None, rows=dense)
+
+    def row(self, pos: int) -> Tensor:
+        """[d_model]: the gradient at one token."""
+        return self.rows[pos] if self.amounts is None else self.amounts[pos] * self.rows
+
+    def dense(self) -> Tensor:
+        """[n_pos, d_model]."""
+        return self.rows if self.amounts is None else self.amounts[:, None] * self.rows
+
+    def dot(self, written: Tensor, rows: slice) -> Tensor:
+        """[rows]: what was written at each token, [n_pos, d_model], along the gradient there."""
+        if self.amounts is None:
+            return (written[rows] * self.rows[rows]).sum(-1)
+        return (written[rows].float() @ self.rows) * self.amounts[rows]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """A reader pulled back to the stream: gradient [n_pos, d_model] there, the sublayers that wrote before
+    """A reader pulled back to the stream: its gradient there, the sublayers that wrote before
     it, its value, and what its own biases add. `pos`: the only row that is not 0, none where many are.
     """
 
     value: float
-    gradient: Tensor
+    gradient: StreamGradient
     pos: int | None
     n_attn: int
     n_mlp: int

@@ -20,14 +20,10 @@ from livelens.analysis.attribution import (
     strongest_neurons,
     to_numpy,
 )
-from livelens.analysis.edge_types import Incoming, Outgoing, Pull, WriterEdges
+from livelens.analysis.edge_types import Incoming, Outgoing, Pull, StreamGradient
 from livelens.analysis.nodes import AttributionError, Node, Part
-from livelens.model.anatomy import bias_of, weight_in_out
-from livelens.model.edits import Edit
+from livelens.analysis.writers import Writers, linear_part
 from livelens.model.freeze_hooks import BiasSite
-
-# Above this the heads' outputs are made anew for each question instead of kept.
-_KEPT_BYTES = 2**29
 
 
 class Edges:
@@ -37,7 +33,7 @@ class Edges:
         self.attribution = attribution
         self.run = attribution.run
         self._shape = attribution.run.anatomy.shape
-        self._head_writes: dict[int, Tensor] = {}
+        self.writers = Writers(attribution)
         self._reads: dict[tuple[str, int], Tensor] = {}
 
     # ------------------------------------------------------------------ questions
@@ -56,7 +52,7 @@ class Edges:
         else:
             key = self._key_pos(reader, key_pos)
             pull = self._pull_score(reader, key, part)
-        edges = self.writers(pull, n_neurons=n_neurons)
+        edges = self.writers.along(pull, n_neurons=n_neurons)
         return Incoming(
             reader=reader,
             part=part,
@@ -122,7 +118,7 @@ class Edges:
         attribution, n_layers = self.attribution, self._shape.n_layers
         return Pull(
             value=attribution.metric,
-            gradient=attribution.final_gradient(),
+            gradient=StreamGradient.of(attribution.final_gradient(), attribution.pos),
             pos=attribution.pos,
             n_attn=n_layers,
             n_mlp=n_layers,
@@ -142,7 +138,7 @@ class Edges:
         gradient, inner = self._through(layer.z, whole, layer.attn_in, layer.biases["attn_read"])
         return Pull(
             value=value,
-            gradient=gradient,
+            gradient=StreamGradient.of(gradient, None),
             pos=None,
             n_attn=reader.layer,
             n_mlp=reader.layer,
@@ -160,7 +156,7 @@ class Edges:
         gradient, inner = self._through(layer.neurons, whole, layer.mlp_in, layer.biases["mlp_read"])
         return Pull(
             value=value,
-            gradient=gradient,
+            gradient=StreamGradient.of(gradient, reader.pos),
             pos=reader.pos,
             n_attn=reader.layer if layer.is_parallel else reader.layer + 1,
             n_mlp=reader.layer,
@@ -219,135 +215,22 @@ class Edges:
             out, given = attention.key, torch.zeros_like(attention.key)
             given[0, group, key_pos] = query.detach() * attention.scaling
         gradient, biases = self._through(out, given[0], layer.attn_in, layer.biases["attn_read"])
+        pos = reader.pos if part == "query" else key_pos
         return Pull(
             value=value,
-            gradient=gradient,
-            pos=reader.pos if part == "query" else key_pos,
+            gradient=StreamGradient.of(gradient, pos),
+            pos=pos,
             n_attn=reader.layer,
             n_mlp=reader.layer,
             biases=biases,
         )
-
-    # ------------------------------------------------------------------ writers
-
-    def writers(self, pull: Pull, *, n_neurons: int = 0) -> WriterEdges:
-        """Edges from everything that wrote before the reader."""
-        run, shape = self.run, self._shape
-        rows = slice(None) if pull.pos is None else slice(pull.pos, pull.pos + 1)
-        gradient = pull.gradient[rows]
-        heads = torch.zeros(shape.n_layers, run.n_positions, shape.n_heads)
-        attn_bias = torch.zeros(shape.n_layers, run.n_positions)
-        mlps = torch.zeros(shape.n_layers, run.n_positions)
-        embed = torch.zeros(run.n_positions)
-        for layer in range(pull.n_attn):
-            heads[layer, rows] = torch.einsum("hpm,pm->ph", self.head_writes(layer)[:, rows], gradient).cpu()
-            constant = self.bias_write(layer)
-            if constant is not None:
-                attn_bias[layer, rows] = (constant[rows] * gradient).sum(-1).cpu()
-        for layer in range(pull.n_mlp):
-            mlps[layer, rows] = (run.layers[layer].mlp_out.detach()[0, rows] * gradient).sum(-1).cpu()
-        embed[rows] = (run.stream.detach()[0, rows] * gradient).sum(-1).cpu()
-        positional = None
-        if run.positional is not None:
-            positional = torch.zeros(run.n_positions)
-            positional[rows] = (run.positional[rows] * gradient).sum(-1).cpu()
-            embed = embed - positional
-        return WriterEdges(
-            embed=to_numpy(embed),
-            pos_embed=None if positional is None else to_numpy(positional),
-            heads=to_numpy(heads),
-            attn_bias=to_numpy(attn_bias),
-            mlps=to_numpy(mlps),
-            neurons=self._neuron_writers(pull, n_neurons),
-        )
-
-    def _neuron_writers(self, pull: Pull, k: int) -> list[NodeValue]:
-        terms: dict[int, Tensor] = {}
-        for index in range(pull.n_mlp if k > 0 else 0):
-            layer = self.run.layers[index]
-            along = gradients([layer.mlp_out], [pull.gradient[None]], [layer.neurons])[0]
-            terms[index] = along[0] * layer.neurons.detach()[0]
-        return strongest_neurons(terms, k)
-
-    def head_writes(self, layer: int) -> Tensor:
-        """[n_heads, n_pos, d_model]: what each head adds to the stream, any post norm and edit included."""
-        if layer in self._head_writes:
-            return self._head_writes[layer]
-        parts, tensors = self.run.anatomy.layers[layer], self.run.layers[layer]
-        weight = weight_in_out(parts.attention_output).float()
-        weight = weight.reshape(self._shape.n_heads, -1, weight.shape[-1])
-        z = by_head(tensors.z.detach()[0].float(), self._shape.n_heads)
-        written = self._pushed(layer, "attn_out", torch.einsum("phd,hdm->hpm", z, weight))
-        if written.numel() * written.itemsize * len(self.run.layers) <= _KEPT_BYTES:
-            self._head_writes[layer] = written
-        return written
-
-    def bias_write(self, layer: int) -> Tensor | None:
-        """[n_pos, d_model]: what a layer's attention adds whatever its heads do; none where nothing."""
-        parts = self.run.anatomy.layers[layer]
-        bias = bias_of(parts.attention_output)
-        post = None if parts.attention_post_norm is None else bias_of(parts.attention_post_norm)
-        if bias is None and post is None:
-            return None
-        like = self.run.layers[layer].attn_out.detach()[0].float()
-        written = torch.zeros_like(like)
-        if bias is not None:
-            written = self._pushed(layer, "attn_out", bias.float().expand_as(like)[None])[0]
-        if post is not None:
-            written = written + _linear(self.run.edits.at("attn_out", layer), post.float().expand_as(like)[None])[0]
-        return written
-
-    def _pushed(self, layer: int, site: str, terms: Tensor) -> Tensor:
-        """Terms [any, n_pos, d_model] of attention's or the MLP's own output, as they arrive in the stream."""
-        parts, tensors = self.run.anatomy.layers[layer], self.run.layers[layer]
-        is_attn = site == "attn_out"
-        norm = parts.attention_post_norm if is_attn else parts.mlp_post_norm
-        raw = tensors.attn_raw if is_attn else tensors.mlp_raw
-        if norm is not None and raw is not None:
-            terms = self.run.anatomy.norm_weights(norm).push(terms, raw.detach()[0].float())
-        return _linear(self.run.edits.at("attn_out" if is_attn else "mlp_out", layer), terms)
-
-    def written(self, writer: Node) -> Tensor:
-        """[d_model]: what `writer` adds to the stream at its token."""
-        layer, pos = writer.layer, writer.pos
-        tensors, positional = self.run.layers[layer], self.run.positional
-        found: Tensor | None = None
-        match writer.kind:
-            case "head":
-                found = self.head_writes(layer)[writer.index, pos]
-            case "attn":
-                found = tensors.attn_out.detach()[0, pos].float()
-            case "mlp":
-                found = tensors.mlp_out.detach()[0, pos].float()
-            case "neuron":
-                found = self._neuron_write(writer)
-            case "attn_bias":
-                constant = self.bias_write(layer)
-                found = None if constant is None else constant[pos]
-            case "embed":
-                stream = self.run.stream.detach()[0, pos].float()
-                found = stream if positional is None else stream - positional[pos].float()
-            case "pos_embed" if positional is not None:
-                found = positional[pos].float()
-        if found is None:
-            raise AttributionError(f"{writer.node_id} writes nothing to the residual stream of this model")
-        return found
-
-    def _neuron_write(self, writer: Node) -> Tensor:
-        output = self.run.anatomy.layers[writer.layer].mlp_output
-        if output is None:
-            raise AttributionError("this model's neurons have no single output matrix")
-        row = weight_in_out(output)[writer.index].float()
-        terms = torch.zeros_like(self.run.layers[writer.layer].mlp_out.detach().float())
-        terms[0, writer.pos] = row * self.run.layers[writer.layer].neurons.detach()[0, writer.pos, writer.index]
-        return self._pushed(writer.layer, "mlp_out", terms)[0, writer.pos]
 
     # ------------------------------------------------------------------ what a writer feeds
 
     def _written(self, writer: Node) -> tuple[Tensor, Tensor, int, int]:
         """What it writes, the metric's gradient there (both [d_model]), the first attention and MLP after it."""
         layer, pos, attribution = writer.layer, writer.pos, self.attribution
-        written = self.written(writer)
+        written = self.writers.written(writer)
         if writer.kind in ("head", "attn", "attn_bias"):
             first_mlp = layer + 1 if self.run.layers[layer].is_parallel else layer
             return written, attribution.attn_out_gradient(layer)[pos], layer + 1, first_mlp
@@ -370,7 +253,7 @@ class Edges:
         values = _push_forward(attention.value, tensors.attn_in, written, pos)[0, :, pos]
         per_head = values.repeat_interleave(self._shape.n_heads // values.shape[0], dim=0)
         moved = attention.pattern[0, :, :, pos].T[..., None] * per_head
-        mixed = _linear(self.run.edits.at("z", layer), moved.flatten(1)[None])[0]
+        mixed = linear_part(self.run.edits.at("z", layer), moved.flatten(1)[None])[0]
         return by_head(mixed * self.attribution.z_gradient(layer), self._shape.n_heads).sum(-1).cpu()
 
     def _fed_neurons(self, layer: int, written: Tensor, pos: int) -> Tensor:
@@ -391,11 +274,6 @@ def _push_forward(out: Tensor, inside: Tensor, written: Tensor, pos: int) -> Ten
         delta = torch.zeros_like(inside)
         delta[0, pos] = written
         return torch.autograd.grad(pulled, given, grad_outputs=delta)[0]
-
-
-def _linear(edit: Edit | None, terms: Tensor) -> Tensor:
-    """Terms [any, n_pos, width] through the linear part of an edit."""
-    return terms if edit is None else edit(terms) - edit(torch.zeros_like(terms))
 
 
 def _added(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from livelens.analysis.attribution import strongest_neurons
-from livelens.analysis.edge_types import Pull, WriterEdges
+from livelens.analysis.attribution import NodeValue, strongest_neurons
+from livelens.analysis.edge_types import Pull, StreamGradient, WriterEdges
 from livelens.analysis.edges import Edges
 from livelens.analysis.nodes import AttributionError, Node, NodeKind
 from livelens.model.engine import F32
+
+Bools = npt.NDArray[np.bool_]
 
 MAX_NODES = 200
 MAX_PATHS = 200
@@ -79,20 +82,80 @@ class PathGraph:
 class _Reader:
     """One expanded node: its pulled-back gradient, and its edges from every writer."""
 
+    ident: int
     node: Node
     pull: Pull
     edges: WriterEdges
 
 
+class _Readers:
+    """Readers by what they are: a graph begun again with a higher threshold meets most of them again."""
+
+    def __init__(self, edges: Edges) -> None:
+        self._edges = edges
+        self._known: dict[tuple[Node, tuple[int, ...], tuple[int, ...]], _Reader] = {}
+        self._named: dict[tuple[Node, tuple[int, ...]], list[NodeValue]] = {}
+
+    def reader(self, node: Node, into: Sequence[_Reader], without: Sequence[_Reader] = ()) -> _Reader:
+        """`node` as it feeds `into` (none: the metric itself), less what its neurons `without` read of it."""
+        key = node, _idents(into), _idents(without)
+        if key not in self._known:
+            pull = self._edges.pull(node, _along(into, node.pos) if into else None)
+            for part in without:
+                pull = _less(pull, part.pull)
+            self._known[key] = _Reader(len(self._known), node, pull, self._edges.writers.along(pull))
+        return self._known[key]
+
+    def neurons(self, mlp: Node, into: Sequence[_Reader], cut: float) -> list[Node]:
+        """The neurons of one MLP at its token that alone reach `cut` where it feeds `into`."""
+        key = mlp, _idents(into)
+        if key not in self._named:
+            terms = self._edges.neuron_terms(mlp, _along(into, mlp.pos))
+            self._named[key] = strongest_neurons({mlp.layer: terms[None]}, _NEURONS_PER_MLP)
+        return [
+            Node(kind="neuron", layer=mlp.layer, index=entry.node.index, pos=mlp.pos)
+            for entry in self._named[key]
+            if abs(entry.value) >= cut
+        ]
+
+
+def _idents(readers: Sequence[_Reader]) -> tuple[int, ...]:
+    return tuple(reader.ident for reader in readers)
+
+
+def _along(readers: Sequence[_Reader], pos: int) -> Tensor:
+    """[d_model]: the direction that `readers` together read the stream along at one token."""
+    first, *others = (reader.pull.gradient.row(pos) for reader in readers)
+    return sum(others, first)
+
+
 @dataclass(slots=True)
 class _Growth:
-    """The graph while it grows."""
+    """The graph while it grows. sure_heads [n_layers, n_pos, n_heads], sure_mlps [n_layers, n_pos]: which
+    writers are certain to be drawn, by one edge that reaches the threshold alone.
+    """
 
+    sure_heads: Bools
+    sure_mlps: Bools
     readers: list[_Reader] = field(default_factory=list)
     nodes: dict[Node, float] = field(default_factory=dict)
     edges: dict[tuple[Node, Node], float] = field(default_factory=dict)
     tokens: float = 0.0
     biases: float = 0.0
+
+    def add(self, reader: _Reader, cut: float) -> None:
+        self.readers.append(reader)
+        self.biases += sum(reader.pull.biases.values()) + float(reader.edges.attn_bias.sum(dtype="float64"))
+        self.sure_heads |= np.abs(reader.edges.heads) >= cut
+        self.sure_mlps |= np.abs(reader.edges.mlps) >= cut
+
+    def check(self, max_nodes: int, *, n_heads: int, n_mlps: int) -> None:
+        """Raise _TooManyError where it is certain that there will be more, with heads below layer `n_heads`
+        and MLPs below layer `n_mlps` yet to come.
+        """
+        sure = np.count_nonzero(self.sure_heads[:n_heads]) + np.count_nonzero(self.sure_mlps[:n_mlps])
+        if len(self.nodes) + sure > max_nodes:
+            raise _TooManyError
 
 
 class _TooManyError(Exception):
@@ -121,9 +184,10 @@ def strongest_paths(
         raise AttributionError(
             f"paths take a threshold above 0 and at most 1, 2 to {MAX_NODES} nodes and 0 to {MAX_PATHS} paths"
         )
+    known = _Readers(edges)
     while True:
         try:
-            growth = _grow(edges, threshold * abs(edges.attribution.metric), max_nodes, between)
+            growth = _grow(edges, known, threshold * abs(edges.attribution.metric), max_nodes, between)
             break
         except _TooManyError:
             threshold *= 1.5
@@ -146,29 +210,30 @@ def strongest_paths(
     )
 
 
-def _grow(edges: Edges, cut: float, max_nodes: int, between: Callable[[], None]) -> _Growth:
+def _grow(edges: Edges, known: _Readers, cut: float, max_nodes: int, between: Callable[[], None]) -> _Growth:
     """The graph of nodes with at least `cut`; raises _TooManyError beyond `max_nodes`."""
-    growth = _Growth()
+    shape, n_pos = edges.run.anatomy.shape, edges.run.n_positions
+    growth = _Growth(
+        sure_heads=np.zeros((shape.n_layers, n_pos, shape.n_heads), np.bool_),
+        sure_mlps=np.zeros((shape.n_layers, n_pos), np.bool_),
+    )
     logit = Node(kind="logit", pos=edges.attribution.pos)
     growth.nodes[logit] = edges.attribution.metric
-    _add_reader(edges, growth, logit, edges.pull(logit))
-    n_layers = edges.run.anatomy.shape.n_layers
-    for layer in reversed(range(n_layers)):
+    growth.add(known.reader(logit, ()), cut)
+    for layer in reversed(range(shape.n_layers)):
         for node in _candidates(growth, cut, "mlp", layer):
             between()
-            _expand(edges, growth, node, cut)
-            if len(growth.nodes) > max_nodes:
-                raise _TooManyError
+            _expand(known, growth, node, cut)
+            growth.check(max_nodes, n_heads=layer + 1, n_mlps=layer)
         for node in _candidates(growth, cut, "head", layer):
             between()
-            _expand(edges, growth, node, cut)
-            if len(growth.nodes) > max_nodes:
-                raise _TooManyError
+            _expand(known, growth, node, cut)
+            growth.check(max_nodes, n_heads=layer, n_mlps=layer)
     # Paths end at tokens, so a token is drawn for less than a component, as far as there is room.
     leaves = [node for kind in _LEAVES for node in _candidates(growth, cut / 4, kind, 0)]
     leaves.sort(key=lambda node: -abs(sum(_edge_of(reader, node) for reader in growth.readers)))
     for node in leaves[: max(1, max_nodes - len(growth.nodes))]:
-        growth.tokens += _connect(growth, node, cut / 4)[0]
+        growth.tokens += sum(_edge_of(reader, node) for reader in _connect(growth, node, cut / 4))
     return growth
 
 
@@ -199,53 +264,34 @@ def _edge_of(reader: _Reader, node: Node) -> float:
     return float(array[node.pos, node.index] if node.kind == "head" else array[node.pos])
 
 
-def _connect(growth: _Growth, node: Node, cut: float) -> tuple[float, Tensor | None]:
-    """Draw the edges from `node` to its readers; what flows through them, and along which direction."""
-    weights = [(reader, _edge_of(reader, node)) for reader in growth.readers]
-    largest = max(abs(weight) for _, weight in weights)
-    value, along = 0.0, None
-    for reader, weight in weights:
+def _connect(growth: _Growth, node: Node, cut: float) -> list[_Reader]:
+    """Draw `node` and its edges to its readers; those it is drawn to."""
+    weights = [_edge_of(reader, node) for reader in growth.readers]
+    largest = max(abs(weight) for weight in weights)
+    value, into = 0.0, []
+    for reader, weight in zip(growth.readers, weights, strict=True):
         if weight == 0.0 or abs(weight) < min(cut / 4, largest):
             continue
         growth.edges[node, reader.node] = weight
         value += weight
-        row = reader.pull.gradient[node.pos]
-        along = row if along is None else along + row
+        into.append(reader)
     growth.nodes[node] = value
-    return value, along
+    return into
 
 
-def _add_reader(edges: Edges, growth: _Growth, node: Node, pull: Pull) -> None:
-    found = edges.writers(pull)
-    growth.readers.append(_Reader(node, pull, found))
-    growth.biases += sum(pull.biases.values()) + float(found.attn_bias.sum(dtype="float64"))
-
-
-def _expand(edges: Edges, growth: _Growth, node: Node, cut: float) -> None:
+def _expand(known: _Readers, growth: _Growth, node: Node, cut: float) -> None:
     """Draw `node` and make it a reader; an MLP's strongest neurons become readers of their own."""
-    _, along = _connect(growth, node, cut)
-    if along is None:
+    into = _connect(growth, node, cut)
+    if not into:
         return
-    pull = edges.pull(node, along)
-    if node.kind == "mlp":
-        for neuron, part in _neurons(edges, node, along, cut):
-            growth.nodes[neuron] = part.value
-            growth.edges[neuron, node] = part.value
-            _add_reader(edges, growth, neuron, part)
-            pull = _less(pull, part)
-    _add_reader(edges, growth, node, pull)
-
-
-def _neurons(edges: Edges, mlp: Node, along: Tensor, cut: float) -> list[tuple[Node, Pull]]:
-    """The neurons of one MLP at its token that alone reach `cut` along a direction."""
-    terms = edges.neuron_terms(mlp, along)
-    named = strongest_neurons({mlp.layer: terms[None]}, _NEURONS_PER_MLP)
-    strong = [
-        Node(kind="neuron", layer=mlp.layer, index=entry.node.index, pos=mlp.pos)
-        for entry in named
-        if abs(entry.value) >= cut
-    ]
-    return [(neuron, edges.pull(neuron, along)) for neuron in strong]
+    parts: list[_Reader] = []
+    for neuron in known.neurons(node, into, cut) if node.kind == "mlp" else ():
+        part = known.reader(neuron, into)
+        growth.nodes[neuron] = part.pull.value
+        growth.edges[neuron, node] = part.pull.value
+        growth.add(part, cut)
+        parts.append(part)
+    growth.add(known.reader(node, into, parts), cut)
 
 
 def _less(whole: Pull, part: Pull) -> Pull:
@@ -255,7 +301,7 @@ def _less(whole: Pull, part: Pull) -> Pull:
         names[name] = names.get(name, 0.0) - value
     return Pull(
         value=whole.value - part.value,
-        gradient=whole.gradient - part.gradient,
+        gradient=StreamGradient(amounts=whole.gradient.amounts, rows=whole.gradient.rows - part.gradient.rows),
         pos=whole.pos,
         n_attn=whole.n_attn,
         n_mlp=whole.n_mlp,
@@ -305,5 +351,5 @@ def _steps(edges: Edges, node: Node, along: Tensor | None, sources: list[Node]) 
             yield part.value, neuron, along
     for source in sources:
         if source not in neurons:
-            direction = pull.gradient[source.pos]
-            yield float((edges.written(source) * direction).sum()), source, direction
+            direction = pull.gradient.row(source.pos)
+            yield float((edges.writers.written(source) * direction).sum()), source, direction
