@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from livelens.analysis.nodes import AttributionError, Node
+from livelens.analysis.pacing import Pacing
 from livelens.model.engine import F32
 from livelens.model.freeze_hooks import BiasPlace, BiasSite
 from livelens.model.frozen import FrozenModel, FrozenRun
@@ -68,8 +69,19 @@ def to_numpy(tensor: Tensor) -> F32:
 class Attribution:
     """One metric of one linearised run, and the gradients that explain it."""
 
-    def __init__(self, model: FrozenModel, run: FrozenRun, *, target_id: int, distractor_id: int | None) -> None:
-        """Costs one backward pass. Raises AttributionError for tokens that are equal or outside the vocabulary."""
+    def __init__(
+        self,
+        model: FrozenModel,
+        run: FrozenRun,
+        *,
+        target_id: int,
+        distractor_id: int | None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        """Costs one backward pass; pacing: may stop between its layers.
+
+        Raises AttributionError for tokens that are equal or outside the vocabulary.
+        """
         self.model = model
         self.run = run
         self.target_id = target_id
@@ -79,16 +91,29 @@ class Attribution:
         with torch.enable_grad():
             metric = (last.float() * self.direction).sum()
         self.metric = float(metric.detach()) + self._unembed_bias
-        layers = run.layers
-        tensors = [tensor for layer in layers for tensor in (layer.z, layer.neurons, layer.attn_out, layer.mlp_out)]
         # One norm may serve attention and MLP both: its bias is added once.
-        every = [site for layer in layers for place in BIAS_PLACES for site in layer.biases[place]]
+        every = [site for layer in run.layers for place in BIAS_PLACES for site in layer.biases[place]]
         self._sites = list({id(site.output): site for site in every}.values())
-        found = gradients([metric], [None], [run.stream, *tensors, *(site.output for site in self._sites)])
-        self.stream_gradient = found[0][0]
-        by_layer = found[1 : 1 + len(tensors)]
-        self._site_gradients = found[1 + len(tensors) :]
-        self._by_layer = [tuple(grad[0] for grad in by_layer[i : i + 4]) for i in range(0, len(by_layer), 4)]
+        self._site_gradients: dict[int, Tensor] = {}
+        self._by_layer: list[tuple[Tensor, ...]] = []
+        self._go_back(metric, pacing or Pacing())
+
+    def _go_back(self, metric: Tensor, pacing: Pacing) -> None:
+        """The metric's gradients everywhere, a layer at a time from the last."""
+        layers = self.run.layers
+        after = layers[-1].resid_post
+        given = gradients([metric], [None], [after])[0]
+        for index in reversed(range(len(layers))):
+            pacing.stop()
+            layer = layers[index]
+            before = self.run.stream if index == 0 else layers[index - 1].resid_post
+            sites = {id(site.output): site for place in BIAS_PLACES for site in layer.biases[place]}
+            inside = [layer.z, layer.neurons, layer.attn_out, layer.mlp_out]
+            found = gradients([after], [given], [before, *inside, *(site.output for site in sites.values())])
+            self._by_layer.insert(0, tuple(gradient[0] for gradient in found[1:5]))
+            self._site_gradients |= dict(zip(sites, found[5:], strict=True))
+            after, given = before, found[0]
+        self.stream_gradient = given[0]
 
     @property
     def pos(self) -> int:
@@ -133,7 +158,7 @@ class Attribution:
         run, layers = self.run, range(len(self.run.layers))
         total = (run.stream.detach()[0] * self.stream_gradient).sum(-1)
         positional = None if run.positional is None else (run.positional * self.stream_gradient).sum(-1)
-        by_site = [bias_terms(site, grad) for site, grad in zip(self._sites, self._site_gradients, strict=True)]
+        by_site = [bias_terms(site, self._site_gradients[id(site.output)]) for site in self._sites]
         bias = sum((terms for terms in by_site), torch.zeros_like(total))
         names: dict[str, float] = {}
         for site, terms in zip(self._sites, by_site, strict=True):
@@ -168,11 +193,10 @@ class Attribution:
     def _attn_bias(self) -> Tensor:
         """[n_layers, n_pos]: relevance of what each layer's attention writes whatever its heads do."""
         rows = []
-        named = {id(site): grad for site, grad in zip(self._sites, self._site_gradients, strict=True)}
         for layer in self.run.layers:
             row = torch.zeros_like(self.stream_gradient[:, 0])
             for site in layer.biases["attn_write"]:
-                row = row + bias_terms(site, named[id(site)])
+                row = row + bias_terms(site, self._site_gradients[id(site.output)])
             rows.append(row)
         return torch.stack(rows)
 

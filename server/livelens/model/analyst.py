@@ -6,9 +6,10 @@ forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from livelens.analysis.head_profile import head_profile
 from livelens.analysis.head_scores import head_scores
 from livelens.analysis.neuron_profile import neuron_profile
 from livelens.analysis.nodes import AttributionError, Node, Part, parse_node
+from livelens.analysis.pacing import Pacing
 from livelens.analysis.paths import MAX_NODES, PathGraph, strongest_paths
 from livelens.analysis.progress import Work
 from livelens.analysis.relevance import gradient_x_input, integrated_gradients
@@ -273,20 +275,28 @@ class TorchAnalyst:
         key = _run_key(work.question.run_id, asked.pos, context)
         if last is None or last.key != key:
             self._last = last = None  # its graph goes before another is made
-            last = self._last = self._linearised(key, asked.pos, context)
+            made = in_turns(lambda between: self._linearised(key, asked.pos, context, Pacing(between)))
+            last = self._last = yield from _as_progress(made, work, n_expected=0)
             yield work.step()
         tokens = metric_tokens(asked, context.token_ids, last.logits, self._parts.tokens)
         edges = last.edges
         if edges is None or not _explains(edges, tokens):
             last.edges = edges = None
-            attribution = Attribution(
-                self._frozen_model(), last.run, target_id=tokens.target_id, distractor_id=tokens.distractor_id
-            )
-            last.edges = edges = Edges(attribution)
+            attributed = in_turns(partial(self._attributed, last.run, tokens))
+            last.edges = edges = Edges((yield from _as_progress(attributed, work, n_expected=0)))
             yield work.step()
         return _Explained(tokens.metric(self._parts.tokens, edges.attribution.metric), edges)
 
-    def _linearised(self, key: _RunKey, pos: int, context: AnalysisContext) -> _Linearised:
+    def _attributed(self, run: FrozenRun, tokens: MetricTokens, between: Callable[[], None]) -> Attribution:
+        return Attribution(
+            self._frozen_model(),
+            run,
+            target_id=tokens.target_id,
+            distractor_id=tokens.distractor_id,
+            pacing=Pacing(between),
+        )
+
+    def _linearised(self, key: _RunKey, pos: int, context: AnalysisContext, pacing: Pacing) -> _Linearised:
         model = self._frozen_model()
         limit = model.max_positions()
         if pos >= limit:
@@ -295,7 +305,7 @@ class TorchAnalyst:
                 f"attribution takes at most {limit} positions of this model, and position {pos} has {pos + 1}: "
                 "ask about an earlier token, or measure instead",
             )
-        run = model.run(context.token_ids[: pos + 1], _segments(context))
+        run = model.run(context.token_ids[: pos + 1], _segments(context), pacing=pacing)
         with torch.no_grad():
             logits = self._parts.readout.logits(run.normed[:, -1].detach())[0].float()
         return _Linearised(key, run, logits)

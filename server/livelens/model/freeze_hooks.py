@@ -14,8 +14,10 @@ from torch.utils.hooks import RemovableHandle
 
 from livelens.analysis.nodes import AttributionError
 from livelens.analysis.norms import NormWeights
+from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy, LayerAnatomy, bias_of
 from livelens.model.attention import carry
+from livelens.model.capture import ForwardHooks
 
 BiasPlace = Literal["attn_read", "attn_write", "mlp_read", "mlp_write"]
 
@@ -197,3 +199,38 @@ class FreezeHooks:
                 self.biases[layer][place].append(BiasSite(name=label, output=output, bias=bias))
 
         self._handles.append(module.register_forward_hook(hook))
+
+
+class StopHooks:
+    """Context manager round one forward call, the last entered, that lets it stop between layers.
+
+    While it stands still every hook of the call is off the model: another call, in another thread, is
+    neither frozen nor edited by this one's.
+    """
+
+    def __init__(self, anatomy: Anatomy, hooks: tuple[FreezeHooks, ForwardHooks], pacing: Pacing) -> None:
+        self._anatomy = anatomy
+        self._hooks = hooks
+        self._pacing = pacing
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        # The last layer is followed by too little to stop for.
+        self._handles = [parts.block.register_forward_hook(self._stop) for parts in self._anatomy.layers[:-1]]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _stop(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        if not self._pacing.is_due:
+            return
+        for hooks in (self, *reversed(self._hooks)):
+            hooks.__exit__(None, None, None)
+        self._pacing.stop()
+        for hooks in (*self._hooks, self):
+            hooks.__enter__()

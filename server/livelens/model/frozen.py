@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from livelens.analysis.nodes import AttributionError
+from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy, bias_of
 from livelens.model.attention import FrozenAttention, frozen_patterns
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import Edit, SiteEdits, edits_from
-from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, is_close, replaced_stream
+from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, StopHooks, is_close, replaced_stream
 from livelens.model.interventions import InterventionMasks
 
 MAX_POSITIONS = 1024
@@ -133,10 +134,13 @@ class FrozenModel:
             if not 0 <= token_id < d_vocab:
                 raise AttributionError(f"token {token_id} is outside the vocabulary: ids are 0 to {d_vocab - 1}")
 
-    def run(self, token_ids: Sequence[int], segments: Sequence[MaskSegment] = ()) -> FrozenRun:
+    def run(
+        self, token_ids: Sequence[int], segments: Sequence[MaskSegment] = (), *, pacing: Pacing | None = None
+    ) -> FrozenRun:
         """The linearised forward pass over `token_ids`. Raises AttributionError.
 
-        segments: ascending by from_pos; positions before the first are under no masks.
+        segments: ascending by from_pos; positions before the first are under no masks. pacing: may stop
+        between layers; the model is as it was meanwhile, so that others can run it in another thread.
         """
         self.check_tokens(token_ids)
         edits = self.edits(segments, len(token_ids))
@@ -146,6 +150,8 @@ class FrozenModel:
             records = stack.enter_context(frozen_patterns())
             frozen = stack.enter_context(FreezeHooks(self.anatomy))
             captured = stack.enter_context(ForwardHooks(self.anatomy, edits=edits, sites=_SITES))
+            if pacing is not None:
+                stack.enter_context(StopHooks(self.anatomy, (frozen, captured), pacing))
             normed = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         return self._gather(list(token_ids), frozen, records, captured, normed, edits)
 
