@@ -110,10 +110,13 @@ def test_edges_along_a_small_gradient_are_those_along_all_of_it(
         pull = edges.pull(parse_node(name))
         assert pull.gradient.amounts is not None, f"{name} is not of rank one"
         whole = replace(pull, gradient=StreamGradient(amounts=None, rows=pull.gradient.dense()))
-        small, large = edges.writers.along(pull), edges.writers.along(whole)
+        small, large = edges.writers.along(pull, n_neurons=5), edges.writers.along(whole, n_neurons=5)
         for ours, theirs in ((small.heads, large.heads), (small.mlps, large.mlps), (small.embed, large.embed)):
             assert np.abs(ours - theirs).max() <= 1e-5 * max(1e-3, float(np.abs(theirs).max())), name
         assert np.abs(small.heads).max() > 0.0
+        assert [entry.node for entry in small.neurons] == [entry.node for entry in large.neurons]
+        expected = [entry.value for entry in large.neurons]
+        assert [entry.value for entry in small.neurons] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_gradient_that_is_not_of_rank_one_is_kept_whole() -> None:

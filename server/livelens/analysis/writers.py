@@ -8,6 +8,8 @@ every token need be made, kept or read.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -85,13 +87,21 @@ class Writers:
         return not has_norm and self.run.edits.at("attn_out", layer) is None
 
     def _neuron_writers(self, pull: Pull, k: int) -> list[NodeValue]:
-        terms: dict[int, Tensor] = {}
-        dense = pull.gradient.dense()
-        for index in range(pull.n_mlp if k > 0 else 0):
-            layer = self.run.layers[index]
-            along = gradients([layer.mlp_out], [dense[None]], [layer.neurons])[0]
-            terms[index] = along[0] * layer.neurons.detach()[0]
-        return strongest_neurons(terms, k)
+        rows = slice(None) if pull.pos is None else slice(pull.pos, pull.pos + 1)
+        layers = range(pull.n_mlp if k > 0 else 0)
+        found = strongest_neurons({layer: self._neurons_along(layer, pull.gradient, rows) for layer in layers}, k)
+        if pull.pos is None:
+            return found
+        return [replace(entry, node=replace(entry.node, pos=pull.pos)) for entry in found]
+
+    def _neurons_along(self, index: int, gradient: StreamGradient, rows: slice) -> Tensor:
+        """[rows, d_mlp]: each neuron's output along the gradient."""
+        layer, parts = self.run.layers[index], self.run.anatomy.layers[index]
+        neurons = layer.neurons.detach()[0, rows].float()
+        is_plain = parts.mlp_post_norm is None and self.run.edits.at("mlp_out", index) is None
+        if gradient.amounts is None or parts.mlp_output is None or not is_plain:
+            return gradients([layer.mlp_out], [gradient.dense()[None]], [layer.neurons])[0][0, rows] * neurons
+        return neurons * (weight_in_out(parts.mlp_output).float() @ gradient.rows) * gradient.amounts[rows, None]
 
     # ------------------------------------------------------------------ outputs
 
