@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from livelens.analysis.lens import LogitStatistics, consume_logit_blocks
+from livelens.model.background import yield_to_model
 from livelens.model.engine import LensRows
 from livelens.model.readout import Readout
 
@@ -39,15 +40,17 @@ class LensThread:
             done.set_result(self._rows(streams, own_logits, chosen_id))
             return done
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(
-                1, "livelens-lens", initializer=torch.set_num_threads, initargs=(self._n_threads,)
-            )
+            self._executor = ThreadPoolExecutor(1, "livelens-lens", initializer=self._begin)
         return self._executor.submit(self._rows, streams, own_logits, chosen_id)
 
     def close(self) -> None:
         """End the thread; what waits is given up."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self) -> None:
+        torch.set_num_threads(self._n_threads)
+        yield_to_model()
 
     @torch.inference_mode()
     def _rows(self, streams: Tensor, own_logits: Tensor, chosen_id: int) -> LensRows:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from livelens.model.background import yield_to_model
 from livelens.model.engine import Engine
 from livelens.run.jobs import Job, Report, StepMade
 from livelens.run.quantise import quantised
@@ -33,7 +34,9 @@ class Worker:
         self._is_closing = False
         # Bounds what waits between the two threads; a wide model quantises slower than a fake one steps.
         self._room = threading.BoundedSemaphore(_STEPS_IN_ENCODER)
-        self.encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livelens-encoder")
+        self.encoder = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="livelens-encoder", initializer=yield_to_model
+        )
         self._thread = threading.Thread(target=self._loop, name="livelens-model", daemon=True)
         self._thread.start()
 
