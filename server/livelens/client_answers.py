@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livelens.protocol.messages import (
+    Answer,
     Component,
-    EffectsReady,
     Feeder,
-    HeadProfileReady,
     HeadScore,
     Metric,
     NeuronContext,
-    NeuronProfileReady,
-    OverviewReady,
-    PatchingReady,
     ReadToken,
     RelevanceMethod,
-    RelevanceReady,
     Tensor,
     TopToken,
 )
@@ -132,96 +128,13 @@ def _array(tensor: Tensor) -> F32:
     return reconstruct(tensor).astype(np.float32)
 
 
-def overview_from(answer: OverviewReady) -> Overview:
-    """With arrays."""
-    return Overview(
-        metric=answer.metric,
-        layer_line=_array(answer.layer_line),
-        direct_heads=_array(answer.direct_heads),
-        direct_mlps=_array(answer.direct_mlps),
-        direct_bias=_array(answer.direct_bias),
-        relevance_heads=_array(answer.relevance_heads),
-        relevance_mlps=_array(answer.relevance_mlps),
-        embed=answer.embed,
-        final_bias=answer.final_bias,
-        neurons=answer.neurons,
-        neuron_values=_array(answer.neuron_values),
-        shown=answer.shown,
-    )
+_Held = TypeVar("_Held", bound="Overview | TokenRelevance | Effects | Patching | HeadProfile | NeuronProfile")
 
 
-def relevance_from(answer: RelevanceReady) -> TokenRelevance:
-    """With arrays."""
-    return TokenRelevance(
-        metric=answer.metric,
-        method=answer.method,
-        tokens=_array(answer.tokens),
-        bias=answer.bias,
-        total=answer.total,
-        error=answer.error,
-    )
-
-
-def effects_from(answer: EffectsReady) -> Effects:
-    """With arrays."""
-    return Effects(
-        metric=answer.metric,
-        components=answer.components,
-        effects=_array(answer.effects),
-        probs=_array(answer.probs),
-        clean_prob=answer.clean_prob,
-        attributed=None if answer.attributed is None else _array(answer.attributed),
-        spearman=answer.spearman,
-        sign_agreement=answer.sign_agreement,
-        secs=answer.secs,
-    )
-
-
-def patching_from(answer: PatchingReady) -> Patching:
-    """With arrays."""
-    return Patching(
-        metric=answer.metric,
-        corrupted_value=answer.corrupted_value,
-        clean_tokens=answer.clean_tokens,
-        corrupted_tokens=answer.corrupted_tokens,
-        first_difference=answer.first_difference,
-        resid_pre=_array(answer.resid_pre),
-        attn_out=_array(answer.attn_out),
-        mlp_out=_array(answer.mlp_out),
-        heads_last=_array(answer.heads_last),
-        heads_all=_array(answer.heads_all),
-        resid_distance=_array(answer.resid_distance),
-        head_norm_difference=_array(answer.head_norm_difference),
-        n_patches=answer.n_patches,
-        secs=answer.secs,
-    )
-
-
-def head_profile_from(answer: HeadProfileReady) -> HeadProfile:
-    """With arrays."""
-    return HeadProfile(
-        layer=answer.layer,
-        head_index=answer.head_index,
-        query_pos=answer.query_pos,
-        pattern=_array(answer.pattern),
-        entropy=_array(answer.entropy),
-        score=answer.score,
-        reads=answer.reads,
-        feeders=answer.feeders,
-    )
-
-
-def neuron_profile_from(answer: NeuronProfileReady) -> NeuronProfile:
-    """With arrays."""
-    return NeuronProfile(
-        layer=answer.layer,
-        neuron_index=answer.neuron_index,
-        promoted=answer.promoted,
-        suppressed=answer.suppressed,
-        driven_by=answer.driven_by,
-        contexts=answer.contexts,
-        alike_in=answer.alike_in,
-        alike_out=answer.alike_out,
-        histogram=_array(answer.histogram),
-        histogram_edges=_array(answer.histogram_edges),
-    )
+def with_arrays(answer: Answer, kind: type[_Held]) -> _Held:
+    """`answer` as `kind`: the fields of the same names, tensors as arrays."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        value = getattr(answer, field.name)
+        values[field.name] = _array(value) if isinstance(value, Tensor) else value
+    return kind(**values)

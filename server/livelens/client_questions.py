@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, Required, TypedDict, TypeVar, Unpack
 
 from livelens.client_answers import (
     Effects,
@@ -23,12 +23,7 @@ from livelens.client_answers import (
     Overview,
     Patching,
     TokenRelevance,
-    effects_from,
-    head_profile_from,
-    neuron_profile_from,
-    overview_from,
-    patching_from,
-    relevance_from,
+    with_arrays,
 )
 from livelens.client_connection import Connection
 from livelens.client_run import ClientRun, LivelensError
@@ -68,6 +63,15 @@ Token = int | str | None
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
+class MetricOptions(TypedDict, total=False):
+    """What is explained: see `MetricQuestion`."""
+
+    pos: Required[int]
+    target: Token
+    distractor: Token
+    against_mean: bool
+
+
 class Questions:
     """Base of `Client`: what may be asked of a run that it watches."""
 
@@ -77,22 +81,19 @@ class Questions:
         self,
         run: ClientRun,
         *,
-        pos: int,
         node: str | None = None,
         direction: Literal["incoming", "outgoing"] = "incoming",
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         key_pos: int | None = None,
         n_edges: int = 40,
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> AttributionReady:
         """Who fed a node (`L12H3@37`, `L7N1404@12`, `L5.mlp@12`, `embed@3`), or whom it fed; none: the logit."""
         question = RequestAttribution(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
-            node=_node(node) if node is not None else f"logit@{pos}",
+            metric=MetricQuestion(**metric),
+            node=_node(node) if node is not None else f"logit@{metric['pos']}",
             direction=direction,
             key_pos=key_pos,
             n_edges=n_edges,
@@ -103,19 +104,16 @@ class Questions:
         self,
         run: ClientRun,
         *,
-        pos: int,
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         n_nodes: int = 60,
         threshold: float = 0.01,
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> PathsReady:
         """The strongest paths from the input tokens to this logit."""
         question = RequestPaths(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            metric=MetricQuestion(**metric),
             n_nodes=n_nodes,
             threshold=threshold,
         )
@@ -125,81 +123,69 @@ class Questions:
         self,
         run: ClientRun,
         *,
-        pos: int,
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         n_neurons: int = 64,
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> Overview:
         """Direct effects of every component on the metric, and the metric layer by layer."""
         question = RequestOverview(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            metric=MetricQuestion(**metric),
             n_neurons=n_neurons,
         )
-        return overview_from(await self._ask(question, OverviewReady, progress))
+        return with_arrays(await self._ask(question, OverviewReady, progress), Overview)
 
     async def relevance(
         self,
         run: ClientRun,
         *,
-        pos: int,
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         method: RelevanceMethod = "frozen",
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> TokenRelevance:
         """How much each token of the text matters for the metric."""
         question = RequestRelevance(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            metric=MetricQuestion(**metric),
             method=method,
         )
-        return relevance_from(await self._ask(question, RelevanceReady, progress))
+        return with_arrays(await self._ask(question, RelevanceReady, progress), TokenRelevance)
 
     async def measure(
         self,
         run: ClientRun,
         components: Sequence[str | Component] = (),
         *,
-        pos: int,
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         scope: MeasuredScope = "listed",
         ablation: AblationValue = "zero",
         everywhere: bool = False,
         n_neurons: int = 32,
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> Effects:
         """Ablate components one at a time, run, compare: `components`, or all of a `scope`."""
         question = RequestEffects(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            metric=MetricQuestion(**metric),
             scope=scope,
             components=[parse_component(item) if isinstance(item, str) else item for item in components],
             ablation=ablation,
             everywhere=everywhere,
             n_neurons=n_neurons,
         )
-        return effects_from(await self._ask(question, EffectsReady, progress))
+        return with_arrays(await self._ask(question, EffectsReady, progress), Effects)
 
     async def patching(
         self,
         run: ClientRun,
         corrupted_prompt: str,
         *,
-        pos: int,
-        target: Token = None,
-        distractor: Token = None,
-        against_mean: bool = False,
         apply_chat_template: bool = False,
         progress: Progress | None = None,
+        **metric: Unpack[MetricOptions],
     ) -> Patching:
         """What of this run restores the metric when it is put into the run of `corrupted_prompt`, place by place.
 
@@ -208,11 +194,11 @@ class Questions:
         question = RequestPatching(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
-            metric=MetricQuestion(pos=pos, target=target, distractor=distractor, against_mean=against_mean),
+            metric=MetricQuestion(**metric),
             corrupted_prompt=corrupted_prompt,
             apply_chat_template=apply_chat_template,
         )
-        return patching_from(await self._ask(question, PatchingReady, progress))
+        return with_arrays(await self._ask(question, PatchingReady, progress), Patching)
 
     async def head_profile(
         self,
@@ -231,7 +217,7 @@ class Questions:
             head_index=head_index,
             query_pos=query_pos,
         )
-        return head_profile_from(await self._ask(question, HeadProfileReady, progress))
+        return with_arrays(await self._ask(question, HeadProfileReady, progress), HeadProfile)
 
     async def head_scores(self, run: ClientRun, *, progress: Progress | None = None) -> HeadScoresReady:
         """Every head's pattern scores, measured once per model on repeated random tokens."""
@@ -245,7 +231,7 @@ class Questions:
         question = RequestNeuronProfile(
             request_id=self._connection.request_id(), run_id=run.run_id, layer=layer, neuron_index=neuron_index
         )
-        return neuron_profile_from(await self._ask(question, NeuronProfileReady, progress))
+        return with_arrays(await self._ask(question, NeuronProfileReady, progress), NeuronProfile)
 
     async def _ask(self, question: Question, answer_type: type[_Answer], progress: Progress | None) -> _Answer:
         try:

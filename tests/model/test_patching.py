@@ -14,8 +14,9 @@ from tests.model.questions import answered, metric_of, parts_of, segments_of
 from tests.model.reference import Edit, Full, Reference
 
 from livelens.analysis.progress import Work
+from livelens.model.caches import prefix_cache
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, EngineError
-from livelens.model.patched_rows import Patch, PatchSite, growing_cache, run_patched
+from livelens.model.patched_rows import Patch, PatchSite, run_patched
 from livelens.model.patching import Patching, TwoRuns, plan_patches, spread
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import Metric, MetricQuestion, PatchingReady, RequestPatching
@@ -181,7 +182,7 @@ def test_everything_restores_all_and_nothing_restores_nothing(
 
 def scores_with(patching: Patching, patches: Sequence[Patch], *, start: int) -> np.ndarray:
     """Scores of patches in one forward call from `start`."""
-    cache = growing_cache(patching.prefix, patching.parts.anatomy.shape.n_layers, start)
+    cache = prefix_cache(patching.prefix, patching.parts.anatomy.shape.n_layers, n_positions=start, keeps_rows=True)
     piece = patching._run(patches, range(start, N), cache)
     return (patching._values(piece)[1:] - patching.corrupted_value) / (patching.clean_value - patching.corrupted_value)
 
@@ -198,7 +199,7 @@ def test_a_patch_changes_nothing_outside_its_causal_cone_bit_for_bit(
     n_layers = patching.parts.anatomy.shape.n_layers
 
     def streams(at: int, *patches: Patch) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        cache = growing_cache(patching.prefix, n_layers, at)
+        cache = prefix_cache(patching.prefix, n_layers, n_positions=at, keeps_rows=True)
         prefix = [torch.cat([held.keys, held.values]).clone() for held in cache.layers]
         piece = run_patched(
             patching.parts, runs.corrupted_ids[at:], patches, start=at, cache=cache, source=patching.source,

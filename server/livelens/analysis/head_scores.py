@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 
 from livelens.analysis.progress import Work
+from livelens.model.caches import new_cache
 from livelens.model.capture import CaptureSite
 from livelens.model.edits import NO_EDITS
 from livelens.model.part_weights import embedding, head_weights, read_through
-from livelens.model.replay import ModelParts, new_cache, run_piece
+from livelens.model.replay import ModelParts, run_piece
 from livelens.model.sources import cache_folder
 from livelens.protocol.messages import AnalysisProgress, HeadScore, HeadScoresReady, RequestHeadScores
 

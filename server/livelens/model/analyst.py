@@ -26,13 +26,14 @@ from livelens.analysis.paths import MAX_NODES, PathGraph, strongest_paths
 from livelens.analysis.progress import Work
 from livelens.analysis.relevance import gradient_x_input, integrated_gradients
 from livelens.model.answers import incoming_part, outgoing_part, overview_answer, paths_answer
+from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
 from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
 from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
 from livelens.model.in_turns import in_turns
 from livelens.model.metrics import MetricTokens, metric_tokens
 from livelens.model.patching import measure_patching
-from livelens.model.replay import ModelParts, metric_direction, new_cache, replay
+from livelens.model.replay import ModelParts, metric_direction, replay
 from livelens.protocol.messages import (
     AnalysisProgress,
     Answer,

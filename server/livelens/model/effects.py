@@ -23,6 +23,7 @@ from livelens.analysis.attribution import Attribution
 from livelens.analysis.direct_logit import strongest
 from livelens.analysis.progress import Work
 from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of
+from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.neuron_ranking import NEURON_SITES, direct_of_neurons
 from livelens.model.replay import (
@@ -31,7 +32,6 @@ from livelens.model.replay import (
     Segment,
     masks_at,
     metric_direction,
-    new_cache,
     own_edits,
     refuse_unknown,
     replay,
@@ -39,7 +39,6 @@ from livelens.model.replay import (
     rows_over_own_cache,
     rows_over_shared_cache,
     run_piece,
-    shared_cache,
     stretches,
     tokens_per_piece,
 )
@@ -222,7 +221,9 @@ class _Experiment:
     def _measure_here(self, rows: _Rows, prefix: Cache) -> Measured:
         """The last token in `len(rows)` rows over the same prefix."""
         pos = self.metric.pos
-        piece = self._piece(rows, pos, pos + 1, shared_cache(prefix, self.parts.anatomy.shape.n_layers))
+        piece = self._piece(
+            rows, pos, pos + 1, prefix_cache(prefix, self.parts.anatomy.shape.n_layers, keeps_rows=False)
+        )
         return self._read(piece)
 
     def _stretches(self, n_rows: int) -> list[tuple[int, int]]:
@@ -268,7 +269,7 @@ class _Experiment:
         """The neurons with the largest direct contribution to the metric at its position, largest first."""
         pos, parts = self.metric.pos, self.parts
         own = own_edits(parts, masks_at(self.segments, pos))
-        cache = shared_cache(prefix, parts.anatomy.shape.n_layers)
+        cache = prefix_cache(prefix, parts.anatomy.shape.n_layers, keeps_rows=False)
         piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=NEURON_SITES)
         direct = direct_of_neurons(parts, piece, self.direction)
         for layer, factor in own.mlp_factors.items():

@@ -17,11 +17,12 @@ from transformers.pytorch_utils import Conv1D
 
 from livelens.analysis.norms import NormWeights
 from livelens.model.anatomy import Anatomy, LayerAnatomy, weight_in_out
+from livelens.model.caches import new_cache
 from livelens.model.capture import CaptureSite
 from livelens.model.edits import NO_EDITS
 from livelens.model.engine import EngineError
 from livelens.model.hook_names import READ_BIASES
-from livelens.model.replay import ModelParts, new_cache, run_piece
+from livelens.model.replay import ModelParts, run_piece
 
 _interleaved: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 

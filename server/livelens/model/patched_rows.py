@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from livelens.model.ablation import width_of
 from livelens.model.anatomy import Anatomy
@@ -69,40 +69,6 @@ class SourceRun:
     def at(self, site: PatchSite, layer: int, span: range) -> Tensor:
         """[len(span), width]."""
         return self.values[site, layer][span.start - self.from_pos : span.stop - self.from_pos]
-
-
-class _GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped, and asks for this class
-    """One layer of a prefix's keys and values that all rows share, and of the rows' own, as many as this layer has."""
-
-    keys: Tensor | None
-    values: Tensor | None
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """What is there, the same for every row while there is one, with the rows' new positions after it."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        keys, values = _after(self.keys, key_states), _after(self.values, value_states)
-        self.keys, self.values = keys, values
-        return keys, values
-
-
-def _after(before: Tensor | None, states: Tensor) -> Tensor:
-    """`states` [row, head, position, d_head] after what is there, which is of as many rows or the same for all."""
-    if before is None or not before.numel():
-        return states
-    return torch.cat([before.expand(states.shape[0], -1, -1, -1), states], dim=-2)
-
-
-def growing_cache(prefix: Cache, n_layers: int, n_positions: int) -> Cache:
-    """The first `n_positions` of `prefix` (batch of one), to be continued by any number of rows; `prefix` stays."""
-    layers = [_GrowingLayer() for _ in range(n_layers)]
-    for layer, old in zip(layers, prefix.layers, strict=False):
-        if n_positions and isinstance(old.keys, Tensor) and isinstance(old.values, Tensor):
-            layer.lazy_initialization(old.keys, old.values)
-            layer.keys, layer.values = old.keys[:, :, :n_positions], old.values[:, :, :n_positions]
-    return Cache(layers=layers)
 
 
 @dataclass(frozen=True, slots=True)

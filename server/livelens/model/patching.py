@@ -20,16 +20,16 @@ from transformers.cache_utils import Cache
 
 from livelens.analysis.agreement import F32
 from livelens.analysis.progress import Work
+from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.capture import CaptureSite
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.frozen import MaskSegment
-from livelens.model.patched_rows import Patch, SourceRun, growing_cache, run_patched
+from livelens.model.patched_rows import Patch, SourceRun, run_patched
 from livelens.model.replay import (
     ModelParts,
     Piece,
     check_tokens,
     metric_direction,
-    new_cache,
     replay,
     replay_plan,
     tokens_per_piece,
@@ -247,7 +247,7 @@ class Patching:
         for chunk in chunks:
             together = [patches[index] for index in chunk]
             start = min(patch.start for patch in together)
-            cache = growing_cache(self.prefix, self.parts.anatomy.shape.n_layers, start)
+            cache = prefix_cache(self.prefix, self.parts.anatomy.shape.n_layers, n_positions=start, keeps_rows=True)
             piece: Piece | None = None
             for span in self._spans(chunk, patches):
                 piece = self._run(together, span, cache)

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from livelens.analysis.direct_logit import unembed_direction
 from livelens.model.anatomy import Anatomy
@@ -85,38 +85,6 @@ class Stretch:
     start: int
     stop: int
     masks: InterventionMasks | None
-
-
-class _SharedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped, and asks for this class
-    """One layer of a prefix's keys and values that many batch rows continue, none of which it keeps."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """The prefix, the same for every row, with the rows' own new positions after it."""
-        if not isinstance(self.keys, Tensor) or not isinstance(self.values, Tensor):
-            return key_states, value_states
-        rows = key_states.shape[0]
-        keys = torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2)
-        return keys, torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2)
-
-
-def new_cache() -> Cache:
-    """An empty cache with full-length layers, as `TorchSequence` has."""
-    return Cache(layer_class_to_replicate=DynamicLayer)
-
-
-def shared_cache(prefix: Cache, n_layers: int) -> Cache:
-    """A cache over the tensors of `prefix` (batch of one) for any number of rows; it never grows.
-
-    The rows' copies of the prefix exist for one layer at a time.
-    """
-    layers = [_SharedLayer() for _ in range(n_layers)]
-    for layer, old in zip(layers, prefix.layers, strict=False):
-        if isinstance(old.keys, Tensor) and isinstance(old.values, Tensor) and old.keys.numel():
-            layer.lazy_initialization(old.keys, old.values)
-            layer.keys, layer.values = old.keys, old.values
-    return Cache(layers=layers)
 
 
 def tokens_per_piece(parts: ModelParts) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from livelens.model.anatomy import Anatomy
+from livelens.model.caches import new_cache
 from livelens.model.capture import ForwardHooks, sites_for
 from livelens.model.captured import CapturedTensors, TorchCaptured
 from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
@@ -23,12 +24,6 @@ from livelens.protocol.messages import Channel
 
 # Values of a matrix that one core multiplies with a vector as fast as all cores, or nearly.
 _SMALL_MATRIX = 4_000_000
-
-
-def _new_cache() -> Cache:
-    # Full-length layers even where the model slides a window over them: only those can be cut back to
-    # any position. The sliding window is in the attention mask all the same.
-    return Cache(layer_class_to_replicate=DynamicLayer)
 
 
 def _cut(cache: Cache, n_positions: int) -> None:
@@ -58,7 +53,7 @@ class TorchSequence:
         self._lens_thread = lens_thread
         shape = anatomy.shape
         self._matrices_are_small = shape.d_model * max(shape.d_mlp, shape.d_model) <= _SMALL_MATRIX
-        self._cache: Cache | None = _new_cache()
+        self._cache: Cache | None = new_cache()
         self._n_positions = 0
         self._masks: InterventionMasks | None = None
         self._edits = NO_EDITS
@@ -140,7 +135,7 @@ class TorchSequence:
     def _restore(self) -> None:
         """Cut the cache back to the positions that count."""
         if self._n_positions == 0:
-            self._cache = _new_cache()
+            self._cache = new_cache()
         elif self._cache is not None:
             _cut(self._cache, self._n_positions)
 

@@ -10,7 +10,7 @@ copy, the same modules, the same parameters, hooks and all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ def join_siblings(model: nn.Module, run: Callable[[], object]) -> None:
             siblings = _Siblings(group)
         for index, module in enumerate(group):
             module.__class__ = _SiblingLinear
-            module.siblings, module.sibling_index = siblings, index  # type: ignore[assignment]
+            joined = cast("_SiblingLinear", module)
+            joined.siblings, joined.sibling_index = siblings, index
 
 
 def _groups(model: nn.Module, run: Callable[[], object]) -> list[list[nn.Linear]]:

@@ -1,0 +1,58 @@
+"""Key/value caches: a run's own, and a prefix's that many batch rows continue."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+def new_cache() -> Cache:
+    """An empty cache.
+
+    Full-length layers even where the model slides a window over them: only those can be cut back to any
+    position. The sliding window is in the attention mask all the same.
+    """
+    return Cache(layer_class_to_replicate=DynamicLayer)
+
+
+class _PrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped, and asks for this class
+    """One layer of a prefix (batch of one), the same for every row that continues it."""
+
+    keys: Tensor | None
+    values: Tensor | None
+    keeps_rows: bool
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """What is there, the same for every row while it is of one, with the rows' new positions after it."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        keys, values = _after(self.keys, key_states), _after(self.values, value_states)
+        if self.keeps_rows:
+            self.keys, self.values = keys, values
+        return keys, values
+
+
+def _after(before: Tensor | None, states: Tensor) -> Tensor:
+    """`states` [row, head, position, d_head] after what is there, which is of as many rows or the same for all."""
+    if before is None or not before.numel():
+        return states
+    return torch.cat([before.expand(states.shape[0], -1, -1, -1), states], dim=-2)
+
+
+def prefix_cache(prefix: Cache, n_layers: int, *, n_positions: int | None = None, keeps_rows: bool) -> Cache:
+    """The first `n_positions` (none: all) of `prefix` (batch of one), to be continued by any number of rows.
+
+    `prefix` stays as it is. keeps_rows: the rows' new positions stay for the next call, as many rows as each
+    layer had; else each call continues the prefix anew, and the rows' copies exist for one layer at a time.
+    """
+    layers = [_PrefixLayer() for _ in range(n_layers)]
+    for layer in layers:
+        layer.keeps_rows = keeps_rows
+    for layer, old in zip(layers, prefix.layers, strict=False):
+        if isinstance(old.keys, Tensor) and isinstance(old.values, Tensor) and old.keys[:, :, :n_positions].numel():
+            layer.lazy_initialization(old.keys, old.values)
+            layer.keys, layer.values = old.keys[:, :, :n_positions], old.values[:, :, :n_positions]
+    return Cache(layers=layers)
