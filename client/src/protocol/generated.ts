@@ -1020,30 +1020,14 @@ export interface ValuesReady {
   run_id: string;
   components: Component[];
   positions: number[];
-  values: Tensor1;
+  /**
+   * float32 [n_components, n_positions]; NaN where a position was not captured
+   */
+  values: Tensor;
   /**
    * false: some come from the quantised record, not from float32
    */
   exact: boolean;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor1 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * Answer to `request_attention`.
@@ -1061,27 +1045,11 @@ export interface AttentionReady {
   layer: number;
   head_index: number;
   query_pos: number;
-  row: Tensor2;
+  /**
+   * float32 [query_pos+1]; sums to 1
+   */
+  row: Tensor;
   exact: boolean;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor2 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * The command was taken and needs no other answer.
@@ -1254,156 +1222,44 @@ export interface OverviewReady {
    */
   run_id: string;
   metric: Metric;
-  layer_line: Tensor3;
-  direct_heads: Tensor4;
-  direct_mlps: Tensor5;
-  direct_bias: Tensor6;
-  relevance_heads: Tensor7;
-  relevance_mlps: Tensor8;
+  /**
+   * float32 [n_layers+1]: the stream's, before and after each layer
+   */
+  layer_line: Tensor;
+  /**
+   * float32 [n_layers, n_heads], at the metric's position
+   */
+  direct_heads: Tensor;
+  /**
+   * float32 [n_layers]
+   */
+  direct_mlps: Tensor;
+  /**
+   * float32 [n_layers]: what attention biases write
+   */
+  direct_bias: Tensor;
+  /**
+   * float32 [n_layers, n_heads]: through every path and token, frozen model
+   */
+  relevance_heads: Tensor;
+  /**
+   * float32 [n_layers]
+   */
+  relevance_mlps: Tensor;
   embed: number;
   final_bias: number;
   /**
    * strongest neurons' direct effects, strongest first
    */
   neurons: Component[];
-  neuron_values: Tensor9;
+  /**
+   * float32 [n_neurons]
+   */
+  neuron_values: Tensor;
   /**
    * sum of the direct terms over the metric: 1 when all is shown
    */
   shown: number;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor3 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor4 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor5 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor6 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor7 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor8 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor9 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * Answer to `request_relevance`: tokens and bias sum to total, which misses the metric by error.
@@ -1420,32 +1276,16 @@ export interface RelevanceReady {
   run_id: string;
   metric: Metric;
   method: "frozen" | "gradient_x_input" | "integrated_gradients";
-  tokens: Tensor10;
+  /**
+   * float32 [pos+1], logits
+   */
+  tokens: Tensor;
   bias: number;
   total: number;
   /**
    * total - what the method promises to reach
    */
   error: number;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor10 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * Answer to `request_effects`: what each ablation did to the metric.
@@ -1465,8 +1305,14 @@ export interface EffectsReady {
   ablation: "mean" | "zero";
   everywhere: boolean;
   components: Component[];
-  effects: Tensor11;
-  probs: Tensor12;
+  /**
+   * float32 [n]: metric - metric when ablated, logits
+   */
+  effects: Tensor;
+  /**
+   * float32 [n]: the target's probability when ablated
+   */
+  probs: Tensor;
   clean_prob: number;
   /**
    * float32 [n]: what attribution says of the same components, same positions
@@ -1481,44 +1327,6 @@ export interface EffectsReady {
    */
   sign_agreement: number | null;
   secs: number;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor11 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor12 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * Answer to `request_patching`: (patched - corrupted) / (clean - corrupted); 0 nothing restored, 1 all of it.
@@ -1549,151 +1357,39 @@ export interface PatchingReady {
    * before this position both runs are the same
    */
   first_difference: number;
-  resid_pre: Tensor13;
-  attn_out: Tensor14;
-  mlp_out: Tensor15;
-  heads_last: Tensor16;
-  heads_all: Tensor17;
-  resid_distance: Tensor18;
-  head_norm_difference: Tensor19;
+  /**
+   * float32 [n_layers, n_pos]: the stream before each layer
+   */
+  resid_pre: Tensor;
+  /**
+   * float32 [n_layers, n_pos]
+   */
+  attn_out: Tensor;
+  /**
+   * float32 [n_layers, n_pos]
+   */
+  mlp_out: Tensor;
+  /**
+   * float32 [n_layers, n_heads]: z at the metric's position only
+   */
+  heads_last: Tensor;
+  /**
+   * float32 [n_layers, n_heads]: z at every position
+   */
+  heads_all: Tensor;
+  /**
+   * float32 [n_layers+1, n_pos]: |clean - corrupted| / |corrupted|, nothing patched
+   */
+  resid_distance: Tensor;
+  /**
+   * float32 [n_layers, n_heads]: clean - corrupted, channel `heads`, last position
+   */
+  head_norm_difference: Tensor;
   /**
    * runs that were made
    */
   n_patches: number;
   secs: number;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor13 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor14 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor15 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor16 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor17 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor18 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor19 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * Answer to `request_head_scores`.
@@ -1741,52 +1437,20 @@ export interface HeadProfileReady {
   layer: number;
   head_index: number;
   query_pos: number;
-  pattern: Tensor20;
-  entropy: Tensor21;
+  /**
+   * float16 [n, n] of this run, query by key; 0 above the diagonal
+   */
+  pattern: Tensor;
+  /**
+   * float32 [n], nats: of each query's row
+   */
+  entropy: Tensor;
   score: HeadScore;
   reads: ReadToken[];
   /**
    * strongest weight composition into Q, K and V
    */
   feeders: Feeder[];
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor20 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor21 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 /**
  * A token that a head reads at a query, and what its OV circuit writes for it.
@@ -1842,8 +1506,14 @@ export interface NeuronProfileReady {
    * neurons that write most alike, cosine; `part` is value
    */
   alike_out: Feeder[];
-  histogram: Tensor22;
-  histogram_edges: Tensor23;
+  /**
+   * float32 [n_bins]: how many tokens of this run, by value
+   */
+  histogram: Tensor;
+  /**
+   * float32 [n_bins+1]
+   */
+  histogram_edges: Tensor;
 }
 /**
  * A token at which a neuron was loud, with the text around it.
@@ -1853,44 +1523,6 @@ export interface NeuronContext {
   value: number;
   before: string;
   text: string;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor22 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
-}
-/**
- * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- */
-export interface Tensor23 {
-  dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
-  shape: number[];
-  /**
-   * little-endian, C order; whole array, or the changed values
-   */
-  data: Uint8Array;
-  /**
-   * zlib.crc32 of the whole array's bytes, after reconstruction
-   */
-  crc32: number;
-  /**
-   * uint32 little-endian flat indices of the changed values; present only when sparse
-   */
-  indices?: Uint8Array | null;
 }
 
 export const PROTOCOL_VERSION = "1.0" as const;
