@@ -53,7 +53,7 @@ def typescript(document: dict[str, Any]) -> str:
             prop.pop("title", None)
             prop.pop("maxItems", None)  # would become a tuple of that length
             prop.pop("minItems", None)
-            if "$ref" in prop and len(prop) > 1:  # described where it is used: would become a copy, Tensor1, Tensor2, ...
+            if "$ref" in prop and len(prop) > 1:  # described where it is used: would become a copy, `Tensor1`
                 prop["tsType"] = prop.pop("$ref").rpartition("/")[2]
     result = subprocess.run(
         ["node", str(ROOT / "client" / "json_schema_to_ts.mjs")],

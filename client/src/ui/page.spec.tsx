@@ -1,66 +1,19 @@
 // @vitest-environment jsdom
-import { render } from "preact";
 import { act } from "preact/test-utils";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Connection } from "../connection/connection";
-import { FakeSource, HELLO, snapshot, step } from "../connection/fake_source";
-import { create_store, type Store } from "../store/store";
-import { create_actions } from "./actions";
-import { App } from "./app";
-import { create_page_state, type PageState } from "./page";
-import { create_run_form } from "./run_form";
-import { watch_shown_step } from "./shown_step";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { FakeSource } from "../connection/fake_source";
+import { snapshot, step } from "../connection/fake_source";
+import type { Store } from "../store/store";
+import type { PageState } from "./page";
+import { close_page, open_page, text_of } from "./page_harness";
 
 let store: Store;
 let state: PageState;
 let source: FakeSource;
-let frames: (() => void)[];
+let settle: () => Promise<void>;
 
-async function settle(): Promise<void> {
-  await act(async () => {
-    for (const frame of frames.splice(0)) frame();
-    await vi.advanceTimersByTimeAsync(400);
-  });
-}
-
-beforeEach(async () => {
-  vi.useFakeTimers();
-  // jsdom has neither: the page asks for both only to be seen.
-  HTMLDialogElement.prototype.showModal = function (): void {
-    this.open = true;
-  };
-  HTMLDialogElement.prototype.close = function (): void {
-    this.open = false;
-  };
-  HTMLCanvasElement.prototype.getContext = (() => null) as HTMLCanvasElement["getContext"];
-  frames = [];
-  store = create_store();
-  state = create_page_state();
-  state.drawer_open.value = true;
-  source = new FakeSource();
-  const connection = new Connection(store, {
-    open_source: () => source,
-    run_link: { read: () => null, write: () => undefined, on_change: () => undefined },
-    next_frame: (callback) => frames.push(callback),
-    is_hidden: () => false,
-    probe: () => Promise.resolve(null),
-  });
-  const form = create_run_form();
-  const actions = create_actions(store, state, form, connection);
-  const mount_scene = () => Promise.reject(new Error("This browser has no WebGL2."));
-  const page = { store, state, actions, mount_scene };
-  await act(() => {
-    render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={() => undefined} />, document.body);
-    connection.start();
-    source.say(HELLO);
-  });
-  await settle();
-});
-
-afterEach(() => {
-  render(null, document.body);
-  vi.useRealTimers();
-});
+beforeEach(async () => ({ store, state, source, settle } = await open_page()));
+afterEach(close_page);
 
 async function begin(prompt_text = "a"): Promise<void> {
   const run = document.getElementById("run")!;
@@ -76,7 +29,6 @@ function press(key: string, target: EventTarget = document.body): Promise<void> 
   return act(() => void target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })));
 }
 
-const text_of = (selector: string): string => document.querySelector(selector)?.textContent ?? "";
 const chips = (): HTMLElement[] => [...document.querySelectorAll<HTMLElement>(".chip")];
 
 describe("the page without a picture", () => {

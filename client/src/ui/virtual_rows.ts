@@ -1,7 +1,6 @@
 // Which rows of a long list are on the screen. Lists taller than a browser can scroll are scrolled in scale.
-import { useSignal } from "@preact/signals";
 import type { RefObject } from "preact";
-import { useEffect } from "preact/hooks";
+import { room_in, use_scrolled } from "./scrolled";
 
 const TALLEST_PX = 8_000_000;
 const OVERSCAN = 4;
@@ -20,28 +19,9 @@ export interface VirtualRows {
 export function use_virtual_rows(
   scroller: RefObject<HTMLElement | null>, n_rows: number, row_height: number, header_height: number,
 ): VirtualRows {
-  const scroll = useSignal({ top: 0, height: 0 });
-  useEffect(() => {
-    const element = scroller.current;
-    if (!element) return undefined;
-    const read = (): void => {
-      const next = { top: element.scrollTop, height: Math.max(0, element.clientHeight - header_height) };
-      const before = scroll.peek();
-      if (next.top !== before.top || next.height !== before.height) scroll.value = next;
-    };
-    read();
-    element.addEventListener("scroll", read, { passive: true });
-    const watcher = typeof ResizeObserver === "undefined" ? null : new ResizeObserver(read);
-    watcher?.observe(element);
-    return () => {
-      element.removeEventListener("scroll", read);
-      watcher?.disconnect();
-    };
-  }, []);
-
+  const { at: top, seen } = use_scrolled(scroller, "y", header_height);
   const full = n_rows * row_height;
   const height = Math.min(full, TALLEST_PX);
-  const { top, height: seen } = scroll.value;
   // Rows lie in a window that moves along with the scroll bar; their spacing is true, its place is scaled.
   const offset_of = (scrolled: number): number => {
     const travel = height - seen;
@@ -58,7 +38,7 @@ export function use_virtual_rows(
       const element = scroller.current;
       if (!element) return;
       // Measured now: a list that has just appeared has not told its height yet.
-      const room = Math.max(0, element.clientHeight - header_height);
+      const room = room_in(element, "y", header_height);
       const at = index * row_height - offset;
       const by = at < 0 ? at : at + row_height > room ? at + row_height - room : 0;
       if (by === 0) return;

@@ -1,60 +1,32 @@
 // @vitest-environment jsdom
-import { render } from "preact";
 import { act } from "preact/test-utils";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Connection } from "../../connection/connection";
-import { FakeSource, HELLO, snapshot, step } from "../../connection/fake_source";
+import { afterEach, describe, expect, it } from "vitest";
+import type { FakeSource } from "../../connection/fake_source";
+import { HELLO, snapshot, step } from "../../connection/fake_source";
 import type { Capabilities } from "../../protocol/generated";
 import type { EffectsAnswer, HeadProfileAnswer, HeadScoresAnswer, NeuronProfileAnswer } from "../../protocol/questions";
-import { create_store, type Store } from "../../store/store";
+import type { Store } from "../../store/store";
 import type { HostTensor } from "../../store/types";
-import { create_actions } from "../actions";
-import { App } from "../app";
-import { create_page_state, type PageState } from "../page";
-import { create_run_form } from "../run_form";
-import { watch_shown_step } from "../shown_step";
+import type { PageState } from "../page";
+import { close_page, open_page, text_of } from "../page_harness";
 
 const ANALYSES: Capabilities["analyses"] = ["head_profile", "neuron_profile", "head_scores", "effects"];
 let store: Store;
 let state: PageState;
 let source: FakeSource;
-let frames: (() => void)[];
+let settle_once: () => Promise<void>;
 
+/** Twice: an effect of the first frame may ask for another. */
 async function settle(): Promise<void> {
-  await act(async () => {
-    for (const frame of frames.splice(0)) frame();
-    await vi.advanceTimersByTimeAsync(400);
-  });
-  await act(async () => {
-    for (const frame of frames.splice(0)) frame();
-    await vi.advanceTimersByTimeAsync(400);
-  });
+  await settle_once();
+  await settle_once();
 }
 
-async function open_page(analyses = ANALYSES): Promise<void> {
-  frames = [];
-  store = create_store();
-  state = create_page_state();
-  state.drawer_open.value = true;
-  source = new FakeSource();
-  const connection = new Connection(store, {
-    open_source: () => source,
-    run_link: { read: () => null, write: () => undefined, on_change: () => undefined },
-    next_frame: (callback) => frames.push(callback),
-    is_hidden: () => false,
-    probe: () => Promise.resolve(null),
-  });
-  const form = create_run_form();
-  const page = { store, state, actions: create_actions(store, state, form, connection),
-    mount_scene: () => Promise.reject(new Error("no WebGL2")) };
+async function open_finished_run(analyses = ANALYSES): Promise<void> {
   const capabilities: Capabilities = { ...HELLO.model_info.capabilities, analyses,
     missing_analyses: [{ analysis: "head_profile", reason: "This engine has no weights." }] };
-  await act(() => {
-    render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={() => undefined} />, document.body);
-    connection.start();
-    source.say({ ...HELLO, model_info: { ...HELLO.model_info, capabilities } });
-  });
-  await settle();
+  const hello = { ...HELLO, model_info: { ...HELLO.model_info, capabilities } };
+  ({ store, state, source, settle: settle_once } = await open_page({ hello }));
   await act(() => document.getElementById("run")!.click());
   const { request_id } = source.last("start_run");
   source.say({ type: "run_started", request_id, run: snapshot() });
@@ -63,20 +35,9 @@ async function open_page(analyses = ANALYSES): Promise<void> {
   await settle();
 }
 
-beforeEach(() => {
-  vi.useFakeTimers();
-  HTMLDialogElement.prototype.showModal = () => undefined; // not in jsdom
-  HTMLDialogElement.prototype.close = () => undefined;
-  HTMLCanvasElement.prototype.getContext = (() => null) as HTMLCanvasElement["getContext"];
-});
-
-afterEach(() => {
-  render(null, document.body);
-  vi.useRealTimers();
-});
+afterEach(close_page);
 
 const sent = (type: string): number => source.sent.filter((command) => command.type === type).length;
-const text_of = (selector: string): string => document.querySelector(selector)?.textContent ?? "";
 const tensor = (shape: number[], ...values: number[]): HostTensor => ({ shape, values: new Float32Array(values) });
 
 async function click(what: string | HTMLElement): Promise<void> {
@@ -102,7 +63,7 @@ function head_answer(request_id: number): HeadProfileAnswer {
 
 describe("a head's profile", () => {
   it("is asked for only once it is opened, and given up when it is left", async () => {
-    await open_page();
+    await open_finished_run();
     store.selection.value = { kind: "head", layer: 1, index: 0 };
     await settle();
     expect(sent("request_head_profile")).toBe(0);
@@ -115,7 +76,7 @@ describe("a head's profile", () => {
   });
 
   it("shows scores, what is written and who feeds it, and a feeder can be selected", async () => {
-    await open_page();
+    await open_finished_run();
     store.selection.value = { kind: "head", layer: 1, index: 0 };
     state.parts.profile_open.value = true;
     await settle();
@@ -130,7 +91,7 @@ describe("a head's profile", () => {
   });
 
   it("is asked again for another token of a run that rests, and refused in the server's words", async () => {
-    await open_page();
+    await open_finished_run();
     store.selection.value = { kind: "head", layer: 1, index: 0 };
     state.parts.profile_open.value = true;
     await settle();
@@ -147,7 +108,7 @@ describe("a head's profile", () => {
   });
 
   it("stays as it is while a run is written, says so, and is never shown of another run", async () => {
-    await open_page();
+    await open_finished_run();
     store.selection.value = { kind: "head", layer: 1, index: 0 };
     state.parts.profile_open.value = true;
     await settle();
@@ -166,7 +127,7 @@ describe("a head's profile", () => {
   });
 
   it("says why where the engine cannot", async () => {
-    await open_page(["effects"]);
+    await open_finished_run(["effects"]);
     store.selection.value = { kind: "head", layer: 1, index: 0 };
     state.parts.profile_open.value = true;
     await settle();
@@ -176,7 +137,7 @@ describe("a head's profile", () => {
 });
 
 it("a neuron's profile names its tokens, its loudest places and its kin", async () => {
-  await open_page();
+  await open_finished_run();
   store.selection.value = { kind: "neuron", layer: 1, index: 2 };
   state.parts.profile_open.value = true;
   await settle();
@@ -200,7 +161,7 @@ it("a neuron's profile names its tokens, its loudest places and its kin", async 
 
 describe("the head finder", () => {
   it("measures once, sorts, filters, and selects by keys", async () => {
-    await open_page();
+    await open_finished_run();
     expect(sent("request_head_scores")).toBe(0);
     await click("Head finder");
     const { request_id } = source.last("request_head_scores");
@@ -233,7 +194,7 @@ describe("the causal map", () => {
   });
 
   it("asks for what is chosen, shows progress, and is given up by Cancel", async () => {
-    await open_page();
+    await open_finished_run();
     await click("Causal map");
     expect(sent("request_effects")).toBe(0);
     state.parts.scope.value = "attn";
@@ -252,7 +213,7 @@ describe("the causal map", () => {
   });
 
   it("lists the strongest first; a row selects and ablates", async () => {
-    await open_page();
+    await open_finished_run();
     await click("Causal map");
     await act(() => document.querySelector<HTMLFormElement>(".causal-map form")!.requestSubmit());
     source.say(answer(source.last("request_effects").request_id));
@@ -268,7 +229,7 @@ describe("the causal map", () => {
 });
 
 it("the lens shows every token, those without one as such, and a click shows token and layer", async () => {
-  await open_page();
+  await open_finished_run();
   const lens = tensor([2], 0.5, 0.25);
   source.say(step(2, { seq: 9, lens_texts: [" x", " y"], tensors: { lens_prob: lens, lens_rank: tensor([2], 4, 0), lens_entropy: lens } }));
   await settle();

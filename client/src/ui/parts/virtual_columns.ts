@@ -1,7 +1,6 @@
 // Which columns of a wide table are on the screen, to the right of columns that stay.
-import { useSignal } from "@preact/signals";
 import type { RefObject } from "preact";
-import { useEffect } from "preact/hooks";
+import { room_in, use_scrolled } from "../scrolled";
 
 const OVERSCAN = 2;
 
@@ -25,32 +24,14 @@ export function columns_seen(
 export function use_virtual_columns(
   scroller: RefObject<HTMLElement | null>, n_columns: number, column_width: number, kept_width: number,
 ): VirtualColumns {
-  const scroll = useSignal({ left: 0, width: 0 });
-  useEffect(() => {
-    const element = scroller.current;
-    if (!element) return undefined;
-    const read = (): void => {
-      const next = { left: element.scrollLeft, width: Math.max(0, element.clientWidth - kept_width) };
-      const before = scroll.peek();
-      if (next.left !== before.left || next.width !== before.width) scroll.value = next;
-    };
-    read();
-    element.addEventListener("scroll", read, { passive: true });
-    const watcher = typeof ResizeObserver === "undefined" ? null : new ResizeObserver(read);
-    watcher?.observe(element);
-    return () => {
-      element.removeEventListener("scroll", read);
-      watcher?.disconnect();
-    };
-  }, []);
-  const { left, width } = scroll.value;
+  const { at: left, seen: width } = use_scrolled(scroller, "x", kept_width);
   return {
     ...columns_seen(left, width, n_columns, column_width),
     reveal: (index) => {
       const element = scroller.current;
       if (!element) return;
       // Measured now: a table that has just appeared has not told its width yet.
-      const room = Math.max(column_width, element.clientWidth - kept_width);
+      const room = Math.max(column_width, room_in(element, "x", kept_width));
       const [start, end] = [index * column_width, (index + 1) * column_width];
       if (start < element.scrollLeft) element.scrollLeft = start;
       else if (end > element.scrollLeft + room) element.scrollLeft = end - room;

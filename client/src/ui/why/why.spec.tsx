@@ -1,17 +1,13 @@
 // @vitest-environment jsdom
-import { render } from "preact";
 import { act } from "preact/test-utils";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Connection } from "../../connection/connection";
-import { FakeSource, HELLO, snapshot, step } from "../../connection/fake_source";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { FakeSource } from "../../connection/fake_source";
+import { snapshot, step } from "../../connection/fake_source";
 import type { Metric } from "../../protocol/generated";
 import type { AttributionAnswer, OverviewAnswer } from "../../protocol/questions";
-import { create_store, type Store } from "../../store/store";
-import { create_actions } from "../actions";
-import { App } from "../app";
-import { create_page_state, type PageState } from "../page";
-import { create_run_form } from "../run_form";
-import { watch_shown_step } from "../shown_step";
+import type { Store } from "../../store/store";
+import type { PageState } from "../page";
+import { close_page, open_page, text_of } from "../page_harness";
 import { contributions_of, sums_of } from "./contributions";
 
 const METRIC: Metric = {
@@ -41,50 +37,19 @@ function attribution(request_id: number, node: string, direction: "incoming" | "
 let store: Store;
 let state: PageState;
 let source: FakeSource;
-let frames: (() => void)[];
-
-async function settle(): Promise<void> {
-  await act(async () => {
-    for (const frame of frames.splice(0)) frame();
-    await vi.advanceTimersByTimeAsync(400);
-  });
-}
+let settle: () => Promise<void>;
 
 beforeEach(async () => {
-  vi.useFakeTimers();
-  HTMLDialogElement.prototype.showModal = () => undefined;
-  HTMLDialogElement.prototype.close = () => undefined;
-  HTMLCanvasElement.prototype.getContext = (() => null) as HTMLCanvasElement["getContext"];
-  Element.prototype.scrollIntoView = () => undefined; // jsdom lays nothing out
-  frames = [];
-  store = create_store();
-  state = create_page_state();
-  state.drawer_open.value = true;
-  state.tab.value = "why";
-  source = new FakeSource();
-  const connection = new Connection(store, {
-    open_source: () => source,
-    run_link: { read: () => null, write: () => undefined, on_change: () => undefined },
-    next_frame: (callback) => frames.push(callback),
-    is_hidden: () => false,
-    probe: () => Promise.resolve(null),
-  });
-  const form = create_run_form();
-  const page = { store, state, actions: create_actions(store, state, form, connection), mount_scene: () => Promise.reject(new Error("none")) };
+  const prepare = (page: PageState): void => void (page.tab.value = "why");
+  ({ store, state, source, settle } = await open_page({ prepare }));
   await act(() => {
-    render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={() => undefined} />, document.body);
-    connection.start();
-    source.say(HELLO);
     source.say({ type: "run_started", request_id: 999, run: snapshot() });
     for (let pos = 0; pos < 3; pos++) source.say(step(pos));
   });
   await settle();
 });
 
-afterEach(() => {
-  render(null, document.body);
-  vi.useRealTimers();
-});
+afterEach(close_page);
 
 async function finish(): Promise<void> {
   source.say({ type: "run_finished", run_id: "run-1", reason: "eos", message: "", n_generated: 1, text: "x" });
@@ -105,7 +70,6 @@ async function answer_all(): Promise<void> {
 }
 
 const asked = (type: string): number => source.sent.filter((sent) => sent.type === type).length;
-const text_of = (selector: string): string => document.querySelector(selector)?.textContent ?? "";
 
 describe("why", () => {
   it("asks nothing by itself while tokens come, and asks once the run rests", async () => {
