@@ -28,7 +28,7 @@ const component = struct<Component>({
   layer: count,
   index: with_default(count, 0),
 });
-const intervention = struct<InterventionSpec>({
+export const intervention = struct<InterventionSpec>({
   intervention_id: text,
   operation: open_text<InterventionSpec["operation"]>(),
   components: list(component),

@@ -1,5 +1,6 @@
 // Questions about one step: a component's value, its contribution, an attention row, the lens.
 import { NONFINITE_INT8, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
+import { is_factor, spec_form } from "./interventions";
 import { component_key } from "./store";
 import type { RunView, StepRecord } from "./types";
 
@@ -98,14 +99,10 @@ export function settled_layer(step: StepRecord | undefined): number | null {
 export function factor_on(interventions: readonly InterventionSpec[], component: Component): number | null {
   const key = component_key(component);
   const factors = interventions
-    .filter((spec) => spec.enabled && spec.components.some((other) => component_key(other) === key))
+    .filter((spec) => spec.enabled && is_factor(spec) && spec.components.some((other) => component_key(other) === key))
     .map((spec) => (spec.operation === "zero" ? 0 : spec.amount));
   return factors.length ? factors.reduce((product, factor) => product * factor, 1) : null;
 }
-
-const form_of = (spec: InterventionSpec): string =>
-  JSON.stringify([spec.operation, spec.operation === "zero" ? 0 : spec.amount, spec.enabled,
-    spec.components.map(component_key)]);
 
 /** From which position and revision `spec` holds in its present form; null where the server has not said. */
 export function effective_since(
@@ -115,7 +112,7 @@ export function effective_since(
   const log = [...(run?.intervention_log ?? [])].sort((a, b) => b.revision - a.revision);
   for (const entry of log) {
     const held = entry.interventions.find((other) => other.intervention_id === spec.intervention_id);
-    if (!held || form_of(held) !== form_of(spec)) break;
+    if (!held || spec_form(held) !== spec_form(spec)) break;
     since = { from_pos: entry.from_pos, revision: entry.revision };
     if (entry.mode === "recompute") break; // its from_pos covers all that came before it
   }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { AppliedInterventions, Component, InterventionSpec } from "../protocol/generated";
+import { toggled, with_factor } from "../store/interventions";
 import { effective_since, factor_on } from "../store/query";
 import type { RunView } from "../store/types";
-import { toggled, with_factor } from "./actions";
 import { number_text, percent_text, signed_text, token_label, word_label } from "./format";
 import { create_run_form, read_settings } from "./run_form";
 

@@ -1,18 +1,20 @@
 // What a person can do, in one place: buttons, keys, table and canvas all call these.
-import { signal, type ReadonlySignal } from "@preact/signals";
+import type { ReadonlySignal } from "@preact/signals";
 import { Refusal, type Connection, type RunCommand } from "../connection/connection";
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
+import { toggled, with_all_enabled, with_factor } from "../store/interventions";
+import { InterventionSteps } from "../store/interventions_steps";
 import { factor_on } from "../store/query";
-import { add_notice, component_key, type Store } from "../store/store";
+import { add_notice, type Store } from "../store/store";
+import { SetChanges, type Change } from "./interventions/set_changes";
 import type { PageState } from "./page";
 import { read_settings, type RunForm } from "./run_form";
 
-const MAX_UNDO = 50;
-
 export interface Actions {
   can_undo: ReadonlySignal<boolean>;
+  can_redo: ReadonlySignal<boolean>;
   start(paused?: boolean): Promise<void>;
   pause_or_resume(): Promise<void>;
   step(): Promise<void>;
@@ -29,7 +31,13 @@ export interface Actions {
   set_enabled(intervention_id: string, enabled: boolean): void;
   set_all_enabled(enabled: boolean): void;
   remove(intervention_id: string): void;
+  /** Change the intervention set; one step of undo. */
+  change(change: Change): void;
+  /** Change it while something is being dragged: sent at most ten times a second, one step until `end_gesture`. */
+  change_live(gesture: string, change: Change): void;
+  end_gesture(): void;
   undo(): void;
+  redo(): void;
   /** Exact float32 values of `component` over the whole text. */
   exact_values: Connection["request_values"];
   exact_attention: Connection["request_attention"];
@@ -37,40 +45,7 @@ export interface Actions {
   ask: Ask;
 }
 
-const acts_alone_on = (spec: InterventionSpec, component: Component): boolean =>
-  spec.components.length === 1 && component_key(spec.components[0]!) === component_key(component);
-
-function zero_on(component: Component, taken: readonly InterventionSpec[]): InterventionSpec {
-  const base = component_id(component);
-  let intervention_id = base;
-  for (let n = 2; taken.some((spec) => spec.intervention_id === intervention_id); n++) intervention_id = `${base}.${n}`;
-  return { intervention_id, operation: "zero", components: [component], amount: 0, enabled: true };
-}
-
-/** The set with `component` switched the other way. */
-export function toggled(specs: readonly InterventionSpec[], component: Component): InterventionSpec[] {
-  const own = specs.filter((spec) => acts_alone_on(spec, component));
-  if (own.length === 0) return [...specs, zero_on(component, specs)];
-  const enabled = !own.some((spec) => spec.enabled);
-  return specs.map((spec) => (acts_alone_on(spec, component) ? { ...spec, enabled } : spec));
-}
-
-/** The set with `component` multiplied by `amount`; no entry of its own is left for 1. */
-export function with_factor(specs: readonly InterventionSpec[], component: Component, amount: number): InterventionSpec[] {
-  const others = specs.filter((spec) => !acts_alone_on(spec, component));
-  if (amount === 1) return others;
-  const spec = specs.find((own) => acts_alone_on(own, component)) ?? zero_on(component, specs);
-  const operation = amount === 0 ? "zero" : "scale";
-  const changed: InterventionSpec = { ...spec, operation, amount, enabled: true };
-  return specs.includes(spec) ? specs.flatMap((own) => (own === spec ? [changed] : others.includes(own) ? [own] : []))
-    : [...others, changed];
-}
-
 export function create_actions(store: Store, state: PageState, form: RunForm, connection: Connection): Actions {
-  const undo_stack = signal<readonly (readonly InterventionSpec[])[]>([]);
-  const can_undo = signal(false);
-  undo_stack.subscribe((stack) => (can_undo.value = stack.length > 0));
-
   async function attempt(work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
@@ -80,22 +55,23 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     }
   }
 
-  function send_set(next: readonly InterventionSpec[], remember = true): void {
-    const before = store.interventions.peek();
-    const limit = store.limits.peek()?.max_interventions;
-    if (limit !== undefined && next.length > limit) {
-      add_notice(store, "fault", `A set may have ${limit} interventions: remove some first.`);
-      return;
-    }
-    if (remember) undo_stack.value = [...undo_stack.peek(), before].slice(-MAX_UNDO);
+  function send(next: readonly InterventionSpec[]): Promise<void> {
     const how = state.recompute.peek();
-    void attempt(() =>
-      connection.set_interventions(next, {
-        mode: how === "from_now" ? "from_now" : "recompute",
-        restart: how === "restart",
-      }),
-    );
+    return connection.set_interventions(next, {
+      mode: how === "from_now" ? "from_now" : "recompute",
+      restart: how === "restart",
+    });
   }
+
+  const steps = new InterventionSteps();
+  const changes = new SetChanges(store, steps, {
+    send: (next, refused) => attempt(() => send(next).catch((error: unknown) => {
+      refused();
+      throw error;
+    })),
+    // A text that is computed anew for every move of a slider would never be read.
+    is_live: () => state.recompute.peek() === "from_now",
+  });
 
   const command = (type: RunCommand): Promise<void> => attempt(() => connection.command_run(type));
 
@@ -107,12 +83,12 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     }
     await attempt(async () => {
       await connection.start_run(settings, paused);
-      undo_stack.value = [];
     });
   }
 
   return {
-    can_undo,
+    can_undo: steps.can_undo,
+    can_redo: steps.can_redo,
     start,
     async pause_or_resume() {
       const run = store.run.peek();
@@ -142,21 +118,25 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       store.current_pos.value = store.history.newest_pos;
     },
     toggle(component) {
-      send_set(toggled(store.interventions.peek(), component));
+      changes.change((specs) => toggled(specs, component));
       const is_off = factor_on(store.interventions.peek(), component) === 0;
       state.announcement.value = `${component_id(component)} ${is_off ? "ablated" : "restored"}`;
     },
-    set_factor: (component, amount) => send_set(with_factor(store.interventions.peek(), component, amount)),
+    set_factor: (component, amount) => changes.change((specs) => with_factor(specs, component, amount)),
     set_enabled: (id, enabled) =>
-      send_set(store.interventions.peek().map((spec) => (spec.intervention_id === id ? { ...spec, enabled } : spec))),
-    set_all_enabled: (enabled) => send_set(store.interventions.peek().map((spec) => ({ ...spec, enabled }))),
-    remove: (id) => send_set(store.interventions.peek().filter((spec) => spec.intervention_id !== id)),
-    undo() {
-      const before = undo_stack.peek().at(-1);
-      if (!before) return;
-      undo_stack.value = undo_stack.peek().slice(0, -1);
-      send_set(before, false);
+      changes.change((specs) => specs.map((spec) => (spec.intervention_id === id ? { ...spec, enabled } : spec))),
+    set_all_enabled(enabled) {
+      const { were_on } = state.interventions;
+      const on = store.interventions.peek().filter((spec) => spec.enabled);
+      changes.change((specs) => with_all_enabled(specs, enabled, were_on.peek()));
+      if (!enabled) were_on.value = new Set(on.map((spec) => spec.intervention_id));
     },
+    remove: (id) => changes.change((specs) => specs.filter((spec) => spec.intervention_id !== id)),
+    change: (change) => changes.change(change),
+    change_live: (gesture, change) => changes.change_live(gesture, change),
+    end_gesture: () => changes.end_gesture(),
+    undo: () => changes.undo(),
+    redo: () => changes.redo(),
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
     ask: connection.ask_about_run,
     exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),

@@ -13,7 +13,8 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "← →", does: "Walk through the tokens" },
   { keys: "Home End", does: "First token; newest token, and follow it" },
   { keys: "a", does: "Ablate the selected component, or restore it" },
-  { keys: "u", does: "Undo the last change to the interventions" },
+  { keys: "u, Ctrl Z", does: "Undo the last change to the interventions" },
+  { keys: "Ctrl Y", does: "Redo it (also Ctrl Shift Z)" },
   { keys: "1 2 3", does: "Three-quarter, front and time view" },
   { keys: "0", does: "Fit the whole model into the picture" },
   { keys: "f", does: "Fly to the selection" },
@@ -100,10 +101,24 @@ function letter_keys(page: Page): Keys {
   };
 }
 
+/** Undo and redo as everywhere: with Ctrl, or the command key. */
+function undo_keys(page: Page, event: KeyboardEvent): (() => void) | null {
+  if (event.altKey || is_typing(event.target)) return null;
+  const key = event.key.toLowerCase();
+  if (key === "y" || (key === "z" && event.shiftKey)) return () => page.actions.redo();
+  return key === "z" ? () => page.actions.undo() : null;
+}
+
 /** Listen until the returned function is called. */
 export function listen_to_keys(page: Page): () => void {
   const on_key = (event: KeyboardEvent): void => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || page.state.help_open.peek()) return;
+    if (event.defaultPrevented || page.state.help_open.peek()) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      const step_back = event.ctrlKey || event.metaKey ? undo_keys(page, event) : null;
+      if (step_back) event.preventDefault();
+      step_back?.();
+      return;
+    }
     if (is_typing(event.target)) {
       if (event.key === "Escape") (event.target as HTMLElement).blur();
       return;

@@ -4,6 +4,7 @@ import { useContext } from "preact/hooks";
 import { signal, type Signal } from "@preact/signals";
 import type { Store } from "../store/store";
 import type { Actions } from "./actions";
+import { create_interventions_state, type InterventionsState } from "./interventions/interventions_state";
 import type { ImportanceMetric } from "./why/importance";
 import { create_parts_state, type PartsState } from "./parts/parts_state";
 import { create_patching_state, type PatchingState } from "./patching/patching_state";
@@ -30,6 +31,7 @@ export interface PageState {
   /** Why there is no picture; none while there is one. */
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
+  interventions: InterventionsState;
   parts: PartsState;
   patching: PatchingState;
   why: WhyState;
@@ -77,6 +79,7 @@ export function create_page_state(): PageState {
     announcement: signal(""),
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
+    interventions: create_interventions_state(),
     parts: create_parts_state(),
     patching: create_patching_state(),
     why: create_why_state(),

@@ -1,0 +1,93 @@
+// The intervention set as a value: what one change makes of it. Nothing here knows the page or the wire.
+import type { Component, InterventionSpec } from "../protocol/generated";
+import { component_id } from "../layout/component_id";
+import { component_key } from "./store";
+
+type Specs = readonly InterventionSpec[];
+
+/** An id that no entry of `specs` has: `base`, or `base.2`, `base.3`, ... Bases that are too long are cut. */
+export function fresh_id(base: string, specs: Specs): string {
+  const short = base.slice(0, 56);
+  let id = short;
+  for (let n = 2; specs.some((spec) => spec.intervention_id === id); n++) id = `${short}.${n}`;
+  return id;
+}
+
+/** Does `spec` multiply what its components write? Zero is a factor too. */
+export const is_factor = (spec: InterventionSpec): boolean => spec.operation === "zero" || spec.operation === "scale";
+
+const scales_alone = (spec: InterventionSpec, component: Component): boolean =>
+  is_factor(spec) && spec.components.length === 1 && component_key(spec.components[0]!) === component_key(component);
+
+function zero_on(component: Component, taken: Specs): InterventionSpec {
+  const intervention_id = fresh_id(component_id(component), taken);
+  return { intervention_id, operation: "zero", components: [component], amount: 0, enabled: true };
+}
+
+/** The set with `component` switched the other way: a factor on it alone is added, or switched. */
+export function toggled(specs: Specs, component: Component): InterventionSpec[] {
+  const own = specs.filter((spec) => scales_alone(spec, component));
+  if (own.length === 0) return [...specs, zero_on(component, specs)];
+  const enabled = !own.some((spec) => spec.enabled);
+  return specs.map((spec) => (scales_alone(spec, component) ? { ...spec, enabled } : spec));
+}
+
+/** The set with `component` multiplied by `amount`; no factor of its own is left for 1. */
+export function with_factor(specs: Specs, component: Component, amount: number): InterventionSpec[] {
+  const others = specs.filter((spec) => !scales_alone(spec, component));
+  if (amount === 1) return others;
+  const spec = specs.find((own) => scales_alone(own, component)) ?? zero_on(component, specs);
+  const operation = amount === 0 ? "zero" : "scale";
+  const changed: InterventionSpec = { ...spec, operation, amount, enabled: true };
+  return specs.includes(spec) ? specs.flatMap((own) => (own === spec ? [changed] : others.includes(own) ? [own] : []))
+    : [...others, changed];
+}
+
+/** The set with `spec` in the place of the one that has its id, or at the end. */
+export function with_spec(specs: Specs, spec: InterventionSpec): InterventionSpec[] {
+  const at = specs.findIndex((own) => own.intervention_id === spec.intervention_id);
+  return at < 0 ? [...specs, spec] : specs.map((own, i) => (i === at ? spec : own));
+}
+
+/** Every entry switched; on again are those that `were_on` names, or all where it names none of them. */
+export function with_all_enabled(specs: Specs, enabled: boolean, were_on: ReadonlySet<string>): InterventionSpec[] {
+  const some = specs.some((spec) => were_on.has(spec.intervention_id));
+  return specs.map((spec) => ({ ...spec, enabled: enabled && (!some || were_on.has(spec.intervention_id)) }));
+}
+
+function sorted_fields(_key: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Equal for two specs exactly when they say the same; the order of fields says nothing. */
+export const spec_form = (spec: InterventionSpec): string => JSON.stringify(spec, sorted_fields);
+
+const by_id = (specs: Specs): Map<string, InterventionSpec> => new Map(specs.map((spec) => [spec.intervention_id, spec]));
+const same = (a: InterventionSpec | undefined, b: InterventionSpec | undefined): boolean =>
+  a === b || (!!a && !!b && spec_form(a) === spec_form(b));
+
+/** A change laid upon another set; `kept` are entries that somebody else changed since and that stay as they are. */
+export interface Merge {
+  specs: InterventionSpec[];
+  kept: string[];
+}
+
+/**
+ * What `current` becomes when the change from `from` to `to` is made to it: only entries that this change touches
+ * are touched, and of those only the ones that are still as `from` has them.
+ */
+export function merge_change(current: Specs, from: Specs, to: Specs): Merge {
+  const [is, was, wanted] = [by_id(current), by_id(from), by_id(to)];
+  const kept: string[] = [];
+  let specs = [...current];
+  for (const id of new Set([...was.keys(), ...wanted.keys()])) {
+    const [before, after, now] = [was.get(id), wanted.get(id), is.get(id)];
+    if (same(before, after) || same(now, after)) continue;
+    if (!same(now, before)) kept.push(id);
+    else if (!after) specs = specs.filter((spec) => spec.intervention_id !== id);
+    else if (now) specs = with_spec(specs, after);
+    else specs.splice(Math.min(to.indexOf(after), specs.length), 0, after);
+  }
+  return { specs, kept };
+}
