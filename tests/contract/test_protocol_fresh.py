@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from livelens.protocol import analysis, commands, events, step_tensors, values
+from livelens.protocol import analysis, commands, events, lenses, step_tensors, values
 from livelens.protocol import messages as m
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_no_command_names_a_model_a_path_or_a_url() -> None:
 def test_every_message_is_in_its_union_and_named_by_messages() -> None:
     """A class that is written but not listed would be refused on the wire, and missing from TypeScript."""
     listed: set[object] = set()
-    for module in (commands, events, analysis, step_tensors, values):
+    for module in (commands, events, analysis, lenses, step_tensors, values):
         structs = {
             name: item
             for name, item in vars(module).items()

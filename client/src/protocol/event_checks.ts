@@ -52,7 +52,7 @@ const capabilities = struct<Capabilities>({
   analyses: with_default(
     known(
       "attribution", "paths", "overview", "relevance", "effects", "patching", "head_profile", "head_scores",
-      "neuron_profile",
+      "neuron_profile", "lens", "head_lens", "stream_pca", "attention_entropy",
     ),
     [],
   ),
@@ -222,5 +222,26 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     promoted: list(top_token), suppressed: list(top_token), driven_by: list(top_token),
     contexts: list(neuron_context), alike_in: list(feeder), alike_out: list(feeder), histogram: tensor_check,
     histogram_edges: tensor_check,
+  }),
+  lens_ready: struct({
+    type: tag("lens_ready"), request_id: count, run_id: text, pos: count, target_id: count, target_text: text,
+    notice: optional(text), top: list(list(top_token)), entropy: tensor_check, rank: tensor_check,
+    logprob: tensor_check,
+  }),
+  head_lens_ready: struct({
+    type: tag("head_lens_ready"), request_id: count, run_id: text, pos: count, target_id: count, target_text: text,
+    notice: optional(text), head_token_id: tensor_check, head_value: tensor_check, head_rank: tensor_check,
+    mlp_token_id: tensor_check, mlp_value: tensor_check, mlp_rank: tensor_check, words: list(token_info),
+    direct_heads: tensor_check, direct_mlps: tensor_check, direct_bias: tensor_check, embed: real, final_bias: real,
+    total: real,
+  }),
+  stream_pca_ready: struct({
+    type: tag("stream_pca_ready"), request_id: count, run_id: text, scaling: one_of("none", "rms"), skip_first: count,
+    coordinates: tensor_check, explained: tensor_check, promoted: list(list(top_token)),
+    suppressed: list(list(top_token)),
+  }),
+  attention_entropy_ready: struct({
+    type: tag("attention_entropy_ready"), request_id: count, run_id: text, pos: count, entropy: tensor_check,
+    top_key: tensor_check, top_weight: tensor_check,
   }),
 };

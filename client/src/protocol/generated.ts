@@ -2,6 +2,7 @@
 
 export type Command =
   | StartRun
+  | ForkRun
   | JoinRun
   | Pause
   | Resume
@@ -23,7 +24,11 @@ export type Command =
   | RequestPatching
   | RequestHeadProfile
   | RequestHeadScores
-  | RequestNeuronProfile;
+  | RequestNeuronProfile
+  | RequestLens
+  | RequestHeadLens
+  | RequestStreamPca
+  | RequestAttentionEntropy;
 export type Event =
   | Hello
   | RunStarted
@@ -47,7 +52,11 @@ export type Event =
   | PatchingReady
   | HeadScoresReady
   | HeadProfileReady
-  | NeuronProfileReady;
+  | NeuronProfileReady
+  | LensReady
+  | HeadLensReady
+  | StreamPcaReady
+  | AttentionEntropyReady;
 
 /**
  * livelens protocol 1.0, websocket subprotocol livelens.v1.
@@ -150,6 +159,43 @@ export interface Component {
    * head_index or neuron index in the layer; 0 for attn and mlp
    */
   index: number;
+}
+/**
+ * Begin a run that branches off another one, and watch it: answered with `run_started`.
+ *
+ *     The other run's tokens before `from_pos` are kept, and all of its prompt; the rest is generated anew. What
+ *     both runs have in common is not computed again where the server still holds it.
+ */
+export interface ForkRun {
+  type: "fork_run";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * first token that may differ from the other run's
+   */
+  from_pos: number;
+  /**
+   * put there instead; of a text of several tokens the first
+   */
+  token_text: string | null;
+  /**
+   * none: the other run's, its draws continued
+   */
+  sampling: Sampling | null;
+  /**
+   * the set from position from_pos - 1 on, which chooses that token; none: the other run's log
+   */
+  interventions: InterventionSpec[] | null;
+  /**
+   * wait for resume or step_once
+   */
+  start_paused: boolean;
 }
 /**
  * Watch a run that exists: by its link, or after a reload or a lost connection.
@@ -566,6 +612,95 @@ export interface RequestNeuronProfile {
   neuron_index: number;
 }
 /**
+ * The logit lens of one position: after each layer, the likeliest tokens, and where the target stands.
+ */
+export interface RequestLens {
+  type: "request_lens";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * position whose prediction is looked into
+   */
+  pos: number;
+  /**
+   * token id, or its text; none: the token that followed, at the end of the text the likeliest
+   */
+  target: number | string | null;
+  /**
+   * strongest tokens to name
+   */
+  n_tokens: number;
+}
+/**
+ * What each head (and MLP) writes at one position, read as logits: what it promotes, and the target's share.
+ */
+export interface RequestHeadLens {
+  type: "request_head_lens";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * position whose prediction is looked into
+   */
+  pos: number;
+  /**
+   * token id, or its text; none: the token that followed, at the end of the text the likeliest
+   */
+  target: number | string | null;
+  /**
+   * strongest tokens to name
+   */
+  n_tokens: number;
+}
+/**
+ * The residual stream of every token and layer along its three principal axes over the whole run.
+ */
+export interface RequestStreamPca {
+  type: "request_stream_pca";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * `rms`: each stream vector by its own root mean square, as a norm reads it; `none`: as it is
+   */
+  scaling: "none" | "rms";
+  /**
+   * so many first positions do not shape the axes (an attention sink drowns the others)
+   */
+  skip_first: number;
+}
+/**
+ * How widely every head looks from one position.
+ */
+export interface RequestAttentionEntropy {
+  type: "request_attention_entropy";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+}
+/**
  * First event on every connection.
  */
 export interface Hello {
@@ -613,15 +748,19 @@ export interface Capabilities {
    * questions the engine answers: their tags without `request_`
    */
   analyses: (
+    | "attention_entropy"
     | "attribution"
     | "effects"
+    | "head_lens"
     | "head_profile"
     | "head_scores"
+    | "lens"
     | "neuron_profile"
     | "overview"
     | "patching"
     | "paths"
     | "relevance"
+    | "stream_pca"
   )[];
   missing_analyses: MissingAnalysis[];
 }
@@ -637,15 +776,19 @@ export interface MissingCapability {
  */
 export interface MissingAnalysis {
   analysis:
+    | "attention_entropy"
     | "attribution"
     | "effects"
+    | "head_lens"
     | "head_profile"
     | "head_scores"
+    | "lens"
     | "neuron_profile"
     | "overview"
     | "patching"
     | "paths"
-    | "relevance";
+    | "relevance"
+    | "stream_pca";
   reason: string;
 }
 /**
@@ -711,6 +854,10 @@ export interface RunSnapshot {
    * something the person should know, e.g. a split target
    */
   notice: string | null;
+  /**
+   * the run it branched off; none: it branched off none
+   */
+  branch: BranchPoint | null;
 }
 /**
  * One token of a run's text.
@@ -744,6 +891,27 @@ export interface AppliedInterventions {
    * viewer_id of who set it
    */
   author: string;
+}
+/**
+ * Where a run branched off another one.
+ */
+export interface BranchPoint {
+  /**
+   * the run that it branched off
+   */
+  run_id: string;
+  /**
+   * first token that may differ from that run's
+   */
+  from_pos: number;
+  /**
+   * positions that were taken over, not computed again
+   */
+  n_shared: number;
+  /**
+   * token put at from_pos; none: chosen by the model
+   */
+  token_id: number | null;
 }
 /**
  * Answer to `join_run`; the missing steps follow, newest position first, then oldest first.
@@ -1523,6 +1691,171 @@ export interface NeuronContext {
   value: number;
   before: string;
   text: string;
+}
+/**
+ * Answer to `request_lens`: each layer's resid_post through the final norm and unembedding, soft cap included.
+ */
+export interface LensReady {
+  type: "lens_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+  target_id: number;
+  target_text: string;
+  /**
+   * e.g. a target of several tokens: its first was taken
+   */
+  notice: string | null;
+  /**
+   * [n_layers][n_tokens]: likeliest first
+   */
+  top: TopToken[][];
+  /**
+   * float32 [n_layers], nats
+   */
+  entropy: Tensor;
+  /**
+   * int32 [n_layers]: of the target, 0 is top
+   */
+  rank: Tensor;
+  /**
+   * float32 [n_layers]: of the target
+   */
+  logprob: Tensor;
+}
+/**
+ * Answer to `request_head_lens`, in logits above the mean of all logits, before any soft cap.
+ *
+ *     `z @ W_O[head]` (an MLP: its output) through the final norm, its scale frozen at the whole stream's, and
+ *     the unembedding. The direct terms sum to `total`.
+ */
+export interface HeadLensReady {
+  type: "head_lens_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+  target_id: number;
+  target_text: string;
+  notice: string | null;
+  /**
+   * int32 [n_layers, n_heads, n_tokens]: most promoted first
+   */
+  head_token_id: Tensor;
+  /**
+   * float32 [n_layers, n_heads, n_tokens]: added to their logits
+   */
+  head_value: Tensor;
+  /**
+   * int32 [n_layers, n_heads]: of the target, 0 is most promoted
+   */
+  head_rank: Tensor;
+  /**
+   * int32 [n_layers, n_tokens]
+   */
+  mlp_token_id: Tensor;
+  /**
+   * float32 [n_layers, n_tokens]
+   */
+  mlp_value: Tensor;
+  /**
+   * int32 [n_layers]
+   */
+  mlp_rank: Tensor;
+  /**
+   * the text of every token named, each once
+   */
+  words: TokenInfo[];
+  /**
+   * float32 [n_layers, n_heads]: added to the target's logit
+   */
+  direct_heads: Tensor;
+  /**
+   * float32 [n_layers]
+   */
+  direct_mlps: Tensor;
+  /**
+   * float32 [n_layers]: what attention biases write
+   */
+  direct_bias: Tensor;
+  embed: number;
+  final_bias: number;
+  /**
+   * the target's logit above the mean of all logits
+   */
+  total: number;
+}
+/**
+ * Answer to `request_stream_pca`: (scaled stream - mean) along the axes.
+ *
+ *     Mean and axes are of all layers and of all positions but the skipped ones together.
+ */
+export interface StreamPcaReady {
+  type: "stream_pca_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  scaling: "none" | "rms";
+  skip_first: number;
+  /**
+   * float32 [n_positions, n_layers+1, 3]: before layer 0 and after each layer
+   */
+  coordinates: Tensor;
+  /**
+   * float32 [3]: share of the variance along each axis
+   */
+  explained: Tensor;
+  /**
+   * [3]: tokens whose logits each axis raises; `prob` is by how much a unit
+   */
+  promoted: TopToken[][];
+  /**
+   * [3]: tokens that it lowers
+   */
+  suppressed: TopToken[][];
+}
+/**
+ * Answer to `request_attention_entropy`, exact.
+ */
+export interface AttentionEntropyReady {
+  type: "attention_entropy_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+  /**
+   * float32 [n_layers, n_heads], nats; 0: one key, ln(pos+1): all alike
+   */
+  entropy: Tensor;
+  /**
+   * int32 [n_layers, n_heads]: the key looked at most
+   */
+  top_key: Tensor;
+  /**
+   * float32 [n_layers, n_heads]: with how much
+   */
+  top_weight: Tensor;
 }
 
 export const PROTOCOL_VERSION = "1.0" as const;

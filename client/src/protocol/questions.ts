@@ -1,9 +1,11 @@
 // Which question is answered by which event. A question as its asker writes it has no ids yet.
 import type { Decoded } from "./decode";
 import type {
-  AttributionReady, EffectsReady, HeadProfileReady, HeadScoresReady, NeuronProfileReady, OverviewReady,
-  PatchingReady, PathsReady, RelevanceReady, RequestAttribution, RequestEffects, RequestHeadProfile, RequestHeadScores,
-  RequestNeuronProfile, RequestOverview, RequestPatching, RequestPaths, RequestRelevance,
+  AttentionEntropyReady, AttributionReady, EffectsReady, HeadLensReady, HeadProfileReady, HeadScoresReady, LensReady,
+  NeuronProfileReady, OverviewReady, PatchingReady, PathsReady, RelevanceReady, RequestAttentionEntropy,
+  RequestAttribution, RequestEffects, RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens,
+  RequestNeuronProfile, RequestOverview, RequestPatching, RequestPaths, RequestRelevance, RequestStreamPca,
+  StreamPcaReady,
 } from "./generated";
 
 export type AttributionAnswer = Decoded<AttributionReady>;
@@ -15,6 +17,10 @@ export type PatchingAnswer = Decoded<PatchingReady>;
 export type HeadProfileAnswer = Decoded<HeadProfileReady>;
 export type HeadScoresAnswer = Decoded<HeadScoresReady>;
 export type NeuronProfileAnswer = Decoded<NeuronProfileReady>;
+export type LensAnswer = Decoded<LensReady>;
+export type HeadLensAnswer = Decoded<HeadLensReady>;
+export type StreamPcaAnswer = Decoded<StreamPcaReady>;
+export type AttentionEntropyAnswer = Decoded<AttentionEntropyReady>;
 
 type Written<Q> = Omit<Q, "request_id" | "run_id">;
 export type Question =
@@ -26,7 +32,11 @@ export type Question =
   | Written<RequestPatching>
   | Written<RequestHeadProfile>
   | Written<RequestHeadScores>
-  | Written<RequestNeuronProfile>;
+  | Written<RequestNeuronProfile>
+  | Written<RequestLens>
+  | Written<RequestHeadLens>
+  | Written<RequestStreamPca>
+  | Written<RequestAttentionEntropy>;
 
 interface Answers {
   request_attribution: AttributionAnswer;
@@ -38,6 +48,10 @@ interface Answers {
   request_head_profile: HeadProfileAnswer;
   request_head_scores: HeadScoresAnswer;
   request_neuron_profile: NeuronProfileAnswer;
+  request_lens: LensAnswer;
+  request_head_lens: HeadLensAnswer;
+  request_stream_pca: StreamPcaAnswer;
+  request_attention_entropy: AttentionEntropyAnswer;
 }
 export type AnswerTo<Q extends Question> = Answers[Q["type"]];
 
@@ -51,6 +65,10 @@ export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
   request_head_profile: "head_profile_ready",
   request_head_scores: "head_scores_ready",
   request_neuron_profile: "neuron_profile_ready",
+  request_lens: "lens_ready",
+  request_head_lens: "head_lens_ready",
+  request_stream_pca: "stream_pca_ready",
+  request_attention_entropy: "attention_entropy_ready",
 };
 
 export interface Progress {

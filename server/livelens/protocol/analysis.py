@@ -13,6 +13,16 @@ from msgspec import Meta, field
 
 from livelens.protocol.commands import RunCommand
 from livelens.protocol.events import AnswerEvent
+from livelens.protocol.lenses import (
+    AttentionEntropyReady,
+    HeadLensReady,
+    LensReady,
+    RequestAttentionEntropy,
+    RequestHeadLens,
+    RequestLens,
+    RequestStreamPca,
+    StreamPcaReady,
+)
 from livelens.protocol.step_tensors import Tensor
 from livelens.protocol.values import Component, TopToken
 from livelens.protocol.vocabulary import (
@@ -360,6 +370,10 @@ Question = (
     | RequestHeadProfile
     | RequestHeadScores
     | RequestNeuronProfile
+    | RequestLens
+    | RequestHeadLens
+    | RequestStreamPca
+    | RequestAttentionEntropy
 )
 Answer = (
     AnalysisProgress
@@ -372,6 +386,10 @@ Answer = (
     | HeadScoresReady
     | HeadProfileReady
     | NeuronProfileReady
+    | LensReady
+    | HeadLensReady
+    | StreamPcaReady
+    | AttentionEntropyReady
 )
 
 
@@ -390,4 +408,8 @@ _KINDS: dict[type[Question], AnalysisKind] = {
     RequestHeadProfile: "head_profile",
     RequestHeadScores: "head_scores",
     RequestNeuronProfile: "neuron_profile",
+    RequestLens: "lens",
+    RequestHeadLens: "head_lens",
+    RequestStreamPca: "stream_pca",
+    RequestAttentionEntropy: "attention_entropy",
 }

@@ -7,9 +7,9 @@ field has one name, one type and one doc line in Python, on the wire and in Type
 Commands (viewer to server) are imperative and carry a `request_id`; events (server to viewer) are
 nouns or in the past tense and echo it. `n_layers`, `d_mlp`, ... are TransformerLens's nouns.
 
-The classes live in six modules, and everyone imports them from here: `vocabulary.py` (version, bounds,
+The classes live in seven modules, and everyone imports them from here: `vocabulary.py` (version, bounds,
 names), `values.py` (what commands and events share), `step_tensors.py` (the arrays of a step),
-`commands.py`, `events.py` and `analysis.py` (questions and answers). How frames are packed is told in
+`commands.py`, `events.py`, `analysis.py` and `lenses.py` (questions and answers). How frames are packed is told in
 `codec.py`; how tensors are quantised, in `tensors.py`.
 """
 
@@ -58,6 +58,7 @@ from livelens.protocol.analysis import (
 from livelens.protocol.commands import (
     BasicCommand,
     CancelAnalysis,
+    ForkRun,
     JoinRun,
     Pause,
     Ping,
@@ -88,6 +89,21 @@ from livelens.protocol.events import (
     Step,
     ValuesReady,
 )
+from livelens.protocol.lenses import (
+    MAX_LENS_TOKENS,
+    AttentionEntropyReady,
+    HeadLensReady,
+    LensAnswer,
+    LensQuestion,
+    LensReady,
+    RequestAttentionEntropy,
+    RequestHeadLens,
+    RequestLens,
+    RequestStreamPca,
+    StreamPcaReady,
+    StreamScaling,
+)
+from livelens.protocol.recordings import RecordingPart, RequestRecording
 from livelens.protocol.step_tensors import (
     CHANNEL_TENSORS,
     StepTensors,
@@ -95,6 +111,7 @@ from livelens.protocol.step_tensors import (
 )
 from livelens.protocol.values import (
     AppliedInterventions,
+    BranchPoint,
     Capabilities,
     Component,
     InterventionSegment,
@@ -138,8 +155,8 @@ from livelens.protocol.vocabulary import (
     TokenText,
 )
 
-Command = BasicCommand | Question
-Event = BasicEvent | Answer
+Command = BasicCommand | Question | RequestRecording
+Event = BasicEvent | Answer | RecordingPart
 
 __all__ = [
     "ANALYSIS_KINDS",
@@ -149,6 +166,7 @@ __all__ = [
     "MAX_COMPONENTS",
     "MAX_EDGES",
     "MAX_INTERVENTIONS",
+    "MAX_LENS_TOKENS",
     "MAX_MEASURED",
     "MAX_PROMPT_CHARS",
     "MAX_REQUESTED_POSITIONS",
@@ -164,9 +182,11 @@ __all__ = [
     "Answer",
     "AppliedInterventions",
     "ApplyMode",
+    "AttentionEntropyReady",
     "AttentionReady",
     "AttributionPart",
     "AttributionReady",
+    "BranchPoint",
     "Bytes",
     "CancelAnalysis",
     "Capabilities",
@@ -183,7 +203,9 @@ __all__ = [
     "Event",
     "Feeder",
     "FinishReason",
+    "ForkRun",
     "GraphNode",
+    "HeadLensReady",
     "HeadProfileReady",
     "HeadScore",
     "HeadScoresReady",
@@ -194,6 +216,9 @@ __all__ = [
     "InterventionSpec",
     "InterventionsApplied",
     "JoinRun",
+    "LensAnswer",
+    "LensQuestion",
+    "LensReady",
     "Limits",
     "MeasuredScope",
     "Metric",
@@ -213,21 +238,27 @@ __all__ = [
     "Pong",
     "Question",
     "ReadToken",
+    "RecordingPart",
     "RelevanceMethod",
     "RelevanceReady",
     "RequestAttention",
+    "RequestAttentionEntropy",
     "RequestAttribution",
     "RequestEffects",
+    "RequestHeadLens",
     "RequestHeadProfile",
     "RequestHeadScores",
     "RequestId",
     "RequestKeyframe",
+    "RequestLens",
     "RequestNeuronProfile",
     "RequestOverview",
     "RequestPatching",
     "RequestPaths",
     "RequestPositions",
+    "RequestRecording",
     "RequestRelevance",
+    "RequestStreamPca",
     "RequestValues",
     "Resume",
     "RunFinished",
@@ -245,6 +276,8 @@ __all__ = [
     "StepOnce",
     "StepTensors",
     "Stop",
+    "StreamPcaReady",
+    "StreamScaling",
     "Subscribe",
     "Tensor",
     "TokenInfo",

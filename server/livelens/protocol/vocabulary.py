@@ -46,6 +46,10 @@ AnalysisKind = Literal[
     "head_profile",
     "head_scores",
     "neuron_profile",
+    "lens",
+    "head_lens",
+    "stream_pca",
+    "attention_entropy",
 ]
 ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "attribution",
@@ -57,6 +61,10 @@ ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "head_profile",
     "head_scores",
     "neuron_profile",
+    "lens",
+    "head_lens",
+    "stream_pca",
+    "attention_entropy",
 )
 DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
 

@@ -15,9 +15,13 @@ from livelens.protocol.messages import (
     Answer,
     ErrorReport,
     Question,
+    RequestAttentionEntropy,
+    RequestHeadLens,
     RequestHeadProfile,
     RequestHeadScores,
+    RequestLens,
     RequestNeuronProfile,
+    RequestStreamPca,
     analysis_kind,
 )
 from livelens.run.jobs import AnalysisJob, Answered, CancelJob, Report, Tag
@@ -42,8 +46,10 @@ class _Waiting:
         match self.question:
             case RequestHeadScores():
                 return 0
-            case RequestHeadProfile() | RequestNeuronProfile():
+            case RequestHeadProfile() | RequestNeuronProfile() | RequestStreamPca():
                 return max(1, self.context.n_positions)
+            case RequestLens() | RequestHeadLens() | RequestAttentionEntropy():
+                return self.question.pos + 1
             case _:
                 return self.question.metric.pos + 1
 

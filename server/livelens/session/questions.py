@@ -7,11 +7,15 @@ from livelens.protocol.messages import (
     Component,
     ModelInfo,
     Question,
+    RequestAttentionEntropy,
     RequestAttribution,
     RequestEffects,
+    RequestHeadLens,
     RequestHeadProfile,
     RequestHeadScores,
+    RequestLens,
     RequestNeuronProfile,
+    RequestStreamPca,
     analysis_kind,
 )
 
@@ -35,8 +39,10 @@ def check_question(question: Question, model_info: ModelInfo, n_tokens: int) -> 
         reason = reasons.get(kind, "its engine does not know how")
         raise QuestionError("analysis_unavailable", f"this model answers no question of kind {kind}: {reason}")
     match question:
-        case RequestHeadScores():
+        case RequestHeadScores() | RequestStreamPca():
             return
+        case RequestLens() | RequestHeadLens() | RequestAttentionEntropy():
+            _check_pos(question.pos, n_tokens)
         case RequestHeadProfile():
             _check_components([Component("head", question.layer, question.head_index)], model_info)
             if question.query_pos is not None:
