@@ -6,22 +6,31 @@ import { effective_since } from "../store/query";
 import { number_text, token_quote } from "./format";
 import { IconButton } from "./icons";
 import { use_page } from "./page";
+import { Sets } from "./interventions/sets";
+import { take_dropped_set } from "./interventions/set_actions";
 import { Switch } from "./switch";
 
 export function InterventionsPanel(): JSX.Element {
-  const { store, actions } = use_page();
+  const page = use_page();
+  const { store, actions } = page;
+  const { sets_open } = page.state.interventions;
   const specs = store.interventions.value;
   const any_on = specs.some((spec) => spec.enabled);
   return (
-    <section class="interventions panel" aria-label="Interventions">
+    <section class="interventions panel" aria-label="Interventions" onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => take_dropped_set(event, page)}>
       <div class="section-head">
         <h2>Interventions <span class="count">{specs.filter((spec) => spec.enabled).length}</span></h2>
         <button type="button" class="button small" id="all-off" disabled={specs.length === 0}
           onClick={() => actions.set_all_enabled(!any_on)}>{any_on || specs.length === 0 ? "All off" : "All on"}</button>
-        <IconButton icon="undo" label="Undo the last change" keys="u" disabled={!actions.can_undo.value}
+        <IconButton icon="undo" label="Undo the last change" keys="u, Ctrl Z" disabled={!actions.can_undo.value}
           onClick={() => actions.undo()} />
+        <IconButton icon="redo" label="Redo" keys="Ctrl Y" disabled={!actions.can_redo.value} onClick={() => actions.redo()} />
+        <button type="button" class="button small" id="sets-toggle" aria-expanded={sets_open.value}
+          title="Keep, send and open whole sets" onClick={() => (sets_open.value = !sets_open.value)}>Sets</button>
       </div>
       <ApplyMode />
+      {sets_open.value && <Sets />}
       {specs.length === 0 ? (
         <p class="muted empty">The network is untouched. Select a component and press <kbd>a</kbd> to switch it off.</p>
       ) : (

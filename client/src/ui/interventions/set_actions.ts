@@ -1,0 +1,70 @@
+// Bringing a set onto the page: from this browser, a file, the clipboard, or dropped on the panel.
+import { fresh_id } from "../../store/interventions";
+import type { InterventionSpec } from "../../protocol/generated";
+import { add_notice } from "../../store/store";
+import type { Page } from "../page";
+import { check_set, read_set, SetFileError, type SavedSet } from "./set_file";
+
+/** Use `set` in place of what is listed, or add it; says in one sentence why not. */
+export function use_set(page: Page, set: SavedSet, how: "replace" | "add"): void {
+  const { store, actions, state } = page;
+  const info = store.model_info.peek();
+  if (!info) {
+    add_notice(store, "fault", "There is no model yet: wait for the server.");
+    return;
+  }
+  const listed = how === "add" ? store.interventions.peek() : [];
+  const next = joined(listed, set.interventions);
+  try {
+    check_set(next, info, store.limits.peek()?.max_interventions ?? Infinity);
+  } catch (error) {
+    if (!(error instanceof SetFileError)) throw error;
+    add_notice(store, "fault", error.message);
+    return;
+  }
+  if (info.weights_sha256 !== set.model.weights_sha256) {
+    add_notice(store, "info", `“${set.name}” was made with ${set.model.model_name}: other weights than the running model's.`);
+  }
+  state.interventions.set_name.value = set.name;
+  actions.change(() => next);
+  state.announcement.value = `${set.name}: ${set.interventions.length} interventions`;
+}
+
+/** `added` behind `listed`; an id that is taken is changed. */
+function joined(listed: readonly InterventionSpec[], added: readonly InterventionSpec[]): InterventionSpec[] {
+  const specs = [...listed];
+  const own = new Set<string>();
+  for (const spec of added) {
+    const is_twice = own.has(spec.intervention_id); // within one set: refused later, not mended
+    own.add(spec.intervention_id);
+    specs.push(is_twice ? spec : { ...spec, intervention_id: fresh_id(spec.intervention_id, specs) });
+  }
+  return specs;
+}
+
+export function open_set_text(page: Page, text: string): void {
+  try {
+    use_set(page, read_set(text), "replace");
+  } catch (error) {
+    if (!(error instanceof SetFileError)) throw error;
+    add_notice(page.store, "fault", error.message);
+  }
+}
+
+export async function open_set_file(page: Page, file: File): Promise<void> {
+  let text: string;
+  try {
+    text = await file.text();
+  } catch {
+    add_notice(page.store, "fault", `${file.name} could not be read.`);
+    return;
+  }
+  open_set_text(page, text);
+}
+
+/** A file dropped on the panel. */
+export function take_dropped_set(event: DragEvent, page: Page): void {
+  event.preventDefault();
+  const file = event.dataTransfer?.files[0];
+  if (file) void open_set_file(page, file);
+}

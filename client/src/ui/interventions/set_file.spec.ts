@@ -1,0 +1,66 @@
+// @vitest-environment jsdom
+import { beforeEach, describe, expect, it } from "vitest";
+import { HELLO } from "../../connection/fake_source";
+import type { InterventionSpec } from "../../protocol/generated";
+import { toggled } from "../../store/interventions";
+import { read_saved_sets, with_set, write_saved_sets } from "./saved_sets";
+import { check_set, model_of, read_set, set_text, SetFileError, type SavedSet } from "./set_file";
+
+const info = HELLO.model_info;
+const interventions = toggled(toggled([], { kind: "head", layer: 1, index: 1 }), { kind: "neuron", layer: 0, index: 2 });
+const SET: SavedSet = { name: "two parts", model: model_of(info), interventions };
+const text_with = (changes: object): string => JSON.stringify({ ...(JSON.parse(set_text(SET)) as object), ...changes });
+
+describe("a set as a file", () => {
+  it("comes back as it was", () => {
+    expect(read_set(set_text(SET))).toEqual(SET);
+    expect(() => check_set(interventions, info, 4)).not.toThrow();
+  });
+
+  it.each([
+    ["no JSON", "{", /not JSON/],
+    ["another format", text_with({ format: "livelens-graph" }), /format is not/],
+    ["a later version", text_with({ version: 2 }), /version is not 1/],
+    ["no object", "[1, 2]", /the file is no object/],
+    ["no list", text_with({ interventions: {} }), /no interventions/],
+    ["a hole", text_with({ interventions: [null] }), /interventions\[0\] should be a map/],
+    ["text for a number", text_with({ interventions: [{ ...interventions[0], amount: "1" }] }), /amount should be a number/],
+    ["a negative layer", text_with({ interventions: [{ ...interventions[0], components: [{ kind: "head", layer: -1, index: 0 }] }] }), /layer should be a count/],
+    ["a kind of its own", text_with({ interventions: [{ ...interventions[0], components: [{ kind: "__proto__", layer: 0, index: 0 }] }] }), /kind should be/],
+    ["a model without layers", text_with({ model: { ...SET.model, n_layers: "30" } }), /model.n_layers/],
+    ["no model", text_with({ model: null }), /the model is no object/],
+  ])("%s is refused in one sentence", (_, text, message) => {
+    expect(() => read_set(text)).toThrow(SetFileError);
+    expect(() => read_set(text)).toThrow(message);
+  });
+
+  it.each([
+    ["a part that the model lacks", { ...interventions[0]!, components: [{ kind: "head" as const, layer: 7, index: 0 }] }, /tiny has no L7H0: it has 2 layers/],
+    ["an operation it cannot do", { ...interventions[0]!, operation: "turn" as InterventionSpec["operation"] }, /cannot do “turn”/],
+  ])("%s is refused before it is used", (_, spec, message) => {
+    expect(() => check_set([spec], info, 4)).toThrow(message);
+  });
+
+  it("too many, and one id twice, are refused", () => {
+    expect(() => check_set(interventions, info, 1)).toThrow(/at most 1/);
+    expect(() => check_set([interventions[0]!, interventions[0]!], info, 4)).toThrow(/twice/);
+  });
+});
+
+describe("sets of this browser", () => {
+  beforeEach(() => localStorage.clear());
+
+  it("are there again, newest first, one of a name", () => {
+    const other: SavedSet = { ...SET, name: "other" };
+    expect(write_saved_sets(with_set(with_set(with_set([], SET), other), { ...SET, interventions: [] }))).toBeNull();
+    expect(read_saved_sets().map((set) => [set.name, set.interventions.length])).toEqual([["two parts", 0], ["other", 2]]);
+  });
+
+  it("what cannot be read is left out", () => {
+    const key = "livelens.intervention_sets";
+    localStorage.setItem(key, JSON.stringify([{ name: 3 }, SET, null]));
+    expect(read_saved_sets()).toEqual([SET]);
+    localStorage.setItem(key, "{{");
+    expect(read_saved_sets()).toEqual([]);
+  });
+});
