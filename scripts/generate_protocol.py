@@ -21,7 +21,12 @@ SCHEMA = ROOT / "shared_schema" / "protocol.schema.json"
 TYPESCRIPT = ROOT / "client" / "src" / "protocol" / "generated.ts"
 SOURCE = "server/livelens/protocol/messages.py"
 # Values that are sent with fields left out; every other event value is sent whole.
-SPARSE_VALUES = {"StepTensors", "Tensor"}
+SPARSE_VALUES = {"StepTensors", "Tensor", "ComparedTensors", "Positions", "Reference", "StreamPlace", "AttentionEdit", "DirectionRecipe"}
+# Fields that a viewer may leave out of a value it sends.
+OPTIONAL_FIELDS = {
+    "InterventionSpec": {"positions", "reference", "direction_id", "unit", "stream", "attention"},
+    "PutDirection": {"recipe", "layer"},
+}
 
 
 def schema() -> dict[str, Any]:
@@ -48,7 +53,8 @@ def typescript(document: dict[str, Any]) -> str:
     for name, definition in tightened["$defs"].items():
         definition.setdefault("additionalProperties", False)
         if name not in SPARSE_VALUES:
-            definition["required"] = list(definition["properties"])
+            left_out = OPTIONAL_FIELDS.get(name, set())
+            definition["required"] = [field for field in definition["properties"] if field not in left_out]
         for prop in definition["properties"].values():
             prop.pop("title", None)
             prop.pop("maxItems", None)  # would become a tuple of that length
@@ -71,6 +77,7 @@ def typescript(document: dict[str, Any]) -> str:
         "MAX_PROMPT_CHARS": messages.MAX_PROMPT_CHARS,
         "MAX_REQUESTED_POSITIONS": messages.MAX_REQUESTED_POSITIONS,
         "CHANNELS": messages.CHANNELS,
+        "MEASURED_CHANNELS": messages.MEASURED_CHANNELS,
         "CHANNEL_TENSORS": messages.CHANNEL_TENSORS,
         "NONFINITE_INT8": tensors.NONFINITE_INT8,
         "FRAME_PLAIN": 0,

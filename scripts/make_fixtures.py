@@ -309,6 +309,9 @@ def write_answers(out: Writer) -> None:
             alike_out=[m.Feeder(neuron, "value", -0.5)],
             histogram=floats(4),
             histogram_edges=floats(5),
+            past_contexts=[m.NeuronContext(1, -1.5, "", "é漢", "fixture-run-before")],
+            n_past_runs=1,
+            n_past_tokens=12,
         ),
     ):
         out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))

@@ -32,6 +32,7 @@ from livelens.protocol.messages import (
     Channel,
     Component,
     Event,
+    ForkRun,
     InterventionsApplied,
     InterventionSegment,
     InterventionSpec,
@@ -155,6 +156,36 @@ class Client(Questions):
                 intervention_log=list(intervention_log),
                 target_token=target_token,
                 distractor_token=distractor_token,
+            ),
+            RunStarted,
+        )
+        assert self._run is not None and self._run.run_id == answer.run.run_id
+        return self._run
+
+    async def fork_run(
+        self,
+        run: ClientRun,
+        from_pos: int,
+        *,
+        token_text: str | None = None,
+        sampling: Sampling | None = None,
+        interventions: Sequence[InterventionSpec] | None = None,
+        start_paused: bool = False,
+    ) -> ClientRun:
+        """Begin a run that branches off `run` at token `from_pos`, and watch it; `run` is left.
+
+        token_text: put there instead. sampling: none is the other run's. interventions: the set from position
+        from_pos - 1 on, which chooses that token; none is the other run's own log. All channels of now are sent.
+        """
+        answer = await self._connection.ask(
+            ForkRun(
+                request_id=self._connection.request_id(),
+                run_id=run.run_id,
+                from_pos=from_pos,
+                token_text=token_text,
+                sampling=sampling,
+                interventions=None if interventions is None else list(interventions),
+                start_paused=start_paused,
             ),
             RunStarted,
         )

@@ -142,6 +142,7 @@ class ClientRun:
         self.notice = snapshot.notice
         self.target_id = snapshot.target_id
         self.distractor_id = snapshot.distractor_id
+        self.branch = snapshot.branch
         self.steps: dict[int, StepData] = {}
         self.holes: list[int] = []  # positions whose tensors this client was too slow for; the client asks for them
         self.finish_message = ""

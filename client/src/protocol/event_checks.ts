@@ -119,7 +119,9 @@ const feeder = struct<Feeder>({ component, part: edge_part, score: real });
 const read_token = struct<ReadToken>({
   key_pos: count, text, weight: real, promoted: list(top_token), suppressed: list(top_token),
 });
-const neuron_context = struct<NeuronContext>({ pos: count, value: real, before: text, text });
+const neuron_context = struct<NeuronContext>({
+  pos: count, value: real, before: text, text, run_id: with_default(optional(text), null),
+});
 
 const EMPTY_TENSORS: Check<StepTensors> = () => ({});
 
@@ -169,6 +171,10 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   attention_ready: struct({
     type: tag("attention_ready"), request_id: count, run_id: text, layer: count, head_index: count, query_pos: count,
     row: tensor_check, exact: flag,
+  }),
+  recording_part: struct({
+    type: tag("recording_part"), request_id: count, run_id: text, data: bytes, next_pos: optional(count), to_pos: count,
+    n_rewinds: count,
   }),
   acknowledged: struct({ type: tag("acknowledged"), request_id: count }),
   pong: struct({ type: tag("pong"), request_id: count, server_ns: real }),
@@ -221,7 +227,8 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     type: tag("neuron_profile_ready"), request_id: count, run_id: text, layer: count, neuron_index: count,
     promoted: list(top_token), suppressed: list(top_token), driven_by: list(top_token),
     contexts: list(neuron_context), alike_in: list(feeder), alike_out: list(feeder), histogram: tensor_check,
-    histogram_edges: tensor_check,
+    histogram_edges: tensor_check, past_contexts: with_default(list(neuron_context), []),
+    n_past_runs: with_default(count, 0), n_past_tokens: with_default(count, 0),
   }),
   lens_ready: struct({
     type: tag("lens_ready"), request_id: count, run_id: text, pos: count, target_id: count, target_text: text,

@@ -14,6 +14,7 @@ export type Command =
   | RequestPositions
   | RequestValues
   | RequestAttention
+  | PutDirection
   | CancelAnalysis
   | Ping
   | RequestAttribution
@@ -28,7 +29,8 @@ export type Command =
   | RequestLens
   | RequestHeadLens
   | RequestStreamPca
-  | RequestAttentionEntropy;
+  | RequestAttentionEntropy
+  | RequestRecording;
 export type Event =
   | Hello
   | RunStarted
@@ -40,6 +42,7 @@ export type Event =
   | RunFinished
   | ValuesReady
   | AttentionReady
+  | DirectionStored
   | Acknowledged
   | Pong
   | ErrorReport
@@ -56,7 +59,8 @@ export type Event =
   | LensReady
   | HeadLensReady
   | StreamPcaReady
-  | AttentionEntropyReady;
+  | AttentionEntropyReady
+  | RecordingPart;
 
 /**
  * livelens protocol 1.0, websocket subprotocol livelens.v1.
@@ -67,6 +71,9 @@ export interface LivelensProtocol {
 }
 /**
  * Begin a run and watch it. Any run this viewer watched before is left.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "StartRun".
  */
 export interface StartRun {
   type: "start_run";
@@ -96,6 +103,9 @@ export interface StartRun {
 }
 /**
  * How the next token is chosen. Same prompt, seed, settings and intervention log: same tokens.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Sampling".
  */
 export interface Sampling {
   /**
@@ -116,6 +126,9 @@ export interface Sampling {
 }
 /**
  * The whole set that holds from `from_pos` on, until the next segment of a log.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "InterventionSegment".
  */
 export interface InterventionSegment {
   /**
@@ -125,7 +138,14 @@ export interface InterventionSegment {
   interventions: InterventionSpec[];
 }
 /**
- * What is changed in the network: data, never code. Several factors on one component multiply.
+ * What is changed in the network: data, never code. The interventions of a set act in the order of its list.
+ *
+ *     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
+ *     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
+ *     and a direction: `add_direction project_out`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "InterventionSpec".
  */
 export interface InterventionSpec {
   /**
@@ -133,21 +153,61 @@ export interface InterventionSpec {
    */
   intervention_id: string;
   /**
-   * `zero` is `scale` by 0
+   * `zero` is `scale` by 0; see Capabilities.operations
    */
-  operation: "scale" | "zero";
+  operation:
+    | "add_direction"
+    | "attention_knockout"
+    | "attention_set"
+    | "attention_turn"
+    | "mean"
+    | "project_out"
+    | "resample"
+    | "scale"
+    | "set"
+    | "zero";
+  /**
+   * none where `stream` says the place
+   */
   components: Component[];
   /**
-   * the factor of `scale`; ignored by `zero`
+   * the factor of `scale`, the value of `set`, the strength of `add_direction`; else ignored
    */
   amount: number;
   /**
    * a listed but disabled intervention changes nothing
    */
   enabled: boolean;
+  /**
+   * at which positions; default: from now on
+   */
+  positions?: Positions;
+  /**
+   * of mean and resample
+   */
+  reference?: Reference | null;
+  /**
+   * a direction that the server holds
+   */
+  direction_id?: string | null;
+  /**
+   * of add_direction's amount
+   */
+  unit?: "direction" | "norm" | "stream";
+  /**
+   * of add_direction, project_out
+   */
+  stream?: StreamPlace[];
+  /**
+   * of attention_knockout, _set, _turn
+   */
+  attention?: AttentionEdit | null;
 }
 /**
  * Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Component".
  */
 export interface Component {
   kind: "attn" | "head" | "mlp" | "neuron";
@@ -161,10 +221,93 @@ export interface Component {
   index: number;
 }
 /**
+ * Where `mean` and `resample` take their values from; computed once, when the set is put in force.
+ *
+ *     `prompt`: this run's prompt, no intervention in force. `text`: other prompts, tokenised by the server, no
+ *     intervention in force. `run`: another run as it was computed, under its own interventions. `mean` is over all
+ *     positions (`pooled`), the first included, or position by position over the texts that have it. `resample`
+ *     takes the value at the same position, or at `pos`. Where the reference has no such position (it is shorter
+ *     than the run) the component is left as it is.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Reference".
+ */
+export interface Reference {
+  source?: "prompt" | "run" | "text";
+  /**
+   * of `text`: one for resample, any number for mean
+   */
+  texts?: string[];
+  /**
+   * to each text, as to a prompt
+   */
+  apply_chat_template?: boolean;
+  /**
+   * of `run`
+   */
+  run_id?: string | null;
+  /**
+   * of mean: over all positions; false: position by position
+   */
+  pooled?: boolean;
+  /**
+   * of resample: the position to take; none: the matching one
+   */
+  pos?: number | null;
+}
+/**
+ * A place in the residual stream: before a layer or after it; after a layer is before the next.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "StreamPlace".
+ */
+export interface StreamPlace {
+  layer: number;
+  /**
+   * before the layer, or after it
+   */
+  hook?: "resid_post" | "resid_pre";
+}
+/**
+ * What is written into heads' rows between softmax and value. Keys after the query are passed over.
+ *
+ *     knockout: the weights of `keys` become zero, and the others are scaled to the sum the row had (`renormalise`)
+ *     or not. set: `keys` get `weights` (empty: equal shares of one); the rest of the row becomes zero (`rest`
+ *     zero), with the weights divided by their sum (`renormalise`) or as they stand, or is scaled so that the row
+ *     sums to one (`rest` scaled; weights then sum to at most one). turn: what the row has on `from_keys` (empty:
+ *     all of the row) moves to `keys`, shared in proportion to `weights`. A row of which no named key is visible
+ *     stays as it is.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AttentionEdit".
+ */
+export interface AttentionEdit {
+  /**
+   * key positions
+   */
+  keys: number[];
+  /**
+   * of set and turn: one for each key, not negative
+   */
+  weights?: number[];
+  /**
+   * of turn: key positions
+   */
+  from_keys?: number[];
+  /**
+   * of set: what becomes of other keys
+   */
+  rest?: "scaled" | "zero";
+  renormalise?: boolean;
+}
+/**
  * Begin a run that branches off another one, and watch it: answered with `run_started`.
  *
  *     The other run's tokens before `from_pos` are kept, and all of its prompt; the rest is generated anew. What
  *     both runs have in common is not computed again where the server still holds it.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "ForkRun".
  */
 export interface ForkRun {
   type: "fork_run";
@@ -199,6 +342,9 @@ export interface ForkRun {
 }
 /**
  * Watch a run that exists: by its link, or after a reload or a lost connection.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "JoinRun".
  */
 export interface JoinRun {
   type: "join_run";
@@ -217,6 +363,9 @@ export interface JoinRun {
 }
 /**
  * Hold the run at the next token boundary; harmless when it is paused.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Pause".
  */
 export interface Pause {
   type: "pause";
@@ -231,6 +380,9 @@ export interface Pause {
 }
 /**
  * Go on; harmless when it is running.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Resume".
  */
 export interface Resume {
   type: "resume";
@@ -245,6 +397,9 @@ export interface Resume {
 }
 /**
  * Make exactly one token, then be paused.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "StepOnce".
  */
 export interface StepOnce {
   type: "step_once";
@@ -259,6 +414,9 @@ export interface StepOnce {
 }
 /**
  * End the run, keeping its text; harmless when it has ended.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Stop".
  */
 export interface Stop {
   type: "stop";
@@ -277,6 +435,9 @@ export interface Stop {
  *     `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
  *     `recompute`: positions from `recompute_from` on are run again under the set; the tokens generated so
  *     far are kept, or with `restart` dropped and generated anew with the same seed.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "SetInterventions".
  */
 export interface SetInterventions {
   type: "set_interventions";
@@ -301,6 +462,9 @@ export interface SetInterventions {
 }
 /**
  * Which channels this viewer wants from now on; only what some viewer wants is computed.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Subscribe".
  */
 export interface Subscribe {
   type: "subscribe";
@@ -308,7 +472,7 @@ export interface Subscribe {
    * chosen by the viewer; every answer echoes it
    */
   request_id: number;
-  channels: ("attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  channels: ("attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
   /**
    * false: a hidden tab, tokens only; one keyframe follows when true again
    */
@@ -316,6 +480,9 @@ export interface Subscribe {
 }
 /**
  * The viewer lost the chain of differences: the next step comes whole.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestKeyframe".
  */
 export interface RequestKeyframe {
   type: "request_keyframe";
@@ -330,6 +497,9 @@ export interface RequestKeyframe {
 }
 /**
  * Send the steps of these positions again, whole, in the subscribed channels.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestPositions".
  */
 export interface RequestPositions {
   type: "request_positions";
@@ -345,6 +515,9 @@ export interface RequestPositions {
 }
 /**
  * Exact float32 history of components: what the inspector shows.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestValues".
  */
 export interface RequestValues {
   type: "request_values";
@@ -365,6 +538,9 @@ export interface RequestValues {
 }
 /**
  * One head's exact attention row.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestAttention".
  */
 export interface RequestAttention {
   type: "request_attention";
@@ -381,7 +557,36 @@ export interface RequestAttention {
   query_pos: number;
 }
 /**
+ * Give the server a direction to steer with; answered with `direction_stored`. Equal vectors are one direction.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "PutDirection".
+ */
+export interface PutDirection {
+  type: "put_direction";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  name: string;
+  /**
+   * float32 little-endian [d_model]
+   */
+  data: Uint8Array;
+  /**
+   * what made it, for who sees it later
+   */
+  recipe?: DirectionRecipe;
+  /**
+   * the layer after which it was read, where that is known
+   */
+  layer?: number | null;
+}
+/**
  * Give up a question; harmless when it was answered.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "CancelAnalysis".
  */
 export interface CancelAnalysis {
   type: "cancel_analysis";
@@ -400,6 +605,9 @@ export interface CancelAnalysis {
 }
 /**
  * Is the server there? Answered with `pong`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Ping".
  */
 export interface Ping {
   type: "ping";
@@ -410,6 +618,9 @@ export interface Ping {
 }
 /**
  * Who fed a node (`incoming`), or whom it fed (`outgoing`), in the model linearised at this run.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestAttribution".
  */
 export interface RequestAttribution {
   type: "request_attribution";
@@ -435,6 +646,9 @@ export interface RequestAttribution {
 }
 /**
  * What is explained: `logit(target) - logit(distractor)` of the prediction after `pos`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "MetricQuestion".
  */
 export interface MetricQuestion {
   /**
@@ -456,6 +670,9 @@ export interface MetricQuestion {
 }
 /**
  * The strongest paths from the input tokens to this logit.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestPaths".
  */
 export interface RequestPaths {
   type: "request_paths";
@@ -476,6 +693,9 @@ export interface RequestPaths {
 }
 /**
  * Direct effects of every component on the metric, and the metric layer by layer.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestOverview".
  */
 export interface RequestOverview {
   type: "request_overview";
@@ -492,6 +712,9 @@ export interface RequestOverview {
 }
 /**
  * How much each token of the text matters for the metric.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestRelevance".
  */
 export interface RequestRelevance {
   type: "request_relevance";
@@ -508,6 +731,9 @@ export interface RequestRelevance {
 }
 /**
  * Measured, not attributed: ablate components one at a time at the metric's position, run, compare.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestEffects".
  */
 export interface RequestEffects {
   type: "request_effects";
@@ -540,6 +766,9 @@ export interface RequestEffects {
 }
 /**
  * What of this run restores the metric when it is put into the run of another prompt, place by place.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestPatching".
  */
 export interface RequestPatching {
   type: "request_patching";
@@ -563,6 +792,9 @@ export interface RequestPatching {
 }
 /**
  * What one head does: where it looks in this run, what its weights read and write.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestHeadProfile".
  */
 export interface RequestHeadProfile {
   type: "request_head_profile";
@@ -580,9 +812,16 @@ export interface RequestHeadProfile {
    * whose reading is put into words; none: the last
    */
   query_pos: number | null;
+  /**
+   * a token to be among `reads` however little the query looks at it
+   */
+  key_pos: number | null;
 }
 /**
  * Every head's pattern scores, measured once per model on repeated random tokens: the head finder.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestHeadScores".
  */
 export interface RequestHeadScores {
   type: "request_head_scores";
@@ -597,6 +836,9 @@ export interface RequestHeadScores {
 }
 /**
  * What one neuron does: what drives it, what it promotes, where in this run it is loud.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestNeuronProfile".
  */
 export interface RequestNeuronProfile {
   type: "request_neuron_profile";
@@ -610,9 +852,18 @@ export interface RequestNeuronProfile {
   run_id: string;
   layer: number;
   neuron_index: number;
+  /**
+   * further runs to look through, each id a key; unknown ones: skipped
+   *
+   * Items: names one run; unguessable, so a link is a key
+   */
+  past_run_ids: string[];
 }
 /**
  * The logit lens of one position: after each layer, the likeliest tokens, and where the target stands.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestLens".
  */
 export interface RequestLens {
   type: "request_lens";
@@ -639,6 +890,9 @@ export interface RequestLens {
 }
 /**
  * What each head (and MLP) writes at one position, read as logits: what it promotes, and the target's share.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestHeadLens".
  */
 export interface RequestHeadLens {
   type: "request_head_lens";
@@ -665,6 +919,9 @@ export interface RequestHeadLens {
 }
 /**
  * The residual stream of every token and layer along its three principal axes over the whole run.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestStreamPca".
  */
 export interface RequestStreamPca {
   type: "request_stream_pca";
@@ -687,6 +944,9 @@ export interface RequestStreamPca {
 }
 /**
  * How widely every head looks from one position.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestAttentionEntropy".
  */
 export interface RequestAttentionEntropy {
   type: "request_attention_entropy";
@@ -701,7 +961,35 @@ export interface RequestAttentionEntropy {
   pos: number;
 }
 /**
+ * The next part of the run's recording: first with `from_pos` 0, then with the `next_pos` of the part before.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RequestRecording".
+ */
+export interface RequestRecording {
+  type: "request_recording";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * first position to send; 0 brings the file's beginning too
+   */
+  from_pos: number;
+  /**
+   * exclusive; none: up to the newest. Later parts repeat the first's `to_pos`
+   */
+  to_pos: number | null;
+}
+/**
  * First event on every connection.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Hello".
  */
 export interface Hello {
   type: "hello";
@@ -716,6 +1004,9 @@ export interface Hello {
 }
 /**
  * Shape and identity of the model being watched, in TransformerLens's nouns.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "ModelInfo".
  */
 export interface ModelInfo {
   model_name: string;
@@ -737,10 +1028,24 @@ export interface ModelInfo {
 }
 /**
  * What the engine can capture and change: declared, never guessed.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Capabilities".
  */
 export interface Capabilities {
-  channels: ("attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
-  operations: ("scale" | "zero")[];
+  channels: ("attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  operations: (
+    | "add_direction"
+    | "attention_knockout"
+    | "attention_set"
+    | "attention_turn"
+    | "mean"
+    | "project_out"
+    | "resample"
+    | "scale"
+    | "set"
+    | "zero"
+  )[];
   component_kinds: ("attn" | "head" | "mlp" | "neuron")[];
   missing: MissingCapability[];
   has_chat_template: boolean;
@@ -750,6 +1055,7 @@ export interface Capabilities {
   analyses: (
     | "attention_entropy"
     | "attribution"
+    | "direction"
     | "effects"
     | "head_lens"
     | "head_profile"
@@ -766,18 +1072,25 @@ export interface Capabilities {
 }
 /**
  * A channel this model or engine cannot give, and why; the page greys it out.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "MissingCapability".
  */
 export interface MissingCapability {
-  channel: "attention" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
+  channel: "attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
   reason: string;
 }
 /**
  * A question that this engine does not answer, and why; the page greys it out.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "MissingAnalysis".
  */
 export interface MissingAnalysis {
   analysis:
     | "attention_entropy"
     | "attribution"
+    | "direction"
     | "effects"
     | "head_lens"
     | "head_profile"
@@ -793,6 +1106,9 @@ export interface MissingAnalysis {
 }
 /**
  * The server's bounds, so that a viewer can refuse before it sends.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Limits".
  */
 export interface Limits {
   max_command_bytes: number;
@@ -805,6 +1121,9 @@ export interface Limits {
 }
 /**
  * Answer to `start_run`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunStarted".
  */
 export interface RunStarted {
   type: "run_started";
@@ -816,6 +1135,9 @@ export interface RunStarted {
 }
 /**
  * A run as it stands: enough to draw its text; its steps follow, newest first for a joiner.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunSnapshot".
  */
 export interface RunSnapshot {
   /**
@@ -861,6 +1183,9 @@ export interface RunSnapshot {
 }
 /**
  * One token of a run's text.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "TokenInfo".
  */
 export interface TokenInfo {
   token_id: number;
@@ -875,6 +1200,9 @@ export interface TokenInfo {
 }
 /**
  * One entry of a run's intervention log.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AppliedInterventions".
  */
 export interface AppliedInterventions {
   /**
@@ -894,6 +1222,9 @@ export interface AppliedInterventions {
 }
 /**
  * Where a run branched off another one.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "BranchPoint".
  */
 export interface BranchPoint {
   /**
@@ -915,6 +1246,9 @@ export interface BranchPoint {
 }
 /**
  * Answer to `join_run`; the missing steps follow, newest position first, then oldest first.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunJoined".
  */
 export interface RunJoined {
   type: "run_joined";
@@ -926,6 +1260,9 @@ export interface RunJoined {
 }
 /**
  * Everything new at one position. May come again for a `pos` with further tensors, which merge.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Step".
  */
 export interface Step {
   type: "step";
@@ -1003,6 +1340,9 @@ export interface Step {
 }
 /**
  * One candidate for the next token.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "TopToken".
  */
 export interface TopToken {
   token_id: number;
@@ -1011,6 +1351,9 @@ export interface TopToken {
 }
 /**
  * The arrays of one position, by channel; absent where no viewer asked or the model has none.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "StepTensors".
  */
 export interface StepTensors {
   /**
@@ -1097,9 +1440,32 @@ export interface StepTensors {
    * float32 [k]: direct contribution of that neuron, logits
    */
   direct_neuron_value?: Tensor | null;
+  /**
+   * uint8 [k]: kind of each of the strongest heads and MLPs by |direct contribution|, strongest first: 0 head, 1 mlp; generated tokens only
+   */
+  causal_kind?: Tensor | null;
+  /**
+   * uint16 [k]: layer of each
+   */
+  causal_layer?: Tensor | null;
+  /**
+   * uint32 [k]: head_index of each, 0 for an mlp
+   */
+  causal_index?: Tensor | null;
+  /**
+   * float32 [k]: direct contribution of each to the metric, logits
+   */
+  causal_attributed?: Tensor | null;
+  /**
+   * float32 [k]: the metric minus what it is when that one alone is zeroed at this position, logits before any soft cap
+   */
+  causal_measured?: Tensor | null;
 }
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Tensor".
  */
 export interface Tensor {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
@@ -1119,6 +1485,9 @@ export interface Tensor {
 }
 /**
  * The run's state now; answers pause, resume, step_once and stop, and is told to every viewer.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunStateChanged".
  */
 export interface RunStateChanged {
   type: "run_state_changed";
@@ -1132,6 +1501,9 @@ export interface RunStateChanged {
 }
 /**
  * The set that holds from `applied.from_pos` on; answers `set_interventions`, told to every viewer.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "InterventionsApplied".
  */
 export interface InterventionsApplied {
   type: "interventions_applied";
@@ -1144,6 +1516,9 @@ export interface InterventionsApplied {
 }
 /**
  * Recompute: captured steps from `from_pos` on are void; tokens from `n_tokens` on are dropped.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunRewound".
  */
 export interface RunRewound {
   type: "run_rewound";
@@ -1161,6 +1536,9 @@ export interface RunRewound {
 }
 /**
  * The run has ended; its text and steps stay readable.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RunFinished".
  */
 export interface RunFinished {
   type: "run_finished";
@@ -1175,6 +1553,9 @@ export interface RunFinished {
 }
 /**
  * Answer to `request_values`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "ValuesReady".
  */
 export interface ValuesReady {
   type: "values_ready";
@@ -1199,6 +1580,9 @@ export interface ValuesReady {
 }
 /**
  * Answer to `request_attention`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AttentionReady".
  */
 export interface AttentionReady {
   type: "attention_ready";
@@ -1220,7 +1604,83 @@ export interface AttentionReady {
   exact: boolean;
 }
 /**
+ * Answer to `put_direction`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "DirectionStored".
+ */
+export interface DirectionStored {
+  type: "direction_stored";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  direction: DirectionInfo;
+}
+/**
+ * A direction that the server holds.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "DirectionInfo".
+ */
+export interface DirectionInfo {
+  /**
+   * names a direction by its content: equal vectors, equal ids
+   */
+  direction_id: string;
+  name: string;
+  recipe: DirectionRecipe;
+  d_model: number;
+  norm: number;
+  /**
+   * where it was read: resid_post of this layer; none: nowhere
+   */
+  layer: number | null;
+}
+/**
+ * What makes a direction.
+ *
+ *     contrast: mean of resid_post at the last token over `positive` minus that over `negative`, at least two each;
+ *     the layer is the one asked for, or that which separates held-out prompts best. neuron, head: what
+ *     `index` of `layer` writes: a neuron's output row, what a head wrote at `pos` of the run, or on average over
+ *     the run. unembed: a token's unembedding row. pca: axis number `index` of the run's resid_post at `layer`,
+ *     its first position left out. put: a viewer's own vector.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "DirectionRecipe".
+ */
+export interface DirectionRecipe {
+  kind: "contrast" | "head" | "neuron" | "pca" | "put" | "unembed";
+  /**
+   * none: contrast chooses; unembed has none
+   */
+  layer?: number | null;
+  /**
+   * head_index, neuron index, or number of the axis, 0 the strongest
+   */
+  index?: number;
+  /**
+   * of head: one position of the run; none: all
+   */
+  pos?: number | null;
+  /**
+   * of unembed: token id, or its text
+   */
+  token?: number | string | null;
+  /**
+   * of contrast: what is steered towards
+   */
+  positive?: string[];
+  /**
+   * of contrast: what is steered away from
+   */
+  negative?: string[];
+}
+/**
  * The command was taken and needs no other answer.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Acknowledged".
  */
 export interface Acknowledged {
   type: "acknowledged";
@@ -1231,6 +1691,9 @@ export interface Acknowledged {
 }
 /**
  * Answer to `ping`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Pong".
  */
 export interface Pong {
   type: "pong";
@@ -1242,6 +1705,9 @@ export interface Pong {
 }
 /**
  * A refusal or a fault: what is wrong, which limit, and what to do. Nothing else is lost.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "ErrorReport".
  */
 export interface ErrorReport {
   type: "error_report";
@@ -1255,6 +1721,9 @@ export interface ErrorReport {
 }
 /**
  * A question is being worked on.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AnalysisProgress".
  */
 export interface AnalysisProgress {
   type: "analysis_progress";
@@ -1271,6 +1740,9 @@ export interface AnalysisProgress {
 }
 /**
  * Answer to `request_attribution`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AttributionReady".
  */
 export interface AttributionReady {
   type: "attribution_ready";
@@ -1293,6 +1765,9 @@ export interface AttributionReady {
 }
 /**
  * The metric as it was understood, and its value, logits before any soft cap.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Metric".
  */
 export interface Metric {
   pos: number;
@@ -1311,6 +1786,9 @@ export interface Metric {
 }
 /**
  * One way into a node (or out of it): its edges, strongest first, and what they leave out.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AttributionPart".
  */
 export interface AttributionPart {
   part: "input" | "key" | "query" | "value";
@@ -1337,6 +1815,9 @@ export interface AttributionPart {
 }
 /**
  * One writer's contribution to one reader; signed, in logits of the metric (query and key: of the score).
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Edge".
  */
 export interface Edge {
   writer: string;
@@ -1346,6 +1827,9 @@ export interface Edge {
 }
 /**
  * Answer to `request_paths`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "PathsReady".
  */
 export interface PathsReady {
   type: "paths_ready";
@@ -1367,6 +1851,9 @@ export interface PathsReady {
 }
 /**
  * A node of a path graph.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "GraphNode".
  */
 export interface GraphNode {
   node: string;
@@ -1378,6 +1865,9 @@ export interface GraphNode {
 }
 /**
  * Answer to `request_overview`. Everything in logits of the metric; the direct terms sum to it.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "OverviewReady".
  */
 export interface OverviewReady {
   type: "overview_ready";
@@ -1431,6 +1921,9 @@ export interface OverviewReady {
 }
 /**
  * Answer to `request_relevance`: tokens and bias sum to total, which misses the metric by error.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RelevanceReady".
  */
 export interface RelevanceReady {
   type: "relevance_ready";
@@ -1457,6 +1950,9 @@ export interface RelevanceReady {
 }
 /**
  * Answer to `request_effects`: what each ablation did to the metric.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "EffectsReady".
  */
 export interface EffectsReady {
   type: "effects_ready";
@@ -1500,6 +1996,9 @@ export interface EffectsReady {
  * Answer to `request_patching`: (patched - corrupted) / (clean - corrupted); 0 nothing restored, 1 all of it.
  *
  *     Of the run's (clean) values put into the corrupted run. `metric` is the clean run's.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "PatchingReady".
  */
 export interface PatchingReady {
   type: "patching_ready";
@@ -1561,6 +2060,9 @@ export interface PatchingReady {
 }
 /**
  * Answer to `request_head_scores`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "HeadScoresReady".
  */
 export interface HeadScoresReady {
   type: "head_scores_ready";
@@ -1577,6 +2079,9 @@ export interface HeadScoresReady {
 }
 /**
  * One head's measured habits, each 0 to 1, and what its weights copy.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "HeadScore".
  */
 export interface HeadScore {
   layer: number;
@@ -1591,6 +2096,9 @@ export interface HeadScore {
 }
 /**
  * Answer to `request_head_profile`. In TopToken of `promoted`, `prob` is the logit written.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "HeadProfileReady".
  */
 export interface HeadProfileReady {
   type: "head_profile_ready";
@@ -1622,6 +2130,9 @@ export interface HeadProfileReady {
 }
 /**
  * A token that a head reads at a query, and what its OV circuit writes for it.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "ReadToken".
  */
 export interface ReadToken {
   key_pos: number;
@@ -1632,6 +2143,9 @@ export interface ReadToken {
 }
 /**
  * A head by how strongly its output weights compose with another's input weights.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Feeder".
  */
 export interface Feeder {
   component: Component;
@@ -1640,6 +2154,9 @@ export interface Feeder {
 }
 /**
  * Answer to `request_neuron_profile`. In TopToken lists `prob` is the logit or weight, not a probability.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "NeuronProfileReady".
  */
 export interface NeuronProfileReady {
   type: "neuron_profile_ready";
@@ -1682,18 +2199,40 @@ export interface NeuronProfileReady {
    * float32 [n_bins+1]
    */
   histogram_edges: Tensor;
+  /**
+   * loudest tokens of `past_run_ids`, each text once; quantised to int8
+   */
+  past_contexts: NeuronContext[];
+  /**
+   * of `past_run_ids`, those that the server still has
+   */
+  n_past_runs: number;
+  /**
+   * of those runs, tokens with neurons on record
+   */
+  n_past_tokens: number;
 }
 /**
  * A token at which a neuron was loud, with the text around it.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "NeuronContext".
  */
 export interface NeuronContext {
   pos: number;
   value: number;
   before: string;
   text: string;
+  /**
+   * whose token it is; none: the run that was asked about
+   */
+  run_id: string | null;
 }
 /**
  * Answer to `request_lens`: each layer's resid_post through the final norm and unembedding, soft cap included.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "LensReady".
  */
 export interface LensReady {
   type: "lens_ready";
@@ -1734,6 +2273,9 @@ export interface LensReady {
  *
  *     `z @ W_O[head]` (an MLP: its output) through the final norm, its scale frozen at the whole stream's, and
  *     the unembedding. The direct terms sum to `total`.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "HeadLensReady".
  */
 export interface HeadLensReady {
   type: "head_lens_ready";
@@ -1800,6 +2342,9 @@ export interface HeadLensReady {
  * Answer to `request_stream_pca`: (scaled stream - mean) along the axes.
  *
  *     Mean and axes are of all layers and of all positions but the skipped ones together.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "StreamPcaReady".
  */
 export interface StreamPcaReady {
   type: "stream_pca_ready";
@@ -1832,6 +2377,9 @@ export interface StreamPcaReady {
 }
 /**
  * Answer to `request_attention_entropy`, exact.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "AttentionEntropyReady".
  */
 export interface AttentionEntropyReady {
   type: "attention_entropy_ready";
@@ -1857,14 +2405,74 @@ export interface AttentionEntropyReady {
    */
   top_weight: Tensor;
 }
+/**
+ * Answer to `request_recording`: bytes to append to those of the parts before.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "RecordingPart".
+ */
+export interface RecordingPart {
+  type: "recording_part";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  /**
+   * whole blocks of a recording; the end block is the viewer's to write
+   */
+  data: Uint8Array;
+  /**
+   * where the next part begins; none: this was the last
+   */
+  next_pos: number | null;
+  /**
+   * exclusive end of the whole recording
+   */
+  to_pos: number;
+  /**
+   * how often the run was computed again; where it differs from the first part's, begin anew
+   */
+  n_rewinds: number;
+}
+/**
+ * At which of the positions that its set holds for an intervention acts.
+ *
+ *     `from_now`: at all of them. `range`: from_pos to to_pos - 1. `all`: every position of the run, so its set
+ *     must hold from 0. `tokens`: only where the token read there is one of token_ids. A range (or `all`) that
+ *     begins before the position from which the set holds needs recompute and is refused without it, unless the
+ *     same intervention was in force there already.
+ *
+ * This interface was referenced by `LivelensProtocol`'s JSON-Schema
+ * via the `definition` "Positions".
+ */
+export interface Positions {
+  scope?: "all" | "from_now" | "range" | "tokens";
+  /**
+   * of `range`: the first position
+   */
+  from_pos?: number;
+  /**
+   * of `range`: exclusive; none: without an end
+   */
+  to_pos?: number | null;
+  /**
+   * of `tokens`
+   */
+  token_ids?: number[];
+}
 
 export const PROTOCOL_VERSION = "1.0" as const;
 export const SUBPROTOCOL = "livelens.v1" as const;
 export const MAX_COMMAND_BYTES = 65536 as const;
 export const MAX_PROMPT_CHARS = 49152 as const;
 export const MAX_REQUESTED_POSITIONS = 4096 as const;
-export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit"] as const;
-export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"]} as const;
+export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"] as const;
+export const MEASURED_CHANNELS = ["causal_effects"] as const;
+export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"], "causal_effects": ["causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"]} as const;
 export const NONFINITE_INT8 = -128 as const;
 export const FRAME_PLAIN = 0 as const;
 export const FRAME_ZSTD = 1 as const;

@@ -16,6 +16,18 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=DynamicLayer)
 
 
+def copied_cache(cache: Cache, n_positions: int) -> Cache:
+    """A cache of its own over the first `n_positions` of `cache`; their keys and values are not copied."""
+    layers = [DynamicLayer() for _ in cache.layers]
+    for layer, old in zip(layers, cache.layers, strict=True):
+        if isinstance(old.keys, Tensor) and isinstance(old.values, Tensor):
+            layer.lazy_initialization(old.keys, old.values)
+            layer.keys, layer.values = old.keys[:, :, :n_positions], old.values[:, :, :n_positions]
+    other = new_cache()
+    other.layers = layers
+    return other
+
+
 class _PrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped, and asks for this class
     """One layer of a prefix (batch of one), the same for every row that continues it."""
 

@@ -182,6 +182,12 @@ class TokenSequence(Protocol):
     def truncate(self, n_positions: int) -> None:
         """Forget every position from `n_positions` on."""
 
+    def branch(self, n_positions: int) -> TokenSequence:
+        """A sequence of its own that begins with the first `n_positions` of this one, which stays as it is.
+
+        What both have in common is held once. Raises ValueError for positions that this one does not have.
+        """
+
     def close(self) -> None:
         """Free the cache; harmless when closed."""
 

@@ -54,6 +54,15 @@ class FakeSequence:
         """Forget every position from `n_positions` on."""
         del self._tokens[n_positions:]
 
+    def branch(self, n_positions: int) -> FakeSequence:
+        """A sequence of its own that begins with the first `n_positions` of this one."""
+        if not 0 <= n_positions <= self.n_positions:
+            raise ValueError(f"cannot branch off after {n_positions} of {self.n_positions} positions")
+        other = FakeSequence(self._info, self._weights, secs_per_token=self._secs_per_token)
+        other._tokens = self._tokens[:n_positions]
+        other._cache = self._cache.copy()
+        return other
+
     def close(self) -> None:
         """Free the cache."""
         self._cache = np.zeros((2, 0, 0, 0, D_HEAD), np.float32)
@@ -70,7 +79,7 @@ class FakeSequence:
         self._tokens.append(token_id)
         pos = len(self._tokens) - 1
         n_layers, n_heads = info.n_layers, info.n_heads
-        keep_neurons = bool(channels & {"neurons", "direct_logit"})
+        keep_neurons = bool(channels & {"neurons", "direct_logit", "causal_effects"})
         out = Position(
             token_id=token_id,
             head_out=np.empty((n_layers, n_heads, info.d_model), np.float32),

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from livelens.model.anatomy import Anatomy
-from livelens.model.caches import new_cache
+from livelens.model.caches import copied_cache, new_cache
 from livelens.model.capture import ForwardHooks, sites_for
 from livelens.model.captured import CapturedTensors, TorchCaptured
 from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
@@ -103,6 +103,25 @@ class TorchSequence:
             raise ValueError(f"cannot truncate {self._n_positions} positions to {n_positions}")
         self._n_positions = n_positions
         self._restore()
+
+    def branch(self, n_positions: int) -> TorchSequence:
+        """A sequence of its own that begins with the first `n_positions` of this one, which stays as it is.
+
+        The keys and values of both are the same memory: a longer cache is always a new tensor, never a changed one.
+        """
+        if not 0 <= n_positions <= self._n_positions:
+            raise ValueError(f"cannot branch off after {n_positions} of {self._n_positions} positions")
+        other = TorchSequence(
+            self._model,
+            self._anatomy,
+            readout=self._readout,
+            weights=self._weights,
+            lens_thread=self._lens_thread,
+        )
+        if self._cache is not None and n_positions:
+            other._cache = copied_cache(self._cache, n_positions)
+            other._n_positions = n_positions
+        return other
 
     def close(self) -> None:
         """Free the cache; harmless when closed."""

@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from livelens.protocol.commands import RunCommand
+from livelens.protocol.comparison import ComparisonReady, RequestComparison
+from livelens.protocol.directions import DirectionInfo, DirectionRecipe
 from livelens.protocol.events import AnswerEvent
+from livelens.protocol.interventions import Component
 from livelens.protocol.lenses import (
     AttentionEntropyReady,
     HeadLensReady,
@@ -24,12 +27,13 @@ from livelens.protocol.lenses import (
     StreamPcaReady,
 )
 from livelens.protocol.step_tensors import Tensor
-from livelens.protocol.values import Component, TopToken
+from livelens.protocol.values import TopToken
 from livelens.protocol.vocabulary import (
     MAX_PROMPT_CHARS,
     AnalysisKind,
     Count,
     Index,
+    RunId,
     TokenText,
     WireInput,
     WireValue,
@@ -38,6 +42,7 @@ from livelens.protocol.vocabulary import (
 
 MAX_EDGES = 512
 MAX_MEASURED = 4096
+MAX_PAST_RUNS = 64  # as many as a server keeps of those that nobody watches
 
 NodeId = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^(L\d+(H\d+|N\d+|\.attn|\.mlp)|embed|logit)@\d+$")]
 EdgePart = Literal["input", "value", "query", "key"]
@@ -137,6 +142,9 @@ class RequestHeadProfile(RunCommand, frozen=True, tag="request_head_profile"):
     layer: Index
     head_index: Index
     query_pos: Annotated[Index | None, Meta(description="whose reading is put into words; none: the last")] = None
+    key_pos: Annotated[
+        Index | None, Meta(description="a token to be among `reads` however little the query looks at it")
+    ] = None
 
 
 class RequestHeadScores(RunCommand, frozen=True, tag="request_head_scores"):
@@ -148,6 +156,21 @@ class RequestNeuronProfile(RunCommand, frozen=True, tag="request_neuron_profile"
 
     layer: Index
     neuron_index: Index
+    past_run_ids: Annotated[
+        list[RunId],
+        Meta(max_length=MAX_PAST_RUNS, description="further runs to look through, each id a key; unknown ones: skipped"),
+    ] = field(default_factory=list)
+
+
+class RequestDirection(RunCommand, frozen=True, tag="request_direction"):
+    """Make a direction of the residual stream; the server holds it from then on, for `direction_id`."""
+
+    recipe: DirectionRecipe
+    name: Annotated[str, Meta(max_length=120, description="empty: the server's own words")] = ""
+
+    def __post_init__(self) -> None:
+        if self.recipe.kind == "put":
+            raise ValueError("a direction of kind put is sent with put_direction")
 
 
 class Edge(WireValue, frozen=True):
@@ -343,6 +366,7 @@ class NeuronContext(WireValue, frozen=True):
     value: float
     before: str
     text: str
+    run_id: Annotated[RunId | None, Meta(description="whose token it is; none: the run that was asked about")] = None
 
 
 class NeuronProfileReady(AnswerEvent, frozen=True, tag="neuron_profile_ready"):
@@ -358,6 +382,28 @@ class NeuronProfileReady(AnswerEvent, frozen=True, tag="neuron_profile_ready"):
     alike_out: Annotated[list[Feeder], Meta(description="neurons that write most alike, cosine; `part` is value")]
     histogram: Annotated[Tensor, Meta(description="float32 [n_bins]: how many tokens of this run, by value")]
     histogram_edges: Annotated[Tensor, Meta(description="float32 [n_bins+1]")]
+    past_contexts: Annotated[
+        list[NeuronContext], Meta(description="loudest tokens of `past_run_ids`, each text once; quantised to int8")
+    ] = field(default_factory=list)
+    n_past_runs: Annotated[Count, Meta(description="of `past_run_ids`, those that the server still has")] = 0
+    n_past_tokens: Annotated[Count, Meta(description="of those runs, tokens with neurons on record")] = 0
+
+
+class DirectionReady(AnswerEvent, frozen=True, tag="direction_ready"):
+    """Answer to `request_direction`."""
+
+    direction: DirectionInfo
+    vector: Annotated[Tensor, Meta(description="float32 [d_model]")]
+    separation: Annotated[
+        Tensor | None,
+        Meta(
+            description="float32 [n_layers], of contrast: held-out prompts' distance along the direction, between "
+            "the two means, in pooled standard deviations; both folds' mean"
+        ),
+    ] = None
+    accuracy: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers], of contrast: held-out prompts on their own side")
+    ] = None
 
 
 Question = (
@@ -374,6 +420,7 @@ Question = (
     | RequestHeadLens
     | RequestStreamPca
     | RequestAttentionEntropy
+    | RequestComparison
 )
 Answer = (
     AnalysisProgress
@@ -390,6 +437,7 @@ Answer = (
     | HeadLensReady
     | StreamPcaReady
     | AttentionEntropyReady
+    | ComparisonReady
 )
 
 
@@ -408,8 +456,10 @@ _KINDS: dict[type[Question], AnalysisKind] = {
     RequestHeadProfile: "head_profile",
     RequestHeadScores: "head_scores",
     RequestNeuronProfile: "neuron_profile",
+    RequestDirection: "direction",
     RequestLens: "lens",
     RequestHeadLens: "head_lens",
     RequestStreamPca: "stream_pca",
     RequestAttentionEntropy: "attention_entropy",
+    RequestComparison: "comparison",
 }

@@ -6,13 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from livelens.protocol.values import Component, InterventionSegment, InterventionSet, Sampling
+from livelens.protocol.directions import DirectionRecipe
+from livelens.protocol.interventions import Component, InterventionSegment, InterventionSet
+from livelens.protocol.values import Sampling
 from livelens.protocol.vocabulary import (
     CHANNELS,
+    MAX_DIRECTION_BYTES,
     MAX_PROMPT_CHARS,
     MAX_REQUESTED_POSITIONS,
     MAX_VALUE_COMPONENTS,
     ApplyMode,
+    Bytes,
     Channel,
     Index,
     RequestId,
@@ -43,6 +47,26 @@ class StartRun(_Command, frozen=True, tag="start_run"):
     distractor_token: Annotated[
         TokenText | None, Meta(description="subtracted from the target; none: the mean logit")
     ] = None
+
+
+class ForkRun(_Command, frozen=True, tag="fork_run"):
+    """Begin a run that branches off another one, and watch it: answered with `run_started`.
+
+    The other run's tokens before `from_pos` are kept, and all of its prompt; the rest is generated anew. What
+    both runs have in common is not computed again where the server still holds it.
+    """
+
+    run_id: RunId
+    from_pos: Annotated[int, Meta(ge=1, le=2**31 - 1, description="first token that may differ from the other run's")]
+    token_text: Annotated[
+        TokenText | None, Meta(description="put there instead; of a text of several tokens the first")
+    ] = None
+    sampling: Annotated[Sampling | None, Meta(description="none: the other run's, its draws continued")] = None
+    interventions: Annotated[
+        InterventionSet | None,
+        Meta(description="the set from position from_pos - 1 on, which chooses that token; none: the other run's log"),
+    ] = None
+    start_paused: Annotated[bool, Meta(description="wait for resume or step_once")] = False
 
 
 class JoinRun(_Command, frozen=True, tag="join_run"):
@@ -125,6 +149,17 @@ class RequestAttention(RunCommand, frozen=True, tag="request_attention"):
     query_pos: Index
 
 
+class PutDirection(_Command, frozen=True, tag="put_direction"):
+    """Give the server a direction to steer with; answered with `direction_stored`. Equal vectors are one direction."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=120)]
+    data: Annotated[Bytes, Meta(max_length=MAX_DIRECTION_BYTES, description="float32 little-endian [d_model]")]
+    recipe: Annotated[DirectionRecipe, Meta(description="what made it, for who sees it later")] = field(
+        default_factory=lambda: DirectionRecipe(kind="put")
+    )
+    layer: Annotated[Index | None, Meta(description="the layer after which it was read, where that is known")] = None
+
+
 class CancelAnalysis(RunCommand, frozen=True, tag="cancel_analysis"):
     """Give up a question; harmless when it was answered."""
 
@@ -137,6 +172,7 @@ class Ping(_Command, frozen=True, tag="ping"):
 
 BasicCommand = (
     StartRun
+    | ForkRun
     | JoinRun
     | Pause
     | Resume
@@ -148,6 +184,7 @@ BasicCommand = (
     | RequestPositions
     | RequestValues
     | RequestAttention
+    | PutDirection
     | CancelAnalysis
     | Ping
 )

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from livelens.protocol.directions import DirectionInfo
+from livelens.protocol.interventions import Component
 from livelens.protocol.step_tensors import StepTensors, Tensor
-from livelens.protocol.values import AppliedInterventions, Component, Limits, ModelInfo, RunSnapshot, TopToken
+from livelens.protocol.values import AppliedInterventions, Limits, ModelInfo, RunSnapshot, TopToken
 from livelens.protocol.vocabulary import Count, FinishReason, Index, RequestId, RunId, RunState, WireValue
 
 
@@ -146,6 +148,13 @@ class AttentionReady(_Event, frozen=True, tag="attention_ready"):
     exact: bool
 
 
+class DirectionStored(_Event, frozen=True, tag="direction_stored"):
+    """Answer to `put_direction`."""
+
+    request_id: RequestId
+    direction: DirectionInfo
+
+
 class Acknowledged(_Event, frozen=True, tag="acknowledged"):
     """The command was taken and needs no other answer."""
 
@@ -179,6 +188,7 @@ BasicEvent = (
     | RunFinished
     | ValuesReady
     | AttentionReady
+    | DirectionStored
     | Acknowledged
     | Pong
     | ErrorReport

@@ -103,6 +103,25 @@ class StepTensors(WireValue, frozen=True, omit_defaults=True):
     direct_neuron_value: Annotated[
         Tensor | None, Meta(description="float32 [k]: direct contribution of that neuron, logits")
     ] = None
+    causal_kind: Annotated[
+        Tensor | None,
+        Meta(
+            description="uint8 [k]: kind of each of the strongest heads and MLPs by |direct contribution|, strongest "
+            "first: 0 head, 1 mlp; generated tokens only"
+        ),
+    ] = None
+    causal_layer: Annotated[Tensor | None, Meta(description="uint16 [k]: layer of each")] = None
+    causal_index: Annotated[Tensor | None, Meta(description="uint32 [k]: head_index of each, 0 for an mlp")] = None
+    causal_attributed: Annotated[
+        Tensor | None, Meta(description="float32 [k]: direct contribution of each to the metric, logits")
+    ] = None
+    causal_measured: Annotated[
+        Tensor | None,
+        Meta(
+            description="float32 [k]: the metric minus what it is when that one alone is zeroed at this position, "
+            "logits before any soft cap"
+        ),
+    ] = None
 
 
 # Which channel brings which tensors: subscription, coalescing and the page's store all read this.
@@ -121,4 +140,5 @@ CHANNEL_TENSORS: dict[Channel, tuple[str, ...]] = {
         "direct_neuron_index",
         "direct_neuron_value",
     ),
+    "causal_effects": ("causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"),
 }

@@ -10,9 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from livelens.protocol.interventions import InterventionSpec
 from livelens.protocol.vocabulary import (
-    MAX_COMPONENTS,
-    MAX_INTERVENTIONS,
     AnalysisKind,
     ApplyMode,
     Channel,
@@ -27,37 +26,6 @@ from livelens.protocol.vocabulary import (
     WireValue,
     require_finite,
 )
-
-
-class Component(WireInput, frozen=True):
-    """Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`."""
-
-    kind: ComponentKind
-    layer: Annotated[Index, Meta(description="0 .. n_layers-1")]
-    index: Annotated[Index, Meta(description="head_index or neuron index in the layer; 0 for attn and mlp")] = 0
-
-
-class InterventionSpec(WireInput, frozen=True):
-    """What is changed in the network: data, never code. Several factors on one component multiply."""
-
-    intervention_id: Annotated[str, Meta(min_length=1, max_length=64, description="chosen by the viewer")]
-    operation: Annotated[Operation, Meta(description="`zero` is `scale` by 0")]
-    components: Annotated[list[Component], Meta(min_length=1, max_length=MAX_COMPONENTS)]
-    amount: Annotated[float, Meta(ge=-1000, le=1000, description="the factor of `scale`; ignored by `zero`")] = 0.0
-    enabled: Annotated[bool, Meta(description="a listed but disabled intervention changes nothing")] = True
-
-    def __post_init__(self) -> None:
-        require_finite("amount", self.amount)
-
-
-InterventionSet = Annotated[list[InterventionSpec], Meta(max_length=MAX_INTERVENTIONS)]
-
-
-class InterventionSegment(WireInput, frozen=True):
-    """The whole set that holds from `from_pos` on, until the next segment of a log."""
-
-    from_pos: Annotated[Index, Meta(description="first position whose forward pass is under this set")]
-    interventions: InterventionSet
 
 
 class Sampling(WireInput, frozen=True):
@@ -159,6 +127,15 @@ class AppliedInterventions(WireValue, frozen=True):
     author: Annotated[str, Meta(description="viewer_id of who set it")]
 
 
+class BranchPoint(WireValue, frozen=True):
+    """Where a run branched off another one."""
+
+    run_id: Annotated[RunId, Meta(description="the run that it branched off")]
+    from_pos: Annotated[Index, Meta(description="first token that may differ from that run's")]
+    n_shared: Annotated[Count, Meta(description="positions that were taken over, not computed again")]
+    token_id: Annotated[Index | None, Meta(description="token put at from_pos; none: chosen by the model")] = None
+
+
 class RunSnapshot(WireValue, frozen=True, kw_only=True):
     """A run as it stands: enough to draw its text; its steps follow, newest first for a joiner."""
 
@@ -179,3 +156,6 @@ class RunSnapshot(WireValue, frozen=True, kw_only=True):
     target_id: Index | None = None
     distractor_id: Index | None = None
     notice: Annotated[str | None, Meta(description="something the person should know, e.g. a split target")] = None
+    branch: Annotated[BranchPoint | None, Meta(description="the run it branched off; none: it branched off none")] = (
+        None
+    )

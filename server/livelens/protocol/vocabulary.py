@@ -21,8 +21,12 @@ MAX_INTERVENTIONS = 256
 MAX_COMPONENTS = 4096
 MAX_REQUESTED_POSITIONS = 4096
 MAX_VALUE_COMPONENTS = 64
+MAX_KEYS = 1024
+MAX_REFERENCE_TEXTS = 64
+MAX_CONTRAST_PROMPTS = 64
+MAX_DIRECTION_BYTES = 60 * 1024
 
-Channel = Literal["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit"]
+Channel = Literal["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"]
 CHANNELS: tuple[Channel, ...] = (
     "neurons",
     "heads",
@@ -30,9 +34,29 @@ CHANNELS: tuple[Channel, ...] = (
     "residual",
     "logit_lens",
     "direct_logit",
+    "causal_effects",
 )
+# Channels that cost a forward call of their own at every token: only for viewers that name them.
+MEASURED_CHANNELS: tuple[Channel, ...] = ("causal_effects",)
 ComponentKind = Literal["head", "neuron", "attn", "mlp"]
-Operation = Literal["zero", "scale"]
+Operation = Literal[
+    "zero",
+    "scale",
+    "mean",
+    "resample",
+    "set",
+    "add_direction",
+    "project_out",
+    "attention_knockout",
+    "attention_set",
+    "attention_turn",
+]
+PositionScope = Literal["from_now", "range", "all", "tokens"]
+ReferenceSource = Literal["prompt", "text", "run"]
+# Of add_direction's amount: times the direction as it stands, times its unit vector, or times its unit vector and
+# the norm of the stream at that place and position.
+DirectionUnit = Literal["direction", "norm", "stream"]
+DirectionKind = Literal["put", "contrast", "neuron", "head", "unembed", "pca"]
 RunState = Literal["prefilling", "running", "paused", "finished"]
 FinishReason = Literal["eos", "max_new_tokens", "context_full", "stopped", "abandoned", "nonfinite", "engine_fault"]
 ApplyMode = Literal["from_now", "recompute"]
@@ -50,6 +74,8 @@ AnalysisKind = Literal[
     "head_lens",
     "stream_pca",
     "attention_entropy",
+    "comparison",
+    "direction",
 ]
 ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "attribution",
@@ -65,6 +91,8 @@ ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
     "head_lens",
     "stream_pca",
     "attention_entropy",
+    "comparison",
+    "direction",
 )
 DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
 
@@ -73,6 +101,9 @@ Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TokenText = Annotated[str, Meta(min_length=1, max_length=256)]
 RequestId = Annotated[int, Meta(ge=0, le=2**53 - 1, description="chosen by the viewer; every answer echoes it")]
+DirectionId = Annotated[
+    str, Meta(min_length=1, max_length=64, description="names a direction by its content: equal vectors, equal ids")
+]
 RunId = Annotated[str, Meta(min_length=1, max_length=64, description="names one run; unguessable, so a link is a key")]
 
 

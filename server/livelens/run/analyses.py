@@ -16,6 +16,7 @@ from livelens.protocol.messages import (
     ErrorReport,
     Question,
     RequestAttentionEntropy,
+    RequestComparison,
     RequestHeadLens,
     RequestHeadProfile,
     RequestHeadScores,
@@ -48,7 +49,7 @@ class _Waiting:
                 return 0
             case RequestHeadProfile() | RequestNeuronProfile() | RequestStreamPca():
                 return max(1, self.context.n_positions)
-            case RequestLens() | RequestHeadLens() | RequestAttentionEntropy():
+            case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():
                 return self.question.pos + 1
             case _:
                 return self.question.metric.pos + 1

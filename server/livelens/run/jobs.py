@@ -13,6 +13,7 @@ from livelens.protocol.messages import (
     Answer,
     AppliedInterventions,
     ApplyMode,
+    BranchPoint,
     Channel,
     ErrorReport,
     FinishReason,
@@ -51,6 +52,21 @@ class StartJob:
     intervention_log: list[InterventionSegment]
     target_token: str | None
     distractor_token: str | None
+    channels: frozenset[Channel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkJob:
+    """Begin a run that branches off `parent_id`. `interventions` fit the model; the session has checked."""
+
+    run_id: str
+    tag: Tag
+    parent_id: str
+    from_pos: int
+    token_text: str | None
+    sampling: Sampling | None
+    interventions: list[InterventionSpec] | None
+    start_paused: bool
     channels: frozenset[Channel]
 
 
@@ -126,21 +142,29 @@ class CancelJob:
 
 
 RunJob = ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
-Job = StartJob | CancelJob | RunJob
+OpeningJob = StartJob | ForkJob
+Job = OpeningJob | CancelJob | RunJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReady:
-    """A start_run was taken: its prompt as tokens, its log so far."""
+    """A start_run or fork_run was taken: its prompt as tokens, after a fork what it keeps too, its log so far."""
 
     run_id: str
     tag: Tag
+    prompt: str
+    apply_chat_template: bool
+    sampling: Sampling
     tokens: list[TokenInfo]
+    n_prompt_tokens: int
+    text: str
     target_id: int | None
     distractor_id: int | None
     notice: str | None
     intervention_log: list[AppliedInterventions]
     state: RunState
+    channels: frozenset[Channel]
+    branch: BranchPoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
-from livelens.model.engine import Engine, EngineError, LogitPair
-from livelens.protocol.messages import AppliedInterventions
-from livelens.run.jobs import StartJob
+from dataclasses import dataclass
+
+from livelens.model.engine import Engine, EngineError, LogitPair, TokenSequence
+from livelens.protocol.messages import AppliedInterventions, BranchPoint, Sampling
+from livelens.run.jobs import OpeningJob, StartJob
+from livelens.run.readout import Readout
+from livelens.run.sampler import Sampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Everything that a run begins with.
+
+    tokens: the prompt's `n_prompt`, and after a fork the generated ones that it keeps. sequence, readout: what of
+    them was computed, and what of that waits to be reported.
+    """
+
+    job: OpeningJob
+    prompt: str
+    apply_chat_template: bool
+    sampling: Sampling
+    sampler: Sampler
+    tokens: list[int]
+    n_prompt: int
+    pair: LogitPair
+    notice: str | None
+    log: list[AppliedInterventions]
+    sequence: TokenSequence
+    readout: Readout
+    branch: BranchPoint | None = None
 
 
 class RefusedError(Exception):
@@ -13,6 +40,26 @@ class RefusedError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def opening_of(engine: Engine, job: StartJob) -> Opening:
+    """What a start_run begins with; raises RefusedError."""
+    tokens = tokenized(engine, job)
+    pair, notice = logit_pair(engine, job)
+    return Opening(
+        job=job,
+        prompt=job.prompt,
+        apply_chat_template=job.apply_chat_template,
+        sampling=job.sampling,
+        sampler=Sampler(job.sampling),
+        tokens=tokens,
+        n_prompt=len(tokens),
+        pair=pair,
+        notice=notice,
+        log=opening_log(job),
+        sequence=engine.open_sequence(),
+        readout=Readout(engine.info),
+    )
 
 
 def tokenized(engine: Engine, job: StartJob) -> list[int]:
@@ -35,24 +82,31 @@ def logit_pair(engine: Engine, job: StartJob) -> tuple[LogitPair, str | None]:
     """Token ids of target and distractor, and a notice where a text is more than one token; raises RefusedError."""
     notices: list[str] = []
 
-    def first_token(role: str, text: str | None) -> int | None:
+    def id_of(role: str, text: str | None) -> int | None:
         if text is None:
             return None
-        ids = engine.token_ids(text)
-        if not ids:
-            raise RefusedError("bad_target", f"the {role} {text!r} has no token in this model")
-        if len(ids) > 1:
-            first = engine.token_text(ids[0])
-            notices.append(f"the {role} {text!r} is {len(ids)} tokens in this model; its first, {first!r}, is used")
-        return ids[0]
+        token_id, notice = first_token(engine, role, text)
+        notices.extend([notice] if notice else [])
+        return token_id
 
-    target_id, distractor_id = first_token("target", job.target_token), first_token("distractor", job.distractor_token)
+    target_id, distractor_id = id_of("target", job.target_token), id_of("distractor", job.distractor_token)
     if target_id is not None and target_id == distractor_id:
         raise RefusedError(
             "same_target_and_distractor",
             "target and distractor are the same token: choose two that differ (a leading space makes another token)",
         )
     return LogitPair(target_id=target_id, distractor_id=distractor_id), "; ".join(notices) or None
+
+
+def first_token(engine: Engine, role: str, text: str) -> tuple[int, str | None]:
+    """The token that a text is, or its first with a notice that says so; raises RefusedError where it has none."""
+    ids = engine.token_ids(text)
+    if not ids:
+        raise RefusedError("bad_target", f"the {role} {text!r} has no token in this model")
+    if len(ids) == 1:
+        return ids[0], None
+    first = engine.token_text(ids[0])
+    return ids[0], f"the {role} {text!r} is {len(ids)} tokens in this model; its first, {first!r}, is used"
 
 
 def opening_log(job: StartJob) -> list[AppliedInterventions]:

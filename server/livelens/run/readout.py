@@ -71,6 +71,17 @@ class Readout:
         """More waits than memory allows."""
         return self._n_bytes > CAPTURE_BUDGET_BYTES and bool(self._unread or self._lens)
 
+    def share(self, n_positions: int) -> Readout:
+        """Another readout, in which the same of the first `n_positions` wait."""
+        other = Readout(self._info)
+        for pos, unread in self._unread.items():
+            if pos < n_positions:
+                other.add(unread)
+        for pos, unread in self._lens.items():
+            if pos < n_positions:
+                other.keep_for_lens(unread)
+        return other
+
     def add(self, unread: UnreadPosition) -> None:
         """A position that was computed just now."""
         self._unread[unread.pos] = unread

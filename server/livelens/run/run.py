@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from livelens.model.engine import AnalysisContext, Captured, ContextSegment, Engine
+from livelens.model.engine import AnalysisContext, Captured, ContextSegment, Engine, TokenSequence
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.protocol.messages import (
     AppliedInterventions,
@@ -24,10 +24,9 @@ from livelens.protocol.messages import (
     RunState,
     TokenInfo,
 )
-from livelens.run.jobs import Applied, InterveneJob, Report, RunReady, StartJob, StateChanged, Tag
-from livelens.run.opening import logit_pair, opening_log, tokenized
+from livelens.run.jobs import Applied, InterveneJob, Report, RunReady, StateChanged, Tag
+from livelens.run.opening import Opening
 from livelens.run.readout import Readout, UnreadPosition, chunk_length
-from livelens.run.sampler import Sampler
 from livelens.run.schedule import Schedule, Segment
 from livelens.run.steps import EmitStep, StepMaker
 
@@ -35,26 +34,29 @@ from livelens.run.steps import EmitStep, StepMaker
 class Run:
     """One prompt, one sampler, a growing list of tokens. Used by the model thread only."""
 
-    def __init__(self, engine: Engine, job: StartJob, *, emit: Callable[[Report], None], emit_step: EmitStep) -> None:
-        """Tokenise and get ready; raises RefusedError when this run cannot be."""
+    def __init__(
+        self, engine: Engine, opening: Opening, *, emit: Callable[[Report], None], emit_step: EmitStep
+    ) -> None:
+        self.opening = opening
+        job = opening.job
         self.run_id = job.run_id
         self.channels = job.channels
         self._engine = engine
         self._info = engine.info
         self._emit = emit
         self._emit_step = emit_step
-        self._sampling = job.sampling
-        self._sampler = Sampler(job.sampling)
-        self.tokens = tokenized(engine, job)
-        self._n_prompt = len(self.tokens)
-        pair, notice = logit_pair(engine, job)
-        self._step_maker = StepMaker(engine, run_id=job.run_id, n_prompt=self._n_prompt, pair=pair)
-        log = opening_log(job)
-        self._schedule = Schedule([Segment(s.from_pos, s.revision, s.interventions) for s in log], self._make_masks)
-        self._sequence = engine.open_sequence()
-        self._text = engine.text_stream(self.tokens)
-        self._generated_text = ""
-        self._catch_up_to = self._n_prompt
+        self._sampling = opening.sampling
+        self._sampler = opening.sampler
+        self.tokens = list(opening.tokens)
+        self._n_prompt = opening.n_prompt
+        self._step_maker = StepMaker(engine, run_id=job.run_id, n_prompt=self._n_prompt, pair=opening.pair)
+        self._schedule = Schedule(
+            [Segment(s.from_pos, s.revision, s.interventions) for s in opening.log], self._make_masks
+        )
+        self._sequence = opening.sequence
+        self._text = engine.text_stream(self.tokens[: self._n_prompt])
+        self._generated_text = "".join(self._text.push(token_id) for token_id in self.tokens[self._n_prompt :])
+        self._catch_up_to = self._catch_up_target
         self._newest_first: int | None = None  # after a rewind the newest position is reported before the rest
         self._n_computed_at_end = 0  # what was computed when the cache was let go of
         self._held: Captured | None = None  # computed up to the last token, which waits for its successor
@@ -63,20 +65,27 @@ class Run:
         self.finish_reason: FinishReason | None = None
         self._finish_message = ""
         self._finish_told = False
-        self._readout = Readout(self._info)
-        self._emit(
-            RunReady(
-                run_id=self.run_id,
-                tag=job.tag,
-                tokens=[
-                    TokenInfo(token_id=token_id, text=self._step_maker.token_text(token_id)) for token_id in self.tokens
-                ],
-                target_id=pair.target_id,
-                distractor_id=pair.distractor_id,
-                notice=notice,
-                intervention_log=log,
-                state=self.state,
-            )
+        self._readout = opening.readout
+        self._emit(self._ready())
+
+    def _ready(self) -> RunReady:
+        opening, text = self.opening, self._step_maker.token_text
+        return RunReady(
+            run_id=self.run_id,
+            tag=opening.job.tag,
+            prompt=opening.prompt,
+            apply_chat_template=opening.apply_chat_template,
+            sampling=opening.sampling,
+            tokens=[TokenInfo(token_id=token_id, text=text(token_id)) for token_id in self.tokens],
+            n_prompt_tokens=self._n_prompt,
+            text=self._generated_text,
+            target_id=opening.pair.target_id,
+            distractor_id=opening.pair.distractor_id,
+            notice=opening.notice,
+            intervention_log=opening.log,
+            state=self.state,
+            channels=opening.job.channels,
+            branch=opening.branch,
         )
 
     # ------------------------------------------------------------------ what the worker asks
@@ -122,6 +131,21 @@ class Run:
         """Positions that were computed, also after the end."""
         return max(self._sequence.n_positions, self._n_computed_at_end)
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The sets that hold, ascending by position."""
+        return self._schedule.segments
+
+    @property
+    def cache_positions(self) -> int:
+        """Positions whose keys and values are still held."""
+        return self._sequence.n_positions
+
+    def shared(self, n_positions: int) -> tuple[TokenSequence, Readout]:
+        """What a fork takes over of the first `n_positions`: all that is still held, computed once for both."""
+        n_shared = min(n_positions, self._sequence.n_positions)
+        return self._sequence.branch(n_shared), self._readout.share(n_shared)
+
     def analysis_context(self) -> AnalysisContext:
         """The run as it is now, for a question about it."""
         return AnalysisContext(
@@ -143,6 +167,11 @@ class Run:
     @property
     def _n_generated(self) -> int:
         return len(self.tokens) - self._n_prompt
+
+    @property
+    def _catch_up_target(self) -> int:
+        """The newest token's own position is decoded, unless it is the prompt's and no token follows it yet."""
+        return len(self.tokens) - 1 if self._n_generated else self._n_prompt
 
     # ------------------------------------------------------------------ commands, at a token boundary
 
@@ -212,7 +241,12 @@ class Run:
         """Free the cache and everything captured; harmless when closed."""
         self._held = None
         self._readout.clear()
-        self._let_go_of_cache()
+        self.let_go_of_cache()
+
+    def let_go_of_cache(self) -> None:
+        """Free the keys and values; a fork then computes everything again."""
+        self._n_computed_at_end = self.n_computed
+        self._sequence.close()
 
     # ------------------------------------------------------------------ work
 
@@ -251,7 +285,6 @@ class Run:
         """Report the end, once every computed position was reported."""
         assert self.finish_reason is not None
         self._finish_told = True
-        self._let_go_of_cache()
         self._emit(
             RunFinished(
                 run_id=self.run_id,
@@ -333,10 +366,6 @@ class Run:
 
     # ------------------------------------------------------------------ helpers
 
-    def _let_go_of_cache(self) -> None:
-        self._n_computed_at_end = self.n_computed
-        self._sequence.close()
-
     def _make_masks(self, interventions: list[InterventionSpec]) -> InterventionMasks:
         return masks_from(interventions, self._info)
 
@@ -348,8 +377,7 @@ class Run:
             self._sampler.restart()
             self._text = self._engine.text_stream(self.tokens)
             self._generated_text = ""
-        # The newest token's own position is decoded, unless it is the prompt's and no token follows it yet.
-        self._catch_up_to = len(self.tokens) - 1 if self._n_generated else self._n_prompt
+        self._catch_up_to = self._catch_up_target
         self._newest_first = self._catch_up_to - 1 if self._n_generated else None
         self._emit(
             RunRewound(

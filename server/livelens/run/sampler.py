@@ -15,6 +15,11 @@ class Sampler:
         self._sampling = sampling
         self._generator = np.random.Generator(np.random.PCG64(sampling.seed))
 
+    def skip(self, n_tokens: int) -> None:
+        """Leave out as many draws as `n_tokens` chosen tokens would have taken."""
+        if self._sampling.temperature:
+            self._generator.random(n_tokens)
+
     def restart(self) -> None:
         """Begin again with the same seed."""
         self._generator = np.random.Generator(np.random.PCG64(self._sampling.seed))

@@ -8,15 +8,18 @@ from typing import Final
 
 from livelens.model.engine import Engine, EngineError
 from livelens.run.analyses import Analyses
+from livelens.run.forking import fork_opening
 from livelens.run.jobs import (
     AnalysisJob,
     CancelJob,
     ChannelsJob,
     ControlJob,
     ForgetJob,
+    ForkJob,
     InterveneJob,
     Job,
     LensJob,
+    OpeningJob,
     Refused,
     Report,
     StartJob,
@@ -24,7 +27,7 @@ from livelens.run.jobs import (
     Tag,
 )
 from livelens.run.memory import available_bytes, run_bytes
-from livelens.run.opening import RefusedError
+from livelens.run.opening import Opening, RefusedError, opening_of
 from livelens.run.run import Run
 from livelens.run.steps import EmitStep
 
@@ -32,6 +35,8 @@ _log = logging.getLogger(__name__)
 # Between two turns of questions while some run generates. A turn takes about as long as four tokens
 # (`model/replay.py`, `run/analyses.py`), so that questions cost a run about a third of its speed.
 TOKENS_PER_TURN: Final = 8
+# Keys and values of ended runs, kept so that a fork need not compute them again.
+KEPT_CACHE_BYTES: Final = 256 * 1024 * 1024
 
 
 class Scheduler:
@@ -82,7 +87,7 @@ class Scheduler:
 
     def handle(self, job: Job) -> None:
         """Carry out one job."""
-        if isinstance(job, StartJob):
+        if isinstance(job, StartJob | ForkJob):
             self._start(job)
             return
         if isinstance(job, CancelJob):
@@ -149,6 +154,7 @@ class Scheduler:
         for run in self._runs.values():
             if run.finish_reason is not None and not run.is_done and not run.has_unread:
                 run.tell_finish()
+                self._keep_caches(KEPT_CACHE_BYTES)
 
     def _command(self, run: Run | None, job: ControlJob | InterveneJob) -> None:
         if run is None or run.finish_reason is not None:
@@ -169,29 +175,56 @@ class Scheduler:
         else:
             self._analyses.ask(job, run.analysis_context())
 
-    def _start(self, job: StartJob) -> None:
+    def _start(self, job: OpeningJob) -> None:
+        opening: Opening | None = None
         try:
-            self._check_memory(job)
-            run = Run(self._engine, job, emit=self._emit, emit_step=self._emit_step)
+            opening = self._opening(job)
+            run = Run(self._engine, opening, emit=self._emit, emit_step=self._emit_step)
         except RefusedError as error:
             self._refuse(job.run_id, job.tag, error.code, str(error))
         except Exception as error:
             _log.error("starting a run failed: %r", error)
             self._refuse(job.run_id, job.tag, "engine_fault", f"the engine could not start this run: {error}")
+            if opening is not None:
+                opening.sequence.close()
         else:
             self._runs[job.run_id] = run
             self._turn.append(job.run_id)
 
-    def _check_memory(self, job: StartJob) -> None:
-        # A prompt has at least as many characters as tokens in almost any text; n_ctx is checked exactly later.
-        n_positions = min(len(job.prompt) + job.sampling.max_new_tokens, self._engine.info.n_ctx)
-        needed, available = run_bytes(self._engine, n_positions), available_bytes()
+    def _opening(self, job: OpeningJob) -> Opening:
+        if isinstance(job, StartJob):
+            # A prompt has at least as many characters as tokens in almost any text; n_ctx is checked exactly later.
+            self._check_memory(len(job.prompt) + job.sampling.max_new_tokens)
+            return opening_of(self._engine, job)
+        parent = self._runs.get(job.parent_id)
+        if parent is None:
+            raise RefusedError("run_unknown", "this server no longer has that run: start it again")
+        sampling = job.sampling or parent.opening.sampling
+        self._check_memory(len(parent.tokens) + sampling.max_new_tokens)
+        return fork_opening(self._engine, parent, job)
+
+    def _check_memory(self, n_positions: int) -> None:
+        needed, available = run_bytes(self._engine, min(n_positions, self._engine.info.n_ctx)), available_bytes()
+        if available is not None and needed > available:
+            self._keep_caches(0)
+            available = available_bytes()
         if available is not None and needed > available:
             raise RefusedError(
                 "not_enough_memory",
                 f"this run may need {needed >> 20} MiB and {available >> 20} MiB are free: "
                 "lower max_new_tokens or shorten the prompt",
             )
+
+    def _keep_caches(self, budget_bytes: int) -> None:
+        """Let go of the caches of ended runs beyond so many bytes, of those that began first."""
+        ended = [run for run in self._runs.values() if run.is_done and run.cache_positions]
+        sizes = [self._engine.estimate_bytes(run.cache_positions, frozenset()) for run in ended]
+        total = sum(sizes)
+        for run, size in zip(ended, sizes, strict=True):
+            if total <= budget_bytes:
+                break
+            run.let_go_of_cache()
+            total -= size
 
     def _refuse(self, run_id: str, tag: Tag, code: str, message: str) -> None:
         self._emit(Refused(run_id=run_id, tag=tag, code=code, message=message))

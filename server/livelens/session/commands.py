@@ -11,7 +11,9 @@ from livelens.protocol.messages import (
     Acknowledged,
     CancelAnalysis,
     Command,
+    ForkRun,
     InterventionSegment,
+    InterventionSpec,
     JoinRun,
     Pause,
     Ping,
@@ -20,6 +22,7 @@ from livelens.protocol.messages import (
     RequestAttention,
     RequestKeyframe,
     RequestPositions,
+    RequestRecording,
     RequestValues,
     Resume,
     RunJoined,
@@ -30,10 +33,22 @@ from livelens.protocol.messages import (
     Stop,
     Subscribe,
 )
-from livelens.run.jobs import AnalysisJob, CancelJob, ControlJob, InterveneJob, LensJob, StartJob, StopJob, Tag
+from livelens.run.jobs import (
+    AnalysisJob,
+    CancelJob,
+    ControlJob,
+    ForkJob,
+    InterveneJob,
+    LensJob,
+    OpeningJob,
+    StartJob,
+    StopJob,
+    Tag,
+)
 from livelens.session.frames import attention_frame, values_frame
 from livelens.session.questions import QuestionError, check_question
 from livelens.session.record import RunRecord
+from livelens.session.recording import part_estimate_bytes, recording_frame
 from livelens.session.snapshot import missing_positions, snapshot
 
 if TYPE_CHECKING:
@@ -60,8 +75,8 @@ class CommandHandler:
     def handle(self, viewer: Viewer, command: Command, now: float) -> None:
         """Carry out one command of one viewer."""
         match command:
-            case StartRun():
-                self._start_run(viewer, command)
+            case StartRun() | ForkRun():
+                self._begin(viewer, self._opening(viewer, command))
             case JoinRun():
                 self._join_run(viewer, command, now)
             case Pause() | Resume() | StepOnce():
@@ -82,25 +97,35 @@ class CommandHandler:
                 self._request_values(viewer, command)
             case RequestAttention():
                 self._request_attention(viewer, command)
+            case RequestRecording():
+                record = self._watched(viewer, command.run_id)
+                frame = recording_frame(command, record, self._session.model_info)
+                viewer.outbox.answer_later(frame, part_estimate_bytes(command))
+                self._session.wake(viewer)
             case Ping():
                 self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
             case _:
                 self._ask(viewer, command)
 
-    def _start_run(self, viewer: Viewer, command: StartRun) -> None:
-        session = self._session
+    def _opening(self, viewer: Viewer, command: StartRun | ForkRun) -> OpeningJob:
+        run_id, tag = secrets.token_urlsafe(24), Tag(viewer.viewer_id, command.request_id)
+        if isinstance(command, ForkRun):
+            self._check_fork(command)
+            return ForkJob(
+                run_id=run_id,
+                tag=tag,
+                parent_id=command.run_id,
+                from_pos=command.from_pos,
+                token_text=command.token_text,
+                sampling=command.sampling,
+                interventions=None if command.interventions is None else list(command.interventions),
+                start_paused=command.start_paused,
+                channels=viewer.outbox.wanted,
+            )
         self._check_log(command.intervention_log)
-        active = sum(not record.is_finished for record in session.records.values()) + len(session.starting)
-        own = session.records.get(viewer.run_id) if viewer.run_id is not None else None
-        if own is not None and not own.is_finished and own.viewers == {viewer.viewer_id}:
-            active -= 1  # the new run takes its place
-        if active >= session.max_active_runs:
-            raise CommandError("too_many_runs", f"{active} runs are going on: stop one, or wait for one to end")
-        if viewer.pending_run_id is not None:
-            self._supersede(viewer, viewer.pending_run_id)
-        job = StartJob(
-            run_id=secrets.token_urlsafe(24),
-            tag=Tag(viewer.viewer_id, command.request_id),
+        return StartJob(
+            run_id=run_id,
+            tag=tag,
             prompt=command.prompt,
             apply_chat_template=command.apply_chat_template,
             sampling=command.sampling,
@@ -110,6 +135,28 @@ class CommandHandler:
             distractor_token=command.distractor_token,
             channels=viewer.outbox.wanted,
         )
+
+    def _check_fork(self, command: ForkRun) -> None:
+        parent = self._known(command.run_id)
+        if command.from_pos > len(parent.tokens):
+            raise CommandError(
+                "position_out_of_range",
+                f"a branch may begin at token 1 to {len(parent.tokens)} of this run, not at {command.from_pos}",
+                run_id=parent.run_id,
+            )
+        if command.interventions is not None:
+            self._check_set(command.interventions)
+
+    def _begin(self, viewer: Viewer, job: OpeningJob) -> None:
+        session = self._session
+        active = sum(not record.is_finished for record in session.records.values()) + len(session.starting)
+        own = session.records.get(viewer.run_id) if viewer.run_id is not None else None
+        if own is not None and not own.is_finished and own.viewers == {viewer.viewer_id}:
+            active -= 1  # the new run takes its place
+        if active >= session.max_active_runs:
+            raise CommandError("too_many_runs", f"{active} runs are going on: stop one, or wait for one to end")
+        if viewer.pending_run_id is not None:
+            self._supersede(viewer, viewer.pending_run_id)
         viewer.pending_run_id = job.run_id
         session.starting[job.run_id] = job
         session.submit(job)
@@ -128,11 +175,11 @@ class CommandHandler:
             if segment.from_pos <= before:
                 raise CommandError("bad_interventions", "an intervention log must ascend by from_pos")
             before = segment.from_pos
-            self._check_set(segment)
+            self._check_set(segment.interventions)
 
-    def _check_set(self, holder: InterventionSegment | SetInterventions) -> None:
+    def _check_set(self, interventions: list[InterventionSpec]) -> None:
         try:
-            check_interventions(holder.interventions, self._session.model_info)
+            check_interventions(interventions, self._session.model_info)
         except ValueError as error:
             raise CommandError("bad_interventions", str(error)) from error
 
@@ -178,7 +225,7 @@ class CommandHandler:
 
     def _set_interventions(self, viewer: Viewer, command: SetInterventions) -> None:
         record = self._going(viewer, command.run_id)
-        self._check_set(command)
+        self._check_set(command.interventions)
         self._session.submit(
             InterveneJob(
                 run_id=record.run_id,

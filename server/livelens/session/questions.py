@@ -9,6 +9,7 @@ from livelens.protocol.messages import (
     Question,
     RequestAttentionEntropy,
     RequestAttribution,
+    RequestComparison,
     RequestEffects,
     RequestHeadLens,
     RequestHeadProfile,
@@ -41,7 +42,7 @@ def check_question(question: Question, model_info: ModelInfo, n_tokens: int) -> 
     match question:
         case RequestHeadScores() | RequestStreamPca():
             return
-        case RequestLens() | RequestHeadLens() | RequestAttentionEntropy():
+        case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():
             _check_pos(question.pos, n_tokens)
         case RequestHeadProfile():
             _check_components([Component("head", question.layer, question.head_index)], model_info)

@@ -7,8 +7,10 @@ from typing import Final
 
 import msgspec
 
+from livelens.model.engine import StepArrays
 from livelens.protocol.messages import (
     AppliedInterventions,
+    BranchPoint,
     Channel,
     Event,
     FinishReason,
@@ -19,7 +21,7 @@ from livelens.protocol.messages import (
 )
 from livelens.protocol.text import enter_token
 from livelens.run.history import History
-from livelens.run.jobs import Arrays, RunReady, StartJob, StepMade, Tag
+from livelens.run.jobs import Arrays, RunReady, StepMade, Tag
 
 EXACT_BUDGET_BYTES: Final = 512 * 1024 * 1024
 QUANTISED_BUDGET_BYTES: Final = 1024 * 1024 * 1024
@@ -70,6 +72,7 @@ class RunRecord:
     left_at: float | None = None  # when the last viewer left
     # What viewers wanted whose connection was lost, and until when: they will want no hole when they come back.
     lingering: list[tuple[float, frozenset[Channel]]] = field(default_factory=list)
+    branch: BranchPoint | None = None
 
     @property
     def revision(self) -> int:
@@ -104,6 +107,17 @@ class RunRecord:
         self.latest[step.pos] = StepEntry(step, whole, now)
         self.text += enter_token(self.tokens, step)
 
+    def take_over(self, parent: RunRecord, branch: BranchPoint) -> None:
+        """The steps of the positions that this run shares with the one it branched off; arrays are held once."""
+        self.tokens[: branch.n_shared + 1] = parent.tokens[: branch.n_shared + 1]  # with their log-probabilities
+        for pos in sorted(pos for pos in parent.latest if pos < branch.n_shared):
+            of_parent = parent.latest[pos]
+            self.last_seq += 1
+            step = msgspec.structs.replace(of_parent.step, run_id=self.run_id, seq=self.last_seq)
+            self.latest[pos] = StepEntry(step, of_parent.arrays, of_parent.at)
+            exact = parent.history.exact(pos)
+            self.history.put(pos, of_parent.arrays, StepArrays() if exact is None else exact)
+
     def rewind(self, from_pos: int, n_tokens: int, text: str) -> None:
         """Make steps from `from_pos` on void; keep `n_tokens` tokens and `text`."""
         self.rewinds.append((self.last_seq, from_pos))
@@ -122,15 +136,15 @@ class RunRecord:
         return min(since) if since else None
 
 
-def record_from(job: StartJob, ready: RunReady) -> RunRecord:
+def record_from(ready: RunReady) -> RunRecord:
     """The record of a run that has just begun."""
     return RunRecord(
-        run_id=job.run_id,
-        author=job.tag.viewer_id,
-        prompt=job.prompt,
-        apply_chat_template=job.apply_chat_template,
-        sampling=job.sampling,
-        n_prompt_tokens=len(ready.tokens),
+        run_id=ready.run_id,
+        author=ready.tag.viewer_id,
+        prompt=ready.prompt,
+        apply_chat_template=ready.apply_chat_template,
+        sampling=ready.sampling,
+        n_prompt_tokens=ready.n_prompt_tokens,
         tokens=list(ready.tokens),
         target_id=ready.target_id,
         distractor_id=ready.distractor_id,
@@ -138,4 +152,7 @@ def record_from(job: StartJob, ready: RunReady) -> RunRecord:
         state=ready.state,
         intervention_log=list(ready.intervention_log),
         history=History(exact_budget_bytes=EXACT_BUDGET_BYTES, quantised_budget_bytes=QUANTISED_BUDGET_BYTES),
+        text=ready.text,
+        channels=ready.channels,
+        branch=ready.branch,
     )

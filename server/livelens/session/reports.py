@@ -31,7 +31,7 @@ from livelens.run.jobs import (
 from livelens.session.frames import Frame
 from livelens.session.outbox import ANSWERS_LIMIT_BYTES
 from livelens.session.record import RunRecord, record_from
-from livelens.session.snapshot import snapshot
+from livelens.session.snapshot import missing_positions, snapshot
 
 if TYPE_CHECKING:
     from livelens.session.session import Session
@@ -106,11 +106,13 @@ class ReportHandler:
             return  # superseded, or gone: its stop is on the way
         viewer.pending_run_id = None
         self._leave_for_good(viewer.run_id, viewer.viewer_id, now)
-        record = record_from(job, report)
-        record.channels = job.channels
+        record = record_from(report)
+        parent = session.records.get(report.branch.run_id) if report.branch is not None else None
+        if report.branch is not None and parent is not None:
+            record.take_over(parent, report.branch)
         session.records[record.run_id] = record
         session.answer(viewer, RunStarted(request_id=report.tag.request_id, run=snapshot(record)))
-        session.watch(viewer, record, [])
+        session.watch(viewer, record, missing_positions(record, -1))
 
     def _leave_for_good(self, run_id: str | None, viewer_id: str, now: float) -> None:
         """Who starts another run leaves the one before; nobody can want it when nobody else watches it."""

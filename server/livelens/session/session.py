@@ -17,6 +17,7 @@ from livelens.protocol.messages import (
     MAX_COMMAND_BYTES,
     MAX_INTERVENTIONS,
     MAX_PROMPT_CHARS,
+    MEASURED_CHANNELS,
     PROTOCOL_VERSION,
     Channel,
     Command,
@@ -26,7 +27,7 @@ from livelens.protocol.messages import (
     Limits,
     ModelInfo,
 )
-from livelens.run.jobs import CancelJob, ChannelsJob, ForgetJob, Job, Report, StartJob, StopJob
+from livelens.run.jobs import CancelJob, ChannelsJob, ForgetJob, Job, OpeningJob, Report, StopJob
 from livelens.session.bucket import TokenBucket
 from livelens.session.commands import CommandError, CommandHandler
 from livelens.session.frames import Frame
@@ -70,7 +71,7 @@ class Session:
         self.max_active_runs = MAX_ACTIVE_RUNS
         self.viewers: dict[str, Viewer] = {}
         self.records: dict[str, RunRecord] = {}  # least recently used first
-        self.starting: dict[str, StartJob] = {}
+        self.starting: dict[str, OpeningJob] = {}
         self._jobs: list[Job] = []
         self._drops: list[Drop] = []
         self._awake: set[str] = set()
@@ -258,4 +259,4 @@ class Session:
             self.submit(ForgetJob(run_id=record.run_id))
 
     def _default_channels(self) -> frozenset[Channel]:
-        return frozenset(self.model_info.capabilities.channels)
+        return frozenset(self.model_info.capabilities.channels) - frozenset(MEASURED_CHANNELS)

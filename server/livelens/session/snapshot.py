@@ -26,6 +26,7 @@ def snapshot(record: RunRecord) -> RunSnapshot:
         target_id=record.target_id,
         distractor_id=record.distractor_id,
         notice=record.notice,
+        branch=record.branch,
     )
 
 

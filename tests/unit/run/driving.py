@@ -18,6 +18,7 @@ from livelens.protocol.messages import (
     Step,
 )
 from livelens.run.jobs import InterveneJob, Report, StartJob, Tag
+from livelens.run.opening import opening_of
 from livelens.run.run import Run
 
 ALL = frozenset(CHANNELS)
@@ -66,7 +67,12 @@ class Driven:
             distractor_token=distractor,
             channels=channels,  # type: ignore[arg-type]
         )
-        self.run = Run(engine, job, emit=self.reports.append, emit_step=lambda finish: self.steps.append(finish()))
+        self.run = Run(
+            engine,
+            opening_of(engine, job),
+            emit=self.reports.append,
+            emit_step=lambda finish: self.steps.append(finish()),
+        )
 
     def intervene(
         self,
