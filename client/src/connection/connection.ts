@@ -2,7 +2,7 @@
 // after a lost line, a reload or a hidden tab.
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
-  PROTOCOL_VERSION,
+  MEASURED_CHANNELS, PROTOCOL_VERSION,
   type Command, type Component, type Hello, type InterventionSpec, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
@@ -185,7 +185,9 @@ export class Connection {
   }
 
   private subscribe(): Promise<DecodedEvent> {
-    const channels = this.store.model_info.peek()?.capabilities.channels ?? [];
+    const given = this.store.model_info.peek()?.capabilities.channels ?? [];
+    const measured: readonly string[] = MEASURED_CHANNELS;
+    const channels = this.store.is_measuring_live.peek() ? given : given.filter((channel) => !measured.includes(channel));
     return this.ask({ type: "subscribe", channels, visible: !this.options.is_hidden() });
   }
 

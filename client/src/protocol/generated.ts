@@ -30,6 +30,8 @@ export type Command =
   | RequestHeadLens
   | RequestStreamPca
   | RequestAttentionEntropy
+  | RequestComparison
+  | RequestDirection
   | RequestRecording;
 export type Event =
   | Hello
@@ -60,6 +62,8 @@ export type Event =
   | HeadLensReady
   | StreamPcaReady
   | AttentionEntropyReady
+  | ComparisonReady
+  | DirectionReady
   | RecordingPart;
 
 /**
@@ -71,9 +75,6 @@ export interface LivelensProtocol {
 }
 /**
  * Begin a run and watch it. Any run this viewer watched before is left.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "StartRun".
  */
 export interface StartRun {
   type: "start_run";
@@ -103,9 +104,6 @@ export interface StartRun {
 }
 /**
  * How the next token is chosen. Same prompt, seed, settings and intervention log: same tokens.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Sampling".
  */
 export interface Sampling {
   /**
@@ -126,9 +124,6 @@ export interface Sampling {
 }
 /**
  * The whole set that holds from `from_pos` on, until the next segment of a log.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "InterventionSegment".
  */
 export interface InterventionSegment {
   /**
@@ -143,9 +138,6 @@ export interface InterventionSegment {
  *     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
  *     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
  *     and a direction: `add_direction project_out`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "InterventionSpec".
  */
 export interface InterventionSpec {
   /**
@@ -178,9 +170,6 @@ export interface InterventionSpec {
    * a listed but disabled intervention changes nothing
    */
   enabled: boolean;
-  /**
-   * at which positions; default: from now on
-   */
   positions?: Positions;
   /**
    * of mean and resample
@@ -205,9 +194,6 @@ export interface InterventionSpec {
 }
 /**
  * Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Component".
  */
 export interface Component {
   kind: "attn" | "head" | "mlp" | "neuron";
@@ -221,6 +207,29 @@ export interface Component {
   index: number;
 }
 /**
+ * At which of the positions that its set holds for an intervention acts.
+ *
+ *     `from_now`: at all of them. `range`: from_pos to to_pos - 1. `all`: every position of the run, so its set
+ *     must hold from 0. `tokens`: only where the token read there is one of token_ids. A range (or `all`) that
+ *     begins before the position from which the set holds needs recompute and is refused without it, unless the
+ *     same intervention was in force there already.
+ */
+export interface Positions {
+  scope?: "all" | "from_now" | "range" | "tokens";
+  /**
+   * of `range`: the first position
+   */
+  from_pos?: number;
+  /**
+   * of `range`: exclusive; none: without an end
+   */
+  to_pos?: number | null;
+  /**
+   * of `tokens`
+   */
+  token_ids?: number[];
+}
+/**
  * Where `mean` and `resample` take their values from; computed once, when the set is put in force.
  *
  *     `prompt`: this run's prompt, no intervention in force. `text`: other prompts, tokenised by the server, no
@@ -228,9 +237,6 @@ export interface Component {
  *     positions (`pooled`), the first included, or position by position over the texts that have it. `resample`
  *     takes the value at the same position, or at `pos`. Where the reference has no such position (it is shorter
  *     than the run) the component is left as it is.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Reference".
  */
 export interface Reference {
   source?: "prompt" | "run" | "text";
@@ -257,9 +263,6 @@ export interface Reference {
 }
 /**
  * A place in the residual stream: before a layer or after it; after a layer is before the next.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "StreamPlace".
  */
 export interface StreamPlace {
   layer: number;
@@ -277,9 +280,6 @@ export interface StreamPlace {
  *     sums to one (`rest` scaled; weights then sum to at most one). turn: what the row has on `from_keys` (empty:
  *     all of the row) moves to `keys`, shared in proportion to `weights`. A row of which no named key is visible
  *     stays as it is.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AttentionEdit".
  */
 export interface AttentionEdit {
   /**
@@ -305,9 +305,6 @@ export interface AttentionEdit {
  *
  *     The other run's tokens before `from_pos` are kept, and all of its prompt; the rest is generated anew. What
  *     both runs have in common is not computed again where the server still holds it.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "ForkRun".
  */
 export interface ForkRun {
   type: "fork_run";
@@ -342,9 +339,6 @@ export interface ForkRun {
 }
 /**
  * Watch a run that exists: by its link, or after a reload or a lost connection.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "JoinRun".
  */
 export interface JoinRun {
   type: "join_run";
@@ -363,9 +357,6 @@ export interface JoinRun {
 }
 /**
  * Hold the run at the next token boundary; harmless when it is paused.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Pause".
  */
 export interface Pause {
   type: "pause";
@@ -380,9 +371,6 @@ export interface Pause {
 }
 /**
  * Go on; harmless when it is running.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Resume".
  */
 export interface Resume {
   type: "resume";
@@ -397,9 +385,6 @@ export interface Resume {
 }
 /**
  * Make exactly one token, then be paused.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "StepOnce".
  */
 export interface StepOnce {
   type: "step_once";
@@ -414,9 +399,6 @@ export interface StepOnce {
 }
 /**
  * End the run, keeping its text; harmless when it has ended.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Stop".
  */
 export interface Stop {
   type: "stop";
@@ -435,9 +417,6 @@ export interface Stop {
  *     `from_now`: holds from the next position on, the KV cache keeps what earlier positions computed.
  *     `recompute`: positions from `recompute_from` on are run again under the set; the tokens generated so
  *     far are kept, or with `restart` dropped and generated anew with the same seed.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "SetInterventions".
  */
 export interface SetInterventions {
   type: "set_interventions";
@@ -462,9 +441,6 @@ export interface SetInterventions {
 }
 /**
  * Which channels this viewer wants from now on; only what some viewer wants is computed.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Subscribe".
  */
 export interface Subscribe {
   type: "subscribe";
@@ -480,9 +456,6 @@ export interface Subscribe {
 }
 /**
  * The viewer lost the chain of differences: the next step comes whole.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestKeyframe".
  */
 export interface RequestKeyframe {
   type: "request_keyframe";
@@ -497,9 +470,6 @@ export interface RequestKeyframe {
 }
 /**
  * Send the steps of these positions again, whole, in the subscribed channels.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestPositions".
  */
 export interface RequestPositions {
   type: "request_positions";
@@ -515,9 +485,6 @@ export interface RequestPositions {
 }
 /**
  * Exact float32 history of components: what the inspector shows.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestValues".
  */
 export interface RequestValues {
   type: "request_values";
@@ -538,9 +505,6 @@ export interface RequestValues {
 }
 /**
  * One head's exact attention row.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestAttention".
  */
 export interface RequestAttention {
   type: "request_attention";
@@ -558,9 +522,6 @@ export interface RequestAttention {
 }
 /**
  * Give the server a direction to steer with; answered with `direction_stored`. Equal vectors are one direction.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "PutDirection".
  */
 export interface PutDirection {
   type: "put_direction";
@@ -584,9 +545,6 @@ export interface PutDirection {
 }
 /**
  * Give up a question; harmless when it was answered.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "CancelAnalysis".
  */
 export interface CancelAnalysis {
   type: "cancel_analysis";
@@ -605,9 +563,6 @@ export interface CancelAnalysis {
 }
 /**
  * Is the server there? Answered with `pong`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Ping".
  */
 export interface Ping {
   type: "ping";
@@ -618,9 +573,6 @@ export interface Ping {
 }
 /**
  * Who fed a node (`incoming`), or whom it fed (`outgoing`), in the model linearised at this run.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestAttribution".
  */
 export interface RequestAttribution {
   type: "request_attribution";
@@ -646,9 +598,6 @@ export interface RequestAttribution {
 }
 /**
  * What is explained: `logit(target) - logit(distractor)` of the prediction after `pos`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "MetricQuestion".
  */
 export interface MetricQuestion {
   /**
@@ -670,9 +619,6 @@ export interface MetricQuestion {
 }
 /**
  * The strongest paths from the input tokens to this logit.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestPaths".
  */
 export interface RequestPaths {
   type: "request_paths";
@@ -693,9 +639,6 @@ export interface RequestPaths {
 }
 /**
  * Direct effects of every component on the metric, and the metric layer by layer.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestOverview".
  */
 export interface RequestOverview {
   type: "request_overview";
@@ -712,9 +655,6 @@ export interface RequestOverview {
 }
 /**
  * How much each token of the text matters for the metric.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestRelevance".
  */
 export interface RequestRelevance {
   type: "request_relevance";
@@ -731,9 +671,6 @@ export interface RequestRelevance {
 }
 /**
  * Measured, not attributed: ablate components one at a time at the metric's position, run, compare.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestEffects".
  */
 export interface RequestEffects {
   type: "request_effects";
@@ -766,9 +703,6 @@ export interface RequestEffects {
 }
 /**
  * What of this run restores the metric when it is put into the run of another prompt, place by place.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestPatching".
  */
 export interface RequestPatching {
   type: "request_patching";
@@ -792,9 +726,6 @@ export interface RequestPatching {
 }
 /**
  * What one head does: where it looks in this run, what its weights read and write.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestHeadProfile".
  */
 export interface RequestHeadProfile {
   type: "request_head_profile";
@@ -819,9 +750,6 @@ export interface RequestHeadProfile {
 }
 /**
  * Every head's pattern scores, measured once per model on repeated random tokens: the head finder.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestHeadScores".
  */
 export interface RequestHeadScores {
   type: "request_head_scores";
@@ -836,9 +764,6 @@ export interface RequestHeadScores {
 }
 /**
  * What one neuron does: what drives it, what it promotes, where in this run it is loud.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestNeuronProfile".
  */
 export interface RequestNeuronProfile {
   type: "request_neuron_profile";
@@ -861,9 +786,6 @@ export interface RequestNeuronProfile {
 }
 /**
  * The logit lens of one position: after each layer, the likeliest tokens, and where the target stands.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestLens".
  */
 export interface RequestLens {
   type: "request_lens";
@@ -890,9 +812,6 @@ export interface RequestLens {
 }
 /**
  * What each head (and MLP) writes at one position, read as logits: what it promotes, and the target's share.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestHeadLens".
  */
 export interface RequestHeadLens {
   type: "request_head_lens";
@@ -919,9 +838,6 @@ export interface RequestHeadLens {
 }
 /**
  * The residual stream of every token and layer along its three principal axes over the whole run.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestStreamPca".
  */
 export interface RequestStreamPca {
   type: "request_stream_pca";
@@ -944,9 +860,6 @@ export interface RequestStreamPca {
 }
 /**
  * How widely every head looks from one position.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestAttentionEntropy".
  */
 export interface RequestAttentionEntropy {
   type: "request_attention_entropy";
@@ -961,10 +874,100 @@ export interface RequestAttentionEntropy {
   pos: number;
 }
 /**
- * The next part of the run's recording: first with `from_pos` 0, then with the `next_pos` of the part before.
+ * Every channel at one position, of this run and of another: of other text, or without the interventions.
  *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RequestRecording".
+ *     Positions are aligned from the start. Where the other prompt has as many tokens as the run's, what was
+ *     generated since follows it; else the other run is its prompt alone.
+ */
+export interface RequestComparison {
+  type: "request_comparison";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+  /**
+   * takes the prompt's place in the other run; none: the run's own text
+   */
+  other_prompt: string | null;
+  /**
+   * to other_prompt
+   */
+  apply_chat_template: boolean;
+  /**
+   * the other run has none of the run's interventions; else all of them, by position
+   */
+  without_interventions: boolean;
+  /**
+   * of direct_logit and the lens, in both; none: the run's next token
+   */
+  target_id: number | null;
+  /**
+   * none: the mean of all logits
+   */
+  distractor_id: number | null;
+}
+/**
+ * Make a direction of the residual stream; the server holds it from then on, for `direction_id`.
+ */
+export interface RequestDirection {
+  type: "request_direction";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  recipe: DirectionRecipe;
+  /**
+   * empty: the server's own words
+   */
+  name: string;
+}
+/**
+ * What makes a direction.
+ *
+ *     contrast: mean of resid_post at the last token over `positive` minus that over `negative`, at least two each;
+ *     the layer is the one asked for, or that which separates held-out prompts best. neuron, head: what
+ *     `index` of `layer` writes: a neuron's output row, what a head wrote at `pos` of the run, or on average over
+ *     the run. unembed: a token's unembedding row. pca: axis number `index` of the run's resid_post at `layer`,
+ *     its first position left out. put: a viewer's own vector.
+ */
+export interface DirectionRecipe {
+  kind: "contrast" | "head" | "neuron" | "pca" | "put" | "unembed";
+  /**
+   * none: contrast chooses; unembed has none
+   */
+  layer?: number | null;
+  /**
+   * head_index, neuron index, or number of the axis, 0 the strongest
+   */
+  index?: number;
+  /**
+   * of head: one position of the run; none: all
+   */
+  pos?: number | null;
+  /**
+   * of unembed: token id, or its text
+   */
+  token?: number | string | null;
+  /**
+   * of contrast: what is steered towards
+   */
+  positive?: string[];
+  /**
+   * of contrast: what is steered away from
+   */
+  negative?: string[];
+}
+/**
+ * The next part of the run's recording: first with `from_pos` 0, then with the `next_pos` of the part before.
  */
 export interface RequestRecording {
   type: "request_recording";
@@ -987,9 +990,6 @@ export interface RequestRecording {
 }
 /**
  * First event on every connection.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Hello".
  */
 export interface Hello {
   type: "hello";
@@ -1004,9 +1004,6 @@ export interface Hello {
 }
 /**
  * Shape and identity of the model being watched, in TransformerLens's nouns.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "ModelInfo".
  */
 export interface ModelInfo {
   model_name: string;
@@ -1028,9 +1025,6 @@ export interface ModelInfo {
 }
 /**
  * What the engine can capture and change: declared, never guessed.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Capabilities".
  */
 export interface Capabilities {
   channels: ("attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
@@ -1055,6 +1049,7 @@ export interface Capabilities {
   analyses: (
     | "attention_entropy"
     | "attribution"
+    | "comparison"
     | "direction"
     | "effects"
     | "head_lens"
@@ -1072,9 +1067,6 @@ export interface Capabilities {
 }
 /**
  * A channel this model or engine cannot give, and why; the page greys it out.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "MissingCapability".
  */
 export interface MissingCapability {
   channel: "attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
@@ -1082,14 +1074,12 @@ export interface MissingCapability {
 }
 /**
  * A question that this engine does not answer, and why; the page greys it out.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "MissingAnalysis".
  */
 export interface MissingAnalysis {
   analysis:
     | "attention_entropy"
     | "attribution"
+    | "comparison"
     | "direction"
     | "effects"
     | "head_lens"
@@ -1106,9 +1096,6 @@ export interface MissingAnalysis {
 }
 /**
  * The server's bounds, so that a viewer can refuse before it sends.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Limits".
  */
 export interface Limits {
   max_command_bytes: number;
@@ -1121,9 +1108,6 @@ export interface Limits {
 }
 /**
  * Answer to `start_run`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunStarted".
  */
 export interface RunStarted {
   type: "run_started";
@@ -1135,9 +1119,6 @@ export interface RunStarted {
 }
 /**
  * A run as it stands: enough to draw its text; its steps follow, newest first for a joiner.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunSnapshot".
  */
 export interface RunSnapshot {
   /**
@@ -1183,9 +1164,6 @@ export interface RunSnapshot {
 }
 /**
  * One token of a run's text.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "TokenInfo".
  */
 export interface TokenInfo {
   token_id: number;
@@ -1200,9 +1178,6 @@ export interface TokenInfo {
 }
 /**
  * One entry of a run's intervention log.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AppliedInterventions".
  */
 export interface AppliedInterventions {
   /**
@@ -1222,9 +1197,6 @@ export interface AppliedInterventions {
 }
 /**
  * Where a run branched off another one.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "BranchPoint".
  */
 export interface BranchPoint {
   /**
@@ -1246,9 +1218,6 @@ export interface BranchPoint {
 }
 /**
  * Answer to `join_run`; the missing steps follow, newest position first, then oldest first.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunJoined".
  */
 export interface RunJoined {
   type: "run_joined";
@@ -1260,9 +1229,6 @@ export interface RunJoined {
 }
 /**
  * Everything new at one position. May come again for a `pos` with further tensors, which merge.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Step".
  */
 export interface Step {
   type: "step";
@@ -1340,9 +1306,6 @@ export interface Step {
 }
 /**
  * One candidate for the next token.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "TopToken".
  */
 export interface TopToken {
   token_id: number;
@@ -1351,9 +1314,6 @@ export interface TopToken {
 }
 /**
  * The arrays of one position, by channel; absent where no viewer asked or the model has none.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "StepTensors".
  */
 export interface StepTensors {
   /**
@@ -1463,9 +1423,6 @@ export interface StepTensors {
 }
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Tensor".
  */
 export interface Tensor {
   dtype: "float16" | "float32" | "int32" | "int8" | "uint16" | "uint32" | "uint8";
@@ -1485,9 +1442,6 @@ export interface Tensor {
 }
 /**
  * The run's state now; answers pause, resume, step_once and stop, and is told to every viewer.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunStateChanged".
  */
 export interface RunStateChanged {
   type: "run_state_changed";
@@ -1501,9 +1455,6 @@ export interface RunStateChanged {
 }
 /**
  * The set that holds from `applied.from_pos` on; answers `set_interventions`, told to every viewer.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "InterventionsApplied".
  */
 export interface InterventionsApplied {
   type: "interventions_applied";
@@ -1516,9 +1467,6 @@ export interface InterventionsApplied {
 }
 /**
  * Recompute: captured steps from `from_pos` on are void; tokens from `n_tokens` on are dropped.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunRewound".
  */
 export interface RunRewound {
   type: "run_rewound";
@@ -1536,9 +1484,6 @@ export interface RunRewound {
 }
 /**
  * The run has ended; its text and steps stay readable.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RunFinished".
  */
 export interface RunFinished {
   type: "run_finished";
@@ -1553,9 +1498,6 @@ export interface RunFinished {
 }
 /**
  * Answer to `request_values`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "ValuesReady".
  */
 export interface ValuesReady {
   type: "values_ready";
@@ -1580,9 +1522,6 @@ export interface ValuesReady {
 }
 /**
  * Answer to `request_attention`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AttentionReady".
  */
 export interface AttentionReady {
   type: "attention_ready";
@@ -1605,9 +1544,6 @@ export interface AttentionReady {
 }
 /**
  * Answer to `put_direction`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "DirectionStored".
  */
 export interface DirectionStored {
   type: "direction_stored";
@@ -1619,9 +1555,6 @@ export interface DirectionStored {
 }
 /**
  * A direction that the server holds.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "DirectionInfo".
  */
 export interface DirectionInfo {
   /**
@@ -1638,49 +1571,7 @@ export interface DirectionInfo {
   layer: number | null;
 }
 /**
- * What makes a direction.
- *
- *     contrast: mean of resid_post at the last token over `positive` minus that over `negative`, at least two each;
- *     the layer is the one asked for, or that which separates held-out prompts best. neuron, head: what
- *     `index` of `layer` writes: a neuron's output row, what a head wrote at `pos` of the run, or on average over
- *     the run. unembed: a token's unembedding row. pca: axis number `index` of the run's resid_post at `layer`,
- *     its first position left out. put: a viewer's own vector.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "DirectionRecipe".
- */
-export interface DirectionRecipe {
-  kind: "contrast" | "head" | "neuron" | "pca" | "put" | "unembed";
-  /**
-   * none: contrast chooses; unembed has none
-   */
-  layer?: number | null;
-  /**
-   * head_index, neuron index, or number of the axis, 0 the strongest
-   */
-  index?: number;
-  /**
-   * of head: one position of the run; none: all
-   */
-  pos?: number | null;
-  /**
-   * of unembed: token id, or its text
-   */
-  token?: number | string | null;
-  /**
-   * of contrast: what is steered towards
-   */
-  positive?: string[];
-  /**
-   * of contrast: what is steered away from
-   */
-  negative?: string[];
-}
-/**
  * The command was taken and needs no other answer.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Acknowledged".
  */
 export interface Acknowledged {
   type: "acknowledged";
@@ -1691,9 +1582,6 @@ export interface Acknowledged {
 }
 /**
  * Answer to `ping`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Pong".
  */
 export interface Pong {
   type: "pong";
@@ -1705,9 +1593,6 @@ export interface Pong {
 }
 /**
  * A refusal or a fault: what is wrong, which limit, and what to do. Nothing else is lost.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "ErrorReport".
  */
 export interface ErrorReport {
   type: "error_report";
@@ -1721,9 +1606,6 @@ export interface ErrorReport {
 }
 /**
  * A question is being worked on.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AnalysisProgress".
  */
 export interface AnalysisProgress {
   type: "analysis_progress";
@@ -1740,9 +1622,6 @@ export interface AnalysisProgress {
 }
 /**
  * Answer to `request_attribution`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AttributionReady".
  */
 export interface AttributionReady {
   type: "attribution_ready";
@@ -1765,9 +1644,6 @@ export interface AttributionReady {
 }
 /**
  * The metric as it was understood, and its value, logits before any soft cap.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Metric".
  */
 export interface Metric {
   pos: number;
@@ -1786,9 +1662,6 @@ export interface Metric {
 }
 /**
  * One way into a node (or out of it): its edges, strongest first, and what they leave out.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AttributionPart".
  */
 export interface AttributionPart {
   part: "input" | "key" | "query" | "value";
@@ -1815,9 +1688,6 @@ export interface AttributionPart {
 }
 /**
  * One writer's contribution to one reader; signed, in logits of the metric (query and key: of the score).
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Edge".
  */
 export interface Edge {
   writer: string;
@@ -1827,9 +1697,6 @@ export interface Edge {
 }
 /**
  * Answer to `request_paths`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "PathsReady".
  */
 export interface PathsReady {
   type: "paths_ready";
@@ -1851,9 +1718,6 @@ export interface PathsReady {
 }
 /**
  * A node of a path graph.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "GraphNode".
  */
 export interface GraphNode {
   node: string;
@@ -1865,9 +1729,6 @@ export interface GraphNode {
 }
 /**
  * Answer to `request_overview`. Everything in logits of the metric; the direct terms sum to it.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "OverviewReady".
  */
 export interface OverviewReady {
   type: "overview_ready";
@@ -1921,9 +1782,6 @@ export interface OverviewReady {
 }
 /**
  * Answer to `request_relevance`: tokens and bias sum to total, which misses the metric by error.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RelevanceReady".
  */
 export interface RelevanceReady {
   type: "relevance_ready";
@@ -1950,9 +1808,6 @@ export interface RelevanceReady {
 }
 /**
  * Answer to `request_effects`: what each ablation did to the metric.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "EffectsReady".
  */
 export interface EffectsReady {
   type: "effects_ready";
@@ -1996,9 +1851,6 @@ export interface EffectsReady {
  * Answer to `request_patching`: (patched - corrupted) / (clean - corrupted); 0 nothing restored, 1 all of it.
  *
  *     Of the run's (clean) values put into the corrupted run. `metric` is the clean run's.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "PatchingReady".
  */
 export interface PatchingReady {
   type: "patching_ready";
@@ -2060,9 +1912,6 @@ export interface PatchingReady {
 }
 /**
  * Answer to `request_head_scores`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "HeadScoresReady".
  */
 export interface HeadScoresReady {
   type: "head_scores_ready";
@@ -2079,9 +1928,6 @@ export interface HeadScoresReady {
 }
 /**
  * One head's measured habits, each 0 to 1, and what its weights copy.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "HeadScore".
  */
 export interface HeadScore {
   layer: number;
@@ -2096,9 +1942,6 @@ export interface HeadScore {
 }
 /**
  * Answer to `request_head_profile`. In TopToken of `promoted`, `prob` is the logit written.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "HeadProfileReady".
  */
 export interface HeadProfileReady {
   type: "head_profile_ready";
@@ -2130,9 +1973,6 @@ export interface HeadProfileReady {
 }
 /**
  * A token that a head reads at a query, and what its OV circuit writes for it.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "ReadToken".
  */
 export interface ReadToken {
   key_pos: number;
@@ -2143,9 +1983,6 @@ export interface ReadToken {
 }
 /**
  * A head by how strongly its output weights compose with another's input weights.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Feeder".
  */
 export interface Feeder {
   component: Component;
@@ -2154,9 +1991,6 @@ export interface Feeder {
 }
 /**
  * Answer to `request_neuron_profile`. In TopToken lists `prob` is the logit or weight, not a probability.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "NeuronProfileReady".
  */
 export interface NeuronProfileReady {
   type: "neuron_profile_ready";
@@ -2214,9 +2048,6 @@ export interface NeuronProfileReady {
 }
 /**
  * A token at which a neuron was loud, with the text around it.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "NeuronContext".
  */
 export interface NeuronContext {
   pos: number;
@@ -2230,9 +2061,6 @@ export interface NeuronContext {
 }
 /**
  * Answer to `request_lens`: each layer's resid_post through the final norm and unembedding, soft cap included.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "LensReady".
  */
 export interface LensReady {
   type: "lens_ready";
@@ -2273,9 +2101,6 @@ export interface LensReady {
  *
  *     `z @ W_O[head]` (an MLP: its output) through the final norm, its scale frozen at the whole stream's, and
  *     the unembedding. The direct terms sum to `total`.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "HeadLensReady".
  */
 export interface HeadLensReady {
   type: "head_lens_ready";
@@ -2342,9 +2167,6 @@ export interface HeadLensReady {
  * Answer to `request_stream_pca`: (scaled stream - mean) along the axes.
  *
  *     Mean and axes are of all layers and of all positions but the skipped ones together.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "StreamPcaReady".
  */
 export interface StreamPcaReady {
   type: "stream_pca_ready";
@@ -2377,9 +2199,6 @@ export interface StreamPcaReady {
 }
 /**
  * Answer to `request_attention_entropy`, exact.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "AttentionEntropyReady".
  */
 export interface AttentionEntropyReady {
   type: "attention_entropy_ready";
@@ -2406,10 +2225,95 @@ export interface AttentionEntropyReady {
   top_weight: Tensor;
 }
 /**
+ * Answer to `request_comparison`.
+ */
+export interface ComparisonReady {
+  type: "comparison_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  pos: number;
+  without_interventions: boolean;
+  /**
+   * the other run's texts, by position
+   */
+  other_tokens: string[];
+  /**
+   * positions that both have, with another token
+   */
+  differing: number[];
+  /**
+   * first other token or lacking intervention: before it both compute the same, bit for bit
+   */
+  first_difference: number | null;
+  target_id: number;
+  target_text: string;
+  distractor_id: number | null;
+  distractor_text: string | null;
+  /**
+   * what the other run predicts after pos
+   */
+  other_top_tokens: TopToken[];
+  /**
+   * of the target, after pos, in the other run
+   */
+  other_logprob: number;
+  /**
+   * nats
+   */
+  other_entropy: number;
+  /**
+   * of the target, in this run, computed in the same way
+   */
+  logprob: number;
+  /**
+   * text of each lens_token_id of `other`
+   */
+  other_lens_texts: string[] | null;
+  /**
+   * the other run's
+   */
+  other: ComparedTensors;
+  /**
+   * this run - the other
+   */
+  difference: ComparedTensors;
+  secs: number;
+}
+/**
+ * Answer to `request_direction`.
+ */
+export interface DirectionReady {
+  type: "direction_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  direction: DirectionInfo;
+  /**
+   * float32 [d_model]
+   */
+  vector: Tensor;
+  /**
+   * float32 [n_layers], of contrast: held-out prompts' distance along the direction, between the two means, in pooled standard deviations; both folds' mean
+   */
+  separation: Tensor | null;
+  /**
+   * float32 [n_layers], of contrast: held-out prompts on their own side
+   */
+  accuracy: Tensor | null;
+}
+/**
  * Answer to `request_recording`: bytes to append to those of the parts before.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "RecordingPart".
  */
 export interface RecordingPart {
   type: "recording_part";
@@ -2434,35 +2338,9 @@ export interface RecordingPart {
    */
   to_pos: number;
   /**
-   * how often the run was computed again; where it differs from the first part's, begin anew
+   * how often the run was computed again: where it differs from the first part, begin anew
    */
   n_rewinds: number;
-}
-/**
- * At which of the positions that its set holds for an intervention acts.
- *
- *     `from_now`: at all of them. `range`: from_pos to to_pos - 1. `all`: every position of the run, so its set
- *     must hold from 0. `tokens`: only where the token read there is one of token_ids. A range (or `all`) that
- *     begins before the position from which the set holds needs recompute and is refused without it, unless the
- *     same intervention was in force there already.
- *
- * This interface was referenced by `LivelensProtocol`'s JSON-Schema
- * via the `definition` "Positions".
- */
-export interface Positions {
-  scope?: "all" | "from_now" | "range" | "tokens";
-  /**
-   * of `range`: the first position
-   */
-  from_pos?: number;
-  /**
-   * of `range`: exclusive; none: without an end
-   */
-  to_pos?: number | null;
-  /**
-   * of `tokens`
-   */
-  token_ids?: number[];
 }
 
 export const PROTOCOL_VERSION = "1.0" as const;

@@ -23,6 +23,8 @@ export interface Store {
   /** Keys `kind:layer:index` of every component that an enabled intervention touches. */
   touched: ReadonlySignal<ReadonlySet<string>>;
   display_channel: Signal<DisplayChannel>;
+  /** The person wants the strongest components measured at every new token, which takes time. */
+  is_measuring_live: Signal<boolean>;
   theme: Signal<Theme>;
   reduced_motion: Signal<boolean>;
   tokens_per_second: Signal<number | null>;
@@ -57,6 +59,7 @@ export function create_store(): Store {
         new Set(interventions.value.filter((spec) => spec.enabled).flatMap((spec) => spec.components.map(component_key))),
     ),
     display_channel: signal<DisplayChannel>("activation"),
+    is_measuring_live: signal(false),
     theme: signal<Theme>("dark"),
     reduced_motion: signal(false),
     tokens_per_second: signal<number | null>(null),

@@ -28,6 +28,7 @@ _SITES: dict[Channel, tuple[CaptureSite, ...]] = {
     "residual": ("attn_out", "mlp_out"),
     "logit_lens": (),
     "direct_logit": ("z", "neurons", "attn_raw", "mlp_raw", "mlp_out"),
+    "causal_effects": ("z", "neurons", "attn_raw", "mlp_raw", "mlp_out"),  # of the strongest direct contributions
 }
 
 

@@ -139,7 +139,7 @@ class FakeEngine:
         """Cache and captures of `n_positions`."""
         info = self._info
         per_position = 2 * info.n_layers * info.n_heads * D_HEAD
-        if channels & {"neurons", "direct_logit"}:
+        if channels & {"neurons", "direct_logit", "causal_effects"}:
             per_position += info.n_layers * info.d_mlp
         if "attention" in channels:
             per_position += info.n_layers * info.n_heads * n_positions // 2

@@ -134,6 +134,7 @@ class TorchEngine:
             "residual": 2 * shape.d_model,
             "logit_lens": shape.d_vocab // shape.n_layers,
             "direct_logit": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
+            "causal_effects": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
         }
         captures = sum(wide[channel] for channel in channels) + (shape.d_model if channels else 0)
         per_layer = 2 * shape.n_key_value_heads * shape.d_head + captures
