@@ -21,7 +21,16 @@ SCHEMA = ROOT / "shared_schema" / "protocol.schema.json"
 TYPESCRIPT = ROOT / "client" / "src" / "protocol" / "generated.ts"
 SOURCE = "server/livelens/protocol/messages.py"
 # Values that are sent with fields left out; every other event value is sent whole.
-SPARSE_VALUES = {"StepTensors", "Tensor", "ComparedTensors", "Positions", "Reference", "StreamPlace", "AttentionEdit", "DirectionRecipe"}
+SPARSE_VALUES = {
+    "StepTensors",
+    "Tensor",
+    "ComparedTensors",
+    "Positions",
+    "Reference",
+    "StreamPlace",
+    "AttentionEdit",
+    "DirectionRecipe",
+}
 # Fields that a viewer may leave out of a value it sends.
 OPTIONAL_FIELDS = {
     "InterventionSpec": {"positions", "reference", "direction_id", "unit", "stream", "attention"},
@@ -59,6 +68,8 @@ def typescript(document: dict[str, Any]) -> str:
             prop.pop("title", None)
             prop.pop("maxItems", None)  # would become a tuple of that length
             prop.pop("minItems", None)
+            if "$ref" in prop:
+                prop.pop("default", None)  # a bare reference is also what makes its type be written
             if "$ref" in prop and len(prop) > 1:  # described where it is used: would become a copy, `Tensor1`
                 prop["tsType"] = prop.pop("$ref").rpartition("/")[2]
     result = subprocess.run(

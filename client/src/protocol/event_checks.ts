@@ -4,15 +4,20 @@ import { bytes, count, flag, known, list, one_of, optional, real, struct, text, 
 import type { Check } from "./check";
 import {
   CHANNELS,
-  type AppliedInterventions, type AttributionPart, type Capabilities, type Component, type Edge, type Event,
+  type AppliedInterventions, type AttentionEdit, type AttributionPart, type Capabilities, type ComparedTensors, type Component, type DirectionInfo, type DirectionRecipe,
+  type Edge, type Event,
   type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
-  type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type ReadToken,
+  type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type Positions,
+  type ReadToken, type Reference, type StreamPlace,
   type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
 } from "./generated";
 
 const tag = <T extends string>(type: T): Check<T> => one_of(type);
 const channel = one_of(...CHANNELS);
 /** Any text where only some are known: a newer minor may add operations that this page can still list. */
+/** A token by its id or its text. */
+const token: Check<number | string> = (value, path) =>
+  typeof value === "string" ? text(value, path) : count(value, path);
 const open_text = <T extends string>(): Check<T> => text as Check<string> as Check<T>;
 
 export const tensor_check: Check<Tensor> = struct<Tensor>({
@@ -28,12 +33,59 @@ const component = struct<Component>({
   layer: count,
   index: with_default(count, 0),
 });
+const positions = struct<Positions>({
+  scope: with_default(one_of("from_now", "range", "all", "tokens"), "from_now"),
+  from_pos: with_default(count, 0),
+  to_pos: with_default(optional(count), null),
+  token_ids: with_default(list(count), []),
+});
+const reference = struct<Reference>({
+  source: with_default(one_of("prompt", "text", "run"), "prompt"),
+  texts: with_default(list(text), []),
+  apply_chat_template: with_default(flag, false),
+  run_id: with_default(optional(text), null),
+  pooled: with_default(flag, true),
+  pos: with_default(optional(count), null),
+});
+const attention_edit = struct<AttentionEdit>({
+  keys: list(count),
+  weights: with_default(list(real), []),
+  from_keys: with_default(list(count), []),
+  rest: with_default(one_of("zero", "scaled"), "zero"),
+  renormalise: with_default(flag, true),
+});
+const stream_place = struct<StreamPlace>({
+  layer: count,
+  hook: with_default(one_of("resid_pre", "resid_post"), "resid_post"),
+});
+const direction = struct<DirectionInfo>({
+  direction_id: text,
+  name: text,
+  recipe: struct<DirectionRecipe>({
+    kind: one_of("put", "contrast", "neuron", "head", "unembed", "pca"),
+    layer: with_default(optional(count), null),
+    index: with_default(count, 0),
+    pos: with_default(optional(count), null),
+    token: with_default(optional(token), null),
+    positive: with_default(list(text), []),
+    negative: with_default(list(text), []),
+  }),
+  d_model: count,
+  norm: real,
+  layer: optional(count),
+});
 export const intervention = struct<InterventionSpec>({
   intervention_id: text,
   operation: open_text<InterventionSpec["operation"]>(),
   components: list(component),
   amount: with_default(real, 0),
   enabled: with_default(flag, true),
+  positions: with_default(positions, undefined),
+  reference: with_default(optional(reference), null),
+  direction_id: with_default(optional(text), null),
+  unit: with_default(one_of("direction", "norm", "stream"), "direction"),
+  stream: with_default(list(stream_place), []),
+  attention: with_default(optional(attention_edit), null),
 });
 const sampling = struct<Sampling>({
   temperature: real,
@@ -45,7 +97,10 @@ const sampling = struct<Sampling>({
 });
 const capabilities = struct<Capabilities>({
   channels: known(...CHANNELS),
-  operations: known("scale", "zero"),
+  operations: known(
+    "zero", "scale", "mean", "resample", "set", "add_direction", "project_out", "attention_knockout", "attention_set",
+    "attention_turn",
+  ),
   component_kinds: known("attn", "head", "mlp", "neuron"),
   missing: with_default(list(struct<MissingCapability>({ channel, reason: text })), []),
   has_chat_template: with_default(flag, false),
@@ -53,6 +108,7 @@ const capabilities = struct<Capabilities>({
     known(
       "attribution", "paths", "overview", "relevance", "effects", "patching", "head_profile", "head_scores",
       "neuron_profile", "lens", "head_lens", "stream_pca", "attention_entropy",
+      "comparison", "direction",
     ),
     [],
   ),
@@ -123,6 +179,15 @@ const neuron_context = struct<NeuronContext>({
   pos: count, value: real, before: text, text, run_id: with_default(optional(text), null),
 });
 
+const maybe_tensor = optional(tensor_check);
+const compared_tensors = struct<ComparedTensors>({
+  neurons: maybe_tensor, heads: maybe_tensor, attention: maybe_tensor, residual: maybe_tensor, attn_out: maybe_tensor,
+  mlp_out: maybe_tensor, lens_token_id: maybe_tensor, lens_prob: maybe_tensor, lens_entropy: maybe_tensor,
+  lens_rank: maybe_tensor, lens_logprob: maybe_tensor, direct_heads: maybe_tensor, direct_mlps: maybe_tensor,
+  direct_bias: maybe_tensor, direct_ends: maybe_tensor, direct_neuron_layer: maybe_tensor,
+  direct_neuron_index: maybe_tensor, direct_neuron_value: maybe_tensor,
+});
+
 const EMPTY_TENSORS: Check<StepTensors> = () => ({});
 
 export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: T }>> } = {
@@ -176,6 +241,11 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     type: tag("recording_part"), request_id: count, run_id: text, data: bytes, next_pos: optional(count), to_pos: count,
     n_rewinds: count,
   }),
+  direction_stored: struct({ type: tag("direction_stored"), request_id: count, direction }),
+  direction_ready: struct({
+    type: tag("direction_ready"), request_id: count, run_id: text, direction, vector: tensor_check,
+    separation: with_default(optional(tensor_check), null), accuracy: with_default(optional(tensor_check), null),
+  }),
   acknowledged: struct({ type: tag("acknowledged"), request_id: count }),
   pong: struct({ type: tag("pong"), request_id: count, server_ns: real }),
   error_report: struct({
@@ -214,6 +284,13 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     clean_tokens: list(text), corrupted_tokens: list(text), first_difference: count, resid_pre: tensor_check,
     attn_out: tensor_check, mlp_out: tensor_check, heads_last: tensor_check, heads_all: tensor_check,
     resid_distance: tensor_check, head_norm_difference: tensor_check, n_patches: count, secs: real,
+  }),
+  comparison_ready: struct({
+    type: tag("comparison_ready"), request_id: count, run_id: text, pos: count, without_interventions: flag,
+    other_tokens: list(text), differing: list(count), first_difference: optional(count), target_id: count,
+    target_text: text, distractor_id: optional(count), distractor_text: optional(text),
+    other_top_tokens: list(top_token), other_logprob: real, other_entropy: real, logprob: real,
+    other_lens_texts: optional(list(text)), other: compared_tensors, difference: compared_tensors, secs: real,
   }),
   head_scores_ready: struct({
     type: tag("head_scores_ready"), request_id: count, run_id: text, scores: list(head_score), n_random_tokens: count,

@@ -2225,7 +2225,7 @@ export interface AttentionEntropyReady {
   top_weight: Tensor;
 }
 /**
- * Answer to `request_comparison`.
+ * Answer to `request_comparison`: `other` is the other run's, `difference` is this run - the other.
  */
 export interface ComparisonReady {
   type: "comparison_ready";
@@ -2275,15 +2275,86 @@ export interface ComparisonReady {
    * text of each lens_token_id of `other`
    */
   other_lens_texts: string[] | null;
-  /**
-   * the other run's
-   */
   other: ComparedTensors;
-  /**
-   * this run - the other
-   */
   difference: ComparedTensors;
   secs: number;
+}
+/**
+ * One position's channels, exact; as in `StepTensors`, but nothing is quantised. Absent: the model has none.
+ */
+export interface ComparedTensors {
+  /**
+   * float32 [n_layers, d_mlp]
+   */
+  neurons?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads]: norms
+   */
+  heads?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads, pos+1]
+   */
+  attention?: Tensor | null;
+  /**
+   * float32 [n_layers+1]: norms
+   */
+  residual?: Tensor | null;
+  /**
+   * float32 [n_layers]: norms
+   */
+  attn_out?: Tensor | null;
+  /**
+   * float32 [n_layers]: norms
+   */
+  mlp_out?: Tensor | null;
+  /**
+   * int32 [n_layers]; not in a difference
+   */
+  lens_token_id?: Tensor | null;
+  /**
+   * float32 [n_layers]; not in a difference
+   */
+  lens_prob?: Tensor | null;
+  /**
+   * float32 [n_layers], nats
+   */
+  lens_entropy?: Tensor | null;
+  /**
+   * int32 [n_layers]: of the target
+   */
+  lens_rank?: Tensor | null;
+  /**
+   * float32 [n_layers]: of the target
+   */
+  lens_logprob?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads], logits
+   */
+  direct_heads?: Tensor | null;
+  /**
+   * float32 [n_layers], logits
+   */
+  direct_mlps?: Tensor | null;
+  /**
+   * float32 [n_layers], logits
+   */
+  direct_bias?: Tensor | null;
+  /**
+   * float32 [3]: embedding, final biases, total
+   */
+  direct_ends?: Tensor | null;
+  /**
+   * uint16 [k]: strongest neurons; of a difference, those that differ most
+   */
+  direct_neuron_layer?: Tensor | null;
+  /**
+   * uint32 [k]
+   */
+  direct_neuron_index?: Tensor | null;
+  /**
+   * float32 [k], logits
+   */
+  direct_neuron_value?: Tensor | null;
 }
 /**
  * Answer to `request_direction`.

@@ -421,6 +421,7 @@ Question = (
     | RequestStreamPca
     | RequestAttentionEntropy
     | RequestComparison
+    | RequestDirection
 )
 Answer = (
     AnalysisProgress
@@ -438,6 +439,7 @@ Answer = (
     | StreamPcaReady
     | AttentionEntropyReady
     | ComparisonReady
+    | DirectionReady
 )
 
 

@@ -17,6 +17,7 @@ import msgspec
 import zstandard
 
 from livelens.protocol.messages import MAX_COMMAND_BYTES, Command, Event, Step, StepTensors
+from livelens.protocol.vocabulary import RequestId
 
 PLAIN: Final = 0
 ZSTD: Final = 1
@@ -36,11 +37,15 @@ _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 class CodecError(ValueError):
-    """Bytes that are not one message of this protocol; `code` is stable, the text says what to do."""
+    """Bytes that are not one message of this protocol; `code` is stable, the text says what to do.
 
-    def __init__(self, code: str, message: str) -> None:
+    request_id: of the command that was refused, where it can be read without decoding the rest.
+    """
+
+    def __init__(self, code: str, message: str, *, request_id: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.request_id = request_id
 
 
 def encode_event(event: Event) -> bytes:
@@ -109,6 +114,23 @@ def decode_command(frame: bytes) -> Command:
     try:
         return _command_decoder.decode(frame)
     except msgspec.ValidationError as error:
-        raise CodecError("bad_command", f"refused: {error}") from error
+        raise CodecError("bad_command", f"refused: {error}", request_id=_request_id_of(frame)) from error
     except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
         raise CodecError("bad_frame", f"not msgpack: {error}") from error
+
+
+class _Numbered(msgspec.Struct, frozen=True, gc=False):
+    """Of a command, the one field that its refusal must echo; every other is passed over without being built."""
+
+    request_id: RequestId
+
+
+_numbered_decoder: msgspec.msgpack.Decoder[_Numbered] = msgspec.msgpack.Decoder(_Numbered)
+
+
+def _request_id_of(frame: bytes) -> int | None:
+    """The id of a command that says something wrong; none where that is the id itself, or the frame's form."""
+    try:
+        return _numbered_decoder.decode(frame).request_id
+    except (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError):
+        return None

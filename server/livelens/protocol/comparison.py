@@ -65,7 +65,7 @@ class ComparedTensors(WireValue, frozen=True, omit_defaults=True):
 
 
 class ComparisonReady(AnswerEvent, frozen=True, tag="comparison_ready"):
-    """Answer to `request_comparison`."""
+    """Answer to `request_comparison`: `other` is the other run's, `difference` is this run - the other."""
 
     pos: Index
     without_interventions: bool
@@ -84,6 +84,6 @@ class ComparisonReady(AnswerEvent, frozen=True, tag="comparison_ready"):
     other_entropy: Annotated[float, Meta(description="nats")]
     logprob: Annotated[float, Meta(description="of the target, in this run, computed in the same way")]
     other_lens_texts: Annotated[list[str] | None, Meta(description="text of each lens_token_id of `other`")]
-    other: Annotated[ComparedTensors, Meta(description="the other run's")]
-    difference: Annotated[ComparedTensors, Meta(description="this run - the other")]
+    other: ComparedTensors
+    difference: ComparedTensors
     secs: float

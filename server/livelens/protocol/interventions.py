@@ -173,9 +173,7 @@ class InterventionSpec(WireInput, frozen=True):
         ),
     ] = 0.0
     enabled: Annotated[bool, Meta(description="a listed but disabled intervention changes nothing")] = True
-    positions: Annotated[Positions, Meta(description="at which positions; default: from now on")] = field(
-        default_factory=Positions
-    )
+    positions: Positions = field(default_factory=Positions)
     reference: Annotated[Reference | None, Meta(description="of mean and resample")] = None
     direction_id: Annotated[DirectionId | None, Meta(description="a direction that the server holds")] = None
     unit: Annotated[DirectionUnit, Meta(description="of add_direction's amount")] = "direction"

@@ -31,7 +31,7 @@ class RecordingPart(AnswerEvent, frozen=True, tag="recording_part"):
     to_pos: Annotated[Index, Meta(description="exclusive end of the whole recording")]
     n_rewinds: Annotated[
         Count,
-        Meta(description="how often the run was computed again; where it differs from the first part's, begin anew"),
+        Meta(description="how often the run was computed again: where it differs from the first part, begin anew"),
     ]
 
 

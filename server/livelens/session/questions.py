@@ -5,11 +5,13 @@ from __future__ import annotations
 from livelens.protocol.components import check_component, check_node, parse_node
 from livelens.protocol.messages import (
     Component,
+    ComponentKind,
     ModelInfo,
     Question,
     RequestAttentionEntropy,
     RequestAttribution,
     RequestComparison,
+    RequestDirection,
     RequestEffects,
     RequestHeadLens,
     RequestHeadProfile,
@@ -42,6 +44,8 @@ def check_question(question: Question, model_info: ModelInfo, n_tokens: int) -> 
     match question:
         case RequestHeadScores() | RequestStreamPca():
             return
+        case RequestDirection():
+            _check_recipe(question, model_info)
         case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():
             _check_pos(question.pos, n_tokens)
         case RequestHeadProfile():
@@ -72,6 +76,18 @@ def _check_attribution(question: RequestAttribution, model_info: ModelInfo) -> N
     if question.key_pos is not None and question.key_pos > node.pos:
         raise QuestionError(
             "position_out_of_range", f"{question.node} looks at keys 0 to {node.pos}, not at {question.key_pos}"
+        )
+
+
+def _check_recipe(question: RequestDirection, model_info: ModelInfo) -> None:
+    recipe = question.recipe
+    if recipe.kind in ("head", "neuron"):
+        kind: ComponentKind = "head" if recipe.kind == "head" else "neuron"
+        _check_components([Component(kind, recipe.layer or 0, recipe.index)], model_info)
+    elif recipe.layer is not None and recipe.layer >= model_info.n_layers:
+        raise QuestionError(
+            "component_out_of_range",
+            f"layer {recipe.layer} does not exist: this model has layers 0 to {model_info.n_layers - 1}",
         )
 
 
