@@ -4,7 +4,7 @@ import { EVENT_CHECKS, tensor_check } from "./event_checks";
 import { text } from "./check";
 import { DecodeError } from "./errors";
 import {
-  CHANNEL_TENSORS, type AttentionReady, type Event, type Step, type Tensor, type ValuesReady,
+  CHANNEL_TENSORS, type AttentionReady, type ComparedTensors, type Event, type Step, type Tensor, type ValuesReady,
 } from "./generated";
 import { reconstruct, to_host, type HostTensor, type RawTensor } from "./tensors";
 import { unpack } from "./unpack";
@@ -22,7 +22,12 @@ export interface DecodedStep extends Omit<Step, "tensors"> {
   /** Arrays that could not be rebuilt; where there are any, a keyframe is needed. */
   lost: TensorName[];
 }
-type Rebuilt<V> = Extract<V, Tensor> extends never ? V : Exclude<V, Tensor> | HostTensor;
+/** One position's arrays by their names in a step. */
+export type TensorMap = Partial<Record<TensorName, HostTensor>>;
+type IsCompared<V> = [V] extends [ComparedTensors] ? ([ComparedTensors] extends [V] ? true : false) : false;
+type Rebuilt<V> = Extract<V, Tensor> extends never
+  ? IsCompared<V> extends true ? TensorMap : V
+  : Exclude<V, Tensor> | HostTensor;
 /** An event whose every field that is a tensor on the wire is a typed array of its own. */
 export type Decoded<E> = E extends Event ? { [K in keyof E]: Rebuilt<E[K]> } : never;
 export type DecodedValues = Decoded<ValuesReady>;
@@ -101,7 +106,15 @@ function rebuilt<E extends Exclude<Event, Step>>(event: E): Decoded<E> {
   const fields = Object.entries(event).map(([name, value]: [string, unknown]) => [
     name, is_tensor(value) ? to_host(reconstruct(value, undefined)) : value,
   ]);
+  if (event.type === "comparison_ready") {
+    return { ...Object.fromEntries(fields), other: rebuilt_map(event.other), difference: rebuilt_map(event.difference) };
+  }
   return Object.fromEntries(fields) as Decoded<E>;
+}
+
+function rebuilt_map(tensors: ComparedTensors): TensorMap {
+  const there = Object.entries(tensors).filter((entry): entry is [TensorName, Tensor] => is_tensor(entry[1]));
+  return Object.fromEntries(there.map(([name, tensor]) => [name, to_host(reconstruct(tensor, undefined))]));
 }
 
 function is_host(value: unknown): value is HostTensor {
@@ -110,6 +123,8 @@ function is_host(value: unknown): value is HostTensor {
 
 /** Buffers of `event` that can be given away to another thread. */
 export function transferables(event: DecodedEvent): ArrayBuffer[] {
-  const fields: unknown[] = Object.values(event.type === "step" ? event.tensors : event);
+  const maps = event.type === "step" ? [event.tensors]
+    : event.type === "comparison_ready" ? [event.other, event.difference] : [event];
+  const fields: unknown[] = maps.flatMap((map) => Object.values(map));
   return fields.filter(is_host).map((host) => host.values.buffer as ArrayBuffer);
 }

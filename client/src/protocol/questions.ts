@@ -1,9 +1,9 @@
 // Which question is answered by which event. A question as its asker writes it has no ids yet.
 import type { Decoded } from "./decode";
 import type {
-  AttentionEntropyReady, AttributionReady, EffectsReady, HeadLensReady, HeadProfileReady, HeadScoresReady, LensReady,
+  AttentionEntropyReady, AttributionReady, ComparisonReady, EffectsReady, HeadLensReady, HeadProfileReady, HeadScoresReady, LensReady,
   NeuronProfileReady, OverviewReady, PatchingReady, PathsReady, RelevanceReady, RequestAttentionEntropy,
-  RequestAttribution, RequestEffects, RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens,
+  RequestAttribution, RequestComparison, RequestEffects, RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens,
   RequestNeuronProfile, RequestOverview, RequestPatching, RequestPaths, RequestRelevance, RequestStreamPca,
   StreamPcaReady,
 } from "./generated";
@@ -21,6 +21,7 @@ export type LensAnswer = Decoded<LensReady>;
 export type HeadLensAnswer = Decoded<HeadLensReady>;
 export type StreamPcaAnswer = Decoded<StreamPcaReady>;
 export type AttentionEntropyAnswer = Decoded<AttentionEntropyReady>;
+export type ComparisonAnswer = Decoded<ComparisonReady>;
 
 type Written<Q> = Omit<Q, "request_id" | "run_id">;
 export type Question =
@@ -36,7 +37,8 @@ export type Question =
   | Written<RequestLens>
   | Written<RequestHeadLens>
   | Written<RequestStreamPca>
-  | Written<RequestAttentionEntropy>;
+  | Written<RequestAttentionEntropy>
+  | Written<RequestComparison>;
 
 interface Answers {
   request_attribution: AttributionAnswer;
@@ -52,6 +54,7 @@ interface Answers {
   request_head_lens: HeadLensAnswer;
   request_stream_pca: StreamPcaAnswer;
   request_attention_entropy: AttentionEntropyAnswer;
+  request_comparison: ComparisonAnswer;
 }
 export type AnswerTo<Q extends Question> = Answers[Q["type"]];
 
@@ -69,6 +72,7 @@ export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
   request_head_lens: "head_lens_ready",
   request_stream_pca: "stream_pca_ready",
   request_attention_entropy: "attention_entropy_ready",
+  request_comparison: "comparison_ready",
 };
 
 export interface Progress {
