@@ -200,6 +200,7 @@ def write_events(out: Writer) -> None:
         m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
         m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
         m.AttentionReady(6, "fixture-run", 1, 1, 1, row, True),
+        m.RecordingPart(10, "fixture-run", b"\x89LLR\r\n\x1a\n", 64, 100, 1),
         m.Acknowledged(7),
         m.Pong(8, 123),
         m.ErrorReport("bad_command", "layer 9 does not exist: this model has layers 0 to 2", 9, None),
