@@ -59,8 +59,8 @@ class FakeSequence:
         if not 0 <= n_positions <= self.n_positions:
             raise ValueError(f"cannot branch off after {n_positions} of {self.n_positions} positions")
         other = FakeSequence(self._info, self._weights, secs_per_token=self._secs_per_token)
-        other._tokens = self._tokens[:n_positions]
-        other._cache = self._cache.copy()
+        if n_positions:
+            other._tokens, other._cache = self._tokens[:n_positions], self._cache.copy()
         return other
 
     def close(self) -> None:

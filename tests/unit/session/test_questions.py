@@ -86,3 +86,13 @@ def test_one_large_answer_does_not_cost_a_viewer_its_connection() -> None:
     for _ in range(5):
         hub.session.report(Answered(tag=Tag(viewer.viewer_id, 1), answer=answer), hub.now)
     assert [drop.viewer_id for drop in hub.session.take_drops()] != []
+
+
+def test_a_refused_frame_says_which_command_it_was() -> None:
+    """And the viewer lives on."""
+    hub, _, (viewer,), _ = watched()
+    hub.session.receive(viewer.viewer_id, b"\x82\xa4type\xa8nonsense\xaarequest_id\x29", hub.now)
+    viewer.drain()
+    refusal = viewer.answers[0x29]
+    assert isinstance(refusal, ErrorReport) and refusal.code == "bad_command"
+    assert isinstance(viewer.start(), RunStarted)

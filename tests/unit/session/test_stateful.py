@@ -15,6 +15,7 @@ from livelens.protocol.messages import (
     CancelAnalysis,
     Component,
     ErrorReport,
+    ForkRun,
     InterventionSpec,
     JoinRun,
     MetricQuestion,
@@ -35,7 +36,7 @@ from livelens.protocol.messages import (
 
 CODES = {
     "run_unknown", "run_ended", "not_watching", "superseded", "position_out_of_range", "too_many_runs",
-    "not_computed", "run_rewound", "cancelled",
+    "not_computed", "run_rewound", "cancelled", "nothing_to_generate",
 }  # fmt: skip
 SPECS = [
     InterventionSpec(intervention_id="h", operation="zero", components=[Component(kind="head", layer=0, index=1)]),
@@ -88,6 +89,26 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.viewers)
     def start(self, number: int, paused: bool, n: int) -> None:
         self.send(number, StartRun, prompt=PROMPT, start_paused=paused, sampling=greedy(n))
+
+    @rule(
+        number=which,
+        run=which,
+        from_pos=st.integers(1, 20),
+        puts=st.booleans(),
+        chosen=st.none() | st.sets(st.integers(0, 2)),
+        paused=st.booleans(),
+    )
+    @precondition(lambda self: self.viewers)
+    def fork(self, number: int, run: int, from_pos: int, puts: bool, chosen: set[int] | None, paused: bool) -> None:
+        self.send(
+            number,
+            ForkRun,
+            run_id=self.run_id(run),
+            from_pos=from_pos,
+            token_text=" nine" if puts else None,
+            interventions=None if chosen is None else [SPECS[index] for index in sorted(chosen)],
+            start_paused=paused,
+        )
 
     @rule(number=which, run=which, make=st.sampled_from([Pause, Resume, StepOnce, Stop, RequestKeyframe]))
     @precondition(lambda self: self.viewers)
