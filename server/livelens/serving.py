@@ -9,8 +9,6 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -22,6 +20,7 @@ from livelens.browser import BrowserWindow, has_display
 from livelens.model.engine import Engine
 from livelens.model.loading import Device, DTypeName, load_engine
 from livelens.protocol.messages import SUBPROTOCOL
+from livelens.transport.loading_thread import on_a_thread
 from livelens.transport.security import AccessPolicy, is_loopback, new_token
 from livelens.transport.websocket_server import LivelensServer
 
@@ -123,7 +122,7 @@ class _Serving:
                 if not self._console.is_terminal:
                     self._console.print(text, markup=False, highlight=False)
 
-            loading = _on_a_thread(
+            loading = on_a_thread(
                 lambda: load_engine(
                     settings.model,
                     device=settings.device,
@@ -159,32 +158,6 @@ class _Serving:
             sys.stdout.write(url + "\n")
         sys.stdout.flush()
         return BrowserWindow(url if self._settings.open_browser and has_display() else None)
-
-
-def _on_a_thread(work: Callable[[], Engine]) -> asyncio.Future[Engine]:
-    """Like `to_thread`, on a daemon thread, so that leaving does not wait for it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Engine] = loop.create_future()
-
-    def finish(engine: Engine | None, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if engine is not None:
-            future.set_result(engine)
-        else:
-            future.set_exception(error or RuntimeError("no engine came of loading"))
-
-    def run() -> None:
-        engine: Engine | None = None
-        fault: Exception | None = None
-        try:
-            engine = work()
-        except Exception as error:
-            fault = error
-        loop.call_soon_threadsafe(finish, engine, fault)
-
-    threading.Thread(target=run, name="livelens-loading", daemon=True).start()
-    return future
 
 
 def _left_at_once() -> int:

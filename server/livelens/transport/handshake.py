@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
 
 from livelens import __version__
 from livelens.protocol.messages import PROTOCOL_VERSION, SUBPROTOCOL
@@ -90,17 +88,16 @@ class Handshake:
         return Response(status, http.HTTPStatus(status).phrase, result, b"" if is_head else body)
 
 
-def choose_subprotocol(offered: Sequence[Subprotocol]) -> Subprotocol:
-    """Ours, or the other version of ours, to be closed with a reason that its page can show.
-
-    Raises NegotiationError (HTTP 400) when none is offered.
-    """
+def agreed_subprotocol(offered: Sequence[str]) -> str | None:
+    """Ours, or another version of ours, to be closed with a reason that its page can show; none is a refusal."""
     if SUBPROTOCOL in offered:
-        return Subprotocol(SUBPROTOCOL)
-    other = next((name for name in offered if name.startswith(_OURS)), None)
-    if other is None:
-        raise NegotiationError(f"offer the websocket subprotocol {SUBPROTOCOL}; got {', '.join(offered) or 'none'}")
-    return other
+        return SUBPROTOCOL
+    return next((name for name in offered if name.startswith(_OURS)), None)
+
+
+def no_subprotocol(offered: Sequence[str]) -> str:
+    """Why a handshake without ours is refused (HTTP 400)."""
+    return f"offer the websocket subprotocol {SUBPROTOCOL}; got {', '.join(offered) or 'none'}"
 
 
 def version_mismatch(subprotocol: str | None) -> str | None:
