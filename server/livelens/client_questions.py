@@ -207,15 +207,21 @@ class Questions:
         layer: int,
         head_index: int,
         query_pos: int | None = None,
+        key_pos: int | None = None,
         progress: Progress | None = None,
     ) -> HeadProfile:
-        """What one head does: where it looks in this run, what its weights read and write."""
+        """What one head does: where it looks in this run, what its weights read and write.
+
+        query_pos: whose reading is put into words, the last by default. key_pos: a token to be among what is read,
+        however little the query looks at it.
+        """
         question = RequestHeadProfile(
             request_id=self._connection.request_id(),
             run_id=run.run_id,
             layer=layer,
             head_index=head_index,
             query_pos=query_pos,
+            key_pos=key_pos,
         )
         return with_arrays(await self._ask(question, HeadProfileReady, progress), HeadProfile)
 
@@ -225,11 +231,24 @@ class Questions:
         return await self._ask(question, HeadScoresReady, progress)
 
     async def neuron_profile(
-        self, run: ClientRun, *, layer: int, neuron_index: int, progress: Progress | None = None
+        self,
+        run: ClientRun,
+        *,
+        layer: int,
+        neuron_index: int,
+        past_runs: Sequence[str] = (),
+        progress: Progress | None = None,
     ) -> NeuronProfile:
-        """What one neuron does: what drives it, what it promotes, where in this run it is loud."""
+        """What one neuron does: what drives it, what it promotes, where in this run it is loud.
+
+        past_runs: ids of further runs, to be looked through for loud tokens as far as the server still has them.
+        """
         question = RequestNeuronProfile(
-            request_id=self._connection.request_id(), run_id=run.run_id, layer=layer, neuron_index=neuron_index
+            request_id=self._connection.request_id(),
+            run_id=run.run_id,
+            layer=layer,
+            neuron_index=neuron_index,
+            past_run_ids=list(past_runs),
         )
         return with_arrays(await self._ask(question, NeuronProfileReady, progress), NeuronProfile)
 
@@ -249,7 +268,7 @@ class Questions:
 
 
 def _node(text: str) -> str:
-    # Here, because a frame that the server cannot read at all is answered without saying which command it was.
+    # Here, so that the text says what a node's name looks like, and not which pattern a field misses.
     try:
         return node_id(parse_node(text))
     except ValueError as error:

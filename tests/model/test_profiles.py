@@ -25,11 +25,18 @@ from livelens.analysis.neuron_profile import neuron_profile
 from livelens.model.engine import AnalysisRefusedError
 from livelens.model.frozen import FrozenLayer, FrozenModel
 from livelens.model.loading import load_torch_engine
+from livelens.model.neuron_contexts import N_CONTEXTS
 from livelens.model.part_weights import NeuronWeights, embedding, head_weights, neuron_weights, read_through
 from livelens.model.replay import ModelParts
 from livelens.model.sources import ModelSource
 from livelens.model.torch_engine import TorchEngine
-from livelens.protocol.messages import NeuronProfileReady, RequestHeadProfile, RequestHeadScores, RequestNeuronProfile
+from livelens.protocol.messages import (
+    NeuronProfileReady,
+    ReadToken,
+    RequestHeadProfile,
+    RequestHeadScores,
+    RequestNeuronProfile,
+)
 from livelens.protocol.tensors import reconstruct
 
 Tiny = Callable[[str], TorchEngine]
@@ -218,6 +225,29 @@ def test_a_head_profile_equals_the_reference(
 
 
 @pytest.mark.usefixtures("one_thread")
+def test_a_key_that_is_asked_for_is_read_however_little_it_is_looked_at(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As among all that is read; asked for and among the strongest it comes once."""
+    ids, parts = tokens_of("llama"), parts_of(tiny("llama"))
+
+    def reads(n_reads: int, key_pos: int | None) -> list[ReadToken]:
+        monkeypatch.setattr(profiles, "N_READS", n_reads)
+        question = RequestHeadProfile(**RUN, layer=1, head_index=3, query_pos=8, key_pos=key_pos)
+        return answered(head_profile(question, ids, [], parts, cache=tmp_path))[1].reads
+
+    every = reads(50, None)
+    strongest, least = every[0], every[-1]
+    assert strongest.weight > least.weight
+    found = reads(2, least.key_pos)
+    assert [read.key_pos for read in found] == [*(read.key_pos for read in every[:2]), least.key_pos]
+    assert found[-1].weight == pytest.approx(least.weight, rel=1e-5)
+    assert [token.token_id for token in found[-1].promoted] == [token.token_id for token in least.promoted]
+    assert [t.prob for t in found[-1].promoted] == pytest.approx([t.prob for t in least.promoted], rel=1e-3)
+    assert reads(2, strongest.key_pos) == reads(2, None)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_feeders_equal_products_multiplied_out(tiny: Tiny, family: str, tmp_path: Path) -> None:
     parts, ids = parts_of(tiny(family)), tokens_of(family)
@@ -241,6 +271,7 @@ def test_heads_and_queries_that_do_not_exist_are_told_so(tiny: Tiny, tmp_path: P
         ({"layer": 3, "head_index": 0}, "layer 3"),
         ({"layer": 0, "head_index": 4}, "head 4"),
         ({"layer": 0, "head_index": 0, "query_pos": 2}, "token 2 is outside"),
+        ({"layer": 0, "head_index": 0, "query_pos": 0, "key_pos": 1}, "tokens 0 to 0, not at 1"),
     ]:
         with pytest.raises(AnalysisRefusedError, match=text):
             list(head_profile(RequestHeadProfile(**RUN, **fields), [5, 6], [], parts, cache=tmp_path))
@@ -258,7 +289,7 @@ def test_a_neuron_profile_equals_the_reference(tiny: Tiny, tiny_reference: TinyR
     progress, answer = answered(neuron_profile(question, ids, segments, parts_of(engine)))
     assert progress[-1].done == progress[-1].total
     values = reference.run(ids, EDITS).neurons[1][:, 7].numpy()
-    loudest = np.argsort(-np.abs(values))[: neurons.N_CONTEXTS]
+    loudest = np.argsort(-np.abs(values))[: N_CONTEXTS]
     assert [context.pos for context in answer.contexts] == loudest.tolist()
     assert [context.value for context in answer.contexts] == pytest.approx(values[loudest].tolist(), rel=1e-3, abs=1e-5)
     counts, edges = np.histogram(values, bins=neurons.N_BINS)

@@ -108,7 +108,7 @@ def feeders_of(parts: ModelParts, layer: int, head: int) -> Iterator[list[Feeder
 
 
 def _check(question: RequestHeadProfile, token_ids: Sequence[int], parts: ModelParts) -> int:
-    """The query's position. Raises AnalysisRefusedError."""
+    """The query's position; the key is looked at by it. Raises AnalysisRefusedError."""
     refuse_unknown(Component(kind="head", layer=question.layer, index=question.head_index), parts)
     n = len(token_ids)
     if n > MAX_POSITIONS:
@@ -118,6 +118,11 @@ def _check(question: RequestHeadProfile, token_ids: Sequence[int], parts: ModelP
     query_pos = n - 1 if question.query_pos is None else question.query_pos
     if not 0 <= query_pos < n:
         raise AnalysisRefusedError("not_computed", f"token {query_pos} is outside the run: it has tokens 0 to {n - 1}")
+    if question.key_pos is not None and question.key_pos > query_pos:
+        raise AnalysisRefusedError(
+            "position_out_of_range",
+            f"token {query_pos} looks at tokens 0 to {query_pos}, not at {question.key_pos}",
+        )
     return query_pos
 
 
@@ -159,10 +164,12 @@ def _reads(
     seen: _Seen,
     values: Tensor,
 ) -> list[ReadToken]:
-    """The tokens that the query looks at most, and what the head writes for each of them."""
-    best = weights.topk(min(N_READS, int((weights > 0).sum())))
-    keys = best.indices
-    logits = logits_read(parts, question, seen, best.values[:, None] * values[keys])
+    """The tokens that the query looks at most and the one asked for; what the head writes for each of them."""
+    keys = weights.topk(min(N_READS, int((weights > 0).sum()))).indices
+    if question.key_pos is not None and question.key_pos not in keys.tolist():
+        keys = torch.cat([keys, keys.new_tensor([question.key_pos])])
+    read = weights[keys]
+    logits = logits_read(parts, question, seen, read[:, None] * values[keys])
     return [
         ReadToken(
             key_pos=key_pos,
@@ -171,7 +178,7 @@ def _reads(
             promoted=words.promoted,
             suppressed=words.suppressed,
         )
-        for key_pos, weight, row in zip(keys.tolist(), best.values.tolist(), logits, strict=True)
+        for key_pos, weight, row in zip(keys.tolist(), read.tolist(), logits, strict=True)
         for words in [words_of(parts, row, n_tokens=N_WORDS)]
     ]
 

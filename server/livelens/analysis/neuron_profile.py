@@ -10,7 +10,6 @@ own activation if its MLP read nothing but a token's embedding: `act(x @ W_in + 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from livelens.analysis.words import labelled, logits_written, words_of
 from livelens.model.anatomy import bias_of, weight_in_out
 from livelens.model.caches import new_cache
 from livelens.model.engine import AnalysisRefusedError, EngineError
+from livelens.model.neuron_contexts import N_CONTEXTS, neuron_context
 from livelens.model.part_weights import (
     NeuronWeights,
     embedding,
@@ -42,7 +42,7 @@ from livelens.protocol.messages import (
 )
 from livelens.protocol.tensors import encode_tensor
 
-N_WORDS, N_CONTEXTS, N_ALIKE, N_BINS, N_BEFORE = 12, 10, 10, 32, 12
+N_WORDS, N_ALIKE, N_BINS = 12, 10, 32
 _VOCAB_BLOCK = 8192
 _SIDES: tuple[EdgePart, EdgePart] = ("input", "value")
 
@@ -196,20 +196,5 @@ def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 def _contexts(values: NDArray[np.float32], token_ids: Sequence[int], parts: ModelParts) -> list[NeuronContext]:
     """The tokens at which the neuron is loudest, loudest first."""
-    order = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:N_CONTEXTS]
-    return [
-        NeuronContext(
-            pos=pos,
-            value=float(values[pos]),
-            before=_text_before(pos, token_ids, parts),
-            text=parts.tokens.token_text(token_ids[pos]),
-        )
-        for pos in order.tolist()
-    ]
-
-
-def _text_before(pos: int, token_ids: Sequence[int], parts: ModelParts) -> str:
-    """The text of the few tokens before `pos`, characters whole."""
-    start = max(0, pos - N_BEFORE)
-    stream = parts.tokens.text_stream(token_ids[:start])
-    return "".join([*(stream.push(token_id) for token_id in islice(token_ids, start, pos)), stream.flush()])
+    order = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:N_CONTEXTS].tolist()
+    return [neuron_context(parts.tokens, token_ids, pos, float(values[pos])) for pos in order]

@@ -14,9 +14,11 @@ from livelens.protocol.messages import (
     AnalysisProgress,
     Answer,
     ErrorReport,
+    NeuronProfileReady,
     Question,
     RequestAttentionEntropy,
     RequestComparison,
+    RequestDirection,
     RequestHeadLens,
     RequestHeadProfile,
     RequestHeadScores,
@@ -25,7 +27,8 @@ from livelens.protocol.messages import (
     RequestStreamPca,
     analysis_kind,
 )
-from livelens.run.jobs import AnalysisJob, Answered, CancelJob, Report, Tag
+from livelens.run.jobs import AnalysisJob, Answered, CancelJob, PastRun, Report, Tag
+from livelens.run.past_contexts import with_past_contexts
 
 _log = logging.getLogger(__name__)
 # A turn takes as many pieces as begin within this; many are small, and while a run generates turns are rare.
@@ -39,6 +42,7 @@ class _Waiting:
     question: Question
     tag: Tag
     context: AnalysisContext
+    past_runs: tuple[PastRun, ...] = ()
     answers: Iterator[Answer] | None = None
 
     @property
@@ -47,6 +51,8 @@ class _Waiting:
         match self.question:
             case RequestHeadScores():
                 return 0
+            case RequestDirection(recipe=recipe):
+                return self.context.n_positions if recipe.kind in ("head", "pca") else 0
             case RequestHeadProfile() | RequestNeuronProfile() | RequestStreamPca():
                 return max(1, self.context.n_positions)
             case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():
@@ -82,7 +88,7 @@ class Analyses:
         for tag, older in list(self._waiting.items()):
             if tag.viewer_id == job.tag.viewer_id and analysis_kind(older.question) == kind:
                 self._refuse(older, "superseded", f"a newer question of yours ({kind}) took its place")
-        waiting = _Waiting(job.question, job.tag, context)
+        waiting = _Waiting(job.question, job.tag, context, job.past_runs)
         if waiting.n_needed > context.n_positions:
             self._refuse(waiting, "not_computed", _not_computed(waiting))
         else:
@@ -139,6 +145,8 @@ class Analyses:
             if waiting.answers is None:
                 waiting.answers = self._engine.analyse(waiting.question, waiting.context)
             answer = next(waiting.answers)
+            if isinstance(answer, NeuronProfileReady) and waiting.past_runs:
+                answer = with_past_contexts(answer, waiting.past_runs, self._engine)
         except AnalysisRefusedError as error:
             return (error.code, str(error)), None
         except StopIteration:

@@ -125,12 +125,25 @@ class ForgetJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run as it was when a question named it. arrays: of those positions that have any, by position."""
+
+    run_id: str
+    token_ids: tuple[int, ...]
+    arrays: tuple[tuple[int, Arrays], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisJob:
-    """Answer a question between tokens. One of the same kind that the viewer asked before is given up."""
+    """Answer a question between tokens. One of the same kind that the viewer asked before is given up.
+
+    past_runs: those of the runs it names besides its own that are still known.
+    """
 
     run_id: str
     tag: Tag
     question: Question
+    past_runs: tuple[PastRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from livelens.protocol.messages import (
     Question,
     RequestAttention,
     RequestKeyframe,
+    RequestNeuronProfile,
     RequestPositions,
     RequestRecording,
     RequestValues,
@@ -41,6 +42,7 @@ from livelens.run.jobs import (
     InterveneJob,
     LensJob,
     OpeningJob,
+    PastRun,
     StartJob,
     StopJob,
     Tag,
@@ -313,7 +315,15 @@ class CommandHandler:
         except QuestionError as error:
             raise CommandError(error.code, str(error), run_id=record.run_id) from error
         tag = Tag(viewer.viewer_id, question.request_id)
-        self._session.submit(AnalysisJob(run_id=record.run_id, tag=tag, question=question))
+        past_runs = self._past_runs(question) if isinstance(question, RequestNeuronProfile) else ()
+        job = AnalysisJob(run_id=record.run_id, tag=tag, question=question, past_runs=past_runs)
+        self._session.submit(job)
+
+    def _past_runs(self, question: RequestNeuronProfile) -> tuple[PastRun, ...]:
+        """The runs it names besides its own, as they are. Knowing a run's id is being allowed to see it."""
+        named = dict.fromkeys(run_id for run_id in question.past_run_ids if run_id != question.run_id)
+        records = (self._session.records.get(run_id) for run_id in named)
+        return tuple(record.as_past() for record in records if record is not None)
 
     # ------------------------------------------------------------------ which run
 

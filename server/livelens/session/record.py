@@ -21,7 +21,7 @@ from livelens.protocol.messages import (
 )
 from livelens.protocol.text import enter_token
 from livelens.run.history import History
-from livelens.run.jobs import Arrays, RunReady, StepMade, Tag
+from livelens.run.jobs import Arrays, PastRun, RunReady, StepMade, Tag
 
 EXACT_BUDGET_BYTES: Final = 512 * 1024 * 1024
 QUANTISED_BUDGET_BYTES: Final = 1024 * 1024 * 1024
@@ -83,6 +83,15 @@ class RunRecord:
     def is_finished(self) -> bool:
         """The run has ended, or ends now."""
         return self.state == "finished"
+
+    def as_past(self) -> PastRun:
+        """What a question about another run may look through; later steps do not change it."""
+        arrays = ((pos, self.history.quantised(pos)) for pos in range(len(self.tokens)))
+        return PastRun(
+            run_id=self.run_id,
+            token_ids=tuple(token.token_id for token in self.tokens),
+            arrays=tuple((pos, held) for pos, held in arrays if held),
+        )
 
     def add_event(self, event: Event, tag: Tag | None = None) -> None:
         """Tell every viewer, in order with the steps."""

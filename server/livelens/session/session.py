@@ -118,7 +118,7 @@ class Session:
         try:
             command = decode_command(frame)
         except CodecError as error:
-            self.refuse(viewer, None, error.code, str(error))
+            self.refuse(viewer, error.request_id, error.code, str(error))
             return
         self.command(viewer_id, command, now)
 

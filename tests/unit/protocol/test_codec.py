@@ -105,13 +105,47 @@ def test_an_unknown_field_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("field", ["recompute_form", "interventions", "type"])
+def test_a_refusal_names_the_command_that_it_refuses(field: str) -> None:
+    """A viewer that waits for an answer gets it, wherever the mistake is and whatever stands before the id."""
+    wrong = {field: [{"kind": 7}] * 3, "run_id": "r", "request_id": 41}
+    command = {"type": "set_interventions", "interventions": [], **wrong}
+    with pytest.raises(codec.CodecError) as caught:
+        codec.decode_command(msgpack.packb(command))
+    assert (caught.value.code, caught.value.request_id) == ("bad_command", 41)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**53, 2**64 - 1, 1.5, True, "1", None, [1], {"request_id": 1}])
+def test_an_id_that_is_none_is_not_echoed(wrong: object) -> None:
+    """Nor is anything that only looks like one; what is not msgpack to its end has none."""
+    with pytest.raises(codec.CodecError) as caught:
+        codec.decode_command(msgpack.packb({"type": "pause", "request_id": wrong, "run_id": "r"}))
+    assert caught.value.request_id is None
+    for cut in (msgpack.packb({"type": "nonsense", "request_id": 1})[:-1], msgpack.packb([1]), b"\x01"):
+        with pytest.raises(codec.CodecError) as caught:
+            codec.decode_command(cut)
+        assert caught.value.request_id is None
+
+
+@given(ANYTHING, st.integers(0, 2**53 - 1))
+@settings(max_examples=500)
+def test_an_id_is_found_beside_anything(value: object, request_id: int) -> None:
+    """Typed to the end: what is passed over is not built, and raises nothing."""
+    frame = msgpack.packb({"type": "pause", "request_id": request_id, "run_id": "r", "more": value})
+    with pytest.raises(codec.CodecError) as caught:
+        codec.decode_command(frame)
+    assert caught.value.request_id == request_id
+
+
 def bombs() -> list[bytes]:
     flat = [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"]
     nested = [b"\xdd\x00\x00\xff\xff" * depth for depth in (10, 100, 1000, 10000)]
     deep = [head * 60000 for head in (b"\x91", b"\x81\xa1a", b"\xdc\x00\x01")]
     tagged = msgpack.packb({"type": "start_run", "request_id": 1, "prompt": "x"})[:-1] + b"\xdb\xff\xff\xff\xff"
     zeros = [b"\xdd\x00\x00\xff\x00" + b"\x90" * 65280, b"\xdd\x00\x00\xff\x00" + b"\x80" * 65280]
+    numbered = b"\x82\xaarequest_id\x01\xa1x"  # an id that can be read, then what cannot
     extension = [
+        *(numbered + bomb for bomb in (flat[0], flat[1], nested[3], *deep)),
         b"\xc9\xff\xff\xff\xff\x01",
         msgpack.packb(msgpack.ExtType(5, b"x" * 100)),
         b"\xc7\x0c\xff" + struct.pack(">I", 0) + struct.pack(">q", 2**62),

@@ -16,8 +16,10 @@ from livelens.protocol.messages import (
     HeadScoresReady,
     Metric,
     ModelInfo,
+    NeuronProfileReady,
     Question,
     RelevanceReady,
+    RequestNeuronProfile,
     RequestRelevance,
 )
 from livelens.protocol.tensors import encode_tensor
@@ -59,12 +61,32 @@ class AskableEngine(FakeEngine):
 
     def _answer(self, question: Question) -> Answer:
         ids = {"request_id": question.request_id, "run_id": question.run_id}
+        if isinstance(question, RequestNeuronProfile):
+            return _profile_without_content(question)
         if not isinstance(question, RequestRelevance):
             return HeadScoresReady(**ids, scores=[], n_random_tokens=0)
         pos = question.metric.pos
         metric = Metric(pos, 1, "", 2, "", 0.5)
         tokens = encode_tensor(np.arange(pos + 1, dtype=np.float32))
         return RelevanceReady(**ids, metric=metric, method="frozen", tokens=tokens, bias=0.0, total=0.5, error=0.0)
+
+
+def _profile_without_content(question: RequestNeuronProfile) -> NeuronProfileReady:
+    nothing = encode_tensor(np.zeros(1, np.float32))
+    return NeuronProfileReady(
+        request_id=question.request_id,
+        run_id=question.run_id,
+        layer=question.layer,
+        neuron_index=question.neuron_index,
+        promoted=[],
+        suppressed=[],
+        driven_by=[],
+        contexts=[],
+        alike_in=[],
+        alike_out=[],
+        histogram=nothing,
+        histogram_edges=nothing,
+    )
 
 
 REFUSAL = AnalysisRefusedError("token_unknown", "there is no such token")
