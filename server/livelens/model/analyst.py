@@ -31,6 +31,7 @@ from livelens.model.effects import measure_effects
 from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
 from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
 from livelens.model.in_turns import in_turns
+from livelens.model.lens_analyst import LensAnalyst
 from livelens.model.metrics import MetricTokens, metric_tokens
 from livelens.model.patching import measure_patching
 from livelens.model.replay import ModelParts, metric_direction, replay
@@ -42,15 +43,19 @@ from livelens.protocol.messages import (
     MetricQuestion,
     Question,
     RelevanceReady,
+    RequestAttentionEntropy,
     RequestAttribution,
     RequestEffects,
+    RequestHeadLens,
     RequestHeadProfile,
     RequestHeadScores,
+    RequestLens,
     RequestNeuronProfile,
     RequestOverview,
     RequestPatching,
     RequestPaths,
     RequestRelevance,
+    RequestStreamPca,
 )
 from livelens.protocol.tensors import encode_tensor
 
@@ -94,10 +99,12 @@ class TorchAnalyst:
         self._parts = parts
         self._frozen: FrozenModel | None = None
         self._last: _Linearised | None = None
+        self._lenses = LensAnalyst(parts)
 
     def drop(self) -> None:
         """Let go of the run that is kept."""
         self._last = None
+        self._lenses.drop()
 
     def answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
         """Progress, then the answer; see `Engine.analyse`."""
@@ -120,6 +127,8 @@ class TorchAnalyst:
                 yield from self._effects(question, context)
             case RequestPatching():
                 yield from self._patching(question, context)
+            case RequestLens() | RequestHeadLens() | RequestStreamPca() | RequestAttentionEntropy():
+                yield from self._lenses.answer(question, context)
             case _:
                 yield from self._profile(question, context)
 

@@ -190,7 +190,11 @@ def _missing_analyses(
         if entry.channel == "neurons":
             reasons["neuron_profile"] = entry.reason
         if entry.channel == "attention":
-            reasons["head_profile"] = reasons["head_scores"] = entry.reason
+            reasons["head_profile"] = reasons["head_scores"] = reasons["attention_entropy"] = entry.reason
+        if entry.channel == "logit_lens":
+            reasons["lens"] = entry.reason
+        if entry.channel == "direct_logit":
+            reasons["head_lens"] = entry.reason
     try:
         FrozenModel(model, anatomy, logit_scale=logit_scale).run(_probe_ids(model)[0].tolist())
     except AttributionError as error:
