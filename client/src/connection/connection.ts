@@ -3,7 +3,8 @@
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
-  type Command, type Component, type Hello, type InterventionSpec, type RunSnapshot, type StartRun,
+  type Command, type Component, type DirectionInfo, type Hello, type InterventionSpec, type PutDirection,
+  type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
 import { add_notice, type Store } from "../store/store";
@@ -138,6 +139,13 @@ export class Connection {
     const event = await this.ask({ type: "request_attention", run_id, layer, head_index, query_pos });
     if (event.type !== "attention_ready") throw new Refusal("unexpected_answer", "no attention row came");
     return event;
+  }
+
+  /** Give the server a direction to steer with. Rejects with Refusal. */
+  async put_direction(direction: Omit<PutDirection, "type" | "request_id">): Promise<DirectionInfo> {
+    const event = await this.ask({ type: "put_direction", ...direction });
+    if (event.type !== "direction_stored") throw new Refusal("unexpected_answer", "the direction was not stored");
+    return event.direction;
   }
 
   /** Why a token, what a part does: see `Ask`. Rejects with Refusal. */

@@ -80,7 +80,7 @@ export const intervention = struct<InterventionSpec>({
   components: list(component),
   amount: with_default(real, 0),
   enabled: with_default(flag, true),
-  positions: with_default(positions, undefined),
+  positions: with_default(positions, positions({}, "positions")),
   reference: with_default(optional(reference), null),
   direction_id: with_default(optional(text), null),
   unit: with_default(one_of("direction", "norm", "stream"), "direction"),

@@ -1,11 +1,11 @@
 // Which question is answered by which event. A question as its asker writes it has no ids yet.
 import type { Decoded } from "./decode";
 import type {
-  AttentionEntropyReady, AttributionReady, ComparisonReady, EffectsReady, HeadLensReady, HeadProfileReady, HeadScoresReady, LensReady,
-  NeuronProfileReady, OverviewReady, PatchingReady, PathsReady, RelevanceReady, RequestAttentionEntropy,
-  RequestAttribution, RequestComparison, RequestEffects, RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens,
-  RequestNeuronProfile, RequestOverview, RequestPatching, RequestPaths, RequestRelevance, RequestStreamPca,
-  StreamPcaReady,
+  AttentionEntropyReady, AttributionReady, ComparisonReady, DirectionReady, EffectsReady, HeadLensReady,
+  HeadProfileReady, HeadScoresReady, LensReady, NeuronProfileReady, OverviewReady, PatchingReady, PathsReady,
+  RelevanceReady, RequestAttentionEntropy, RequestAttribution, RequestComparison, RequestDirection, RequestEffects,
+  RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens, RequestNeuronProfile, RequestOverview,
+  RequestPatching, RequestPaths, RequestRelevance, RequestStreamPca, StreamPcaReady,
 } from "./generated";
 
 export type AttributionAnswer = Decoded<AttributionReady>;
@@ -22,6 +22,7 @@ export type HeadLensAnswer = Decoded<HeadLensReady>;
 export type StreamPcaAnswer = Decoded<StreamPcaReady>;
 export type AttentionEntropyAnswer = Decoded<AttentionEntropyReady>;
 export type ComparisonAnswer = Decoded<ComparisonReady>;
+export type DirectionAnswer = Decoded<DirectionReady>;
 
 type Written<Q> = Omit<Q, "request_id" | "run_id">;
 export type Question =
@@ -38,7 +39,8 @@ export type Question =
   | Written<RequestHeadLens>
   | Written<RequestStreamPca>
   | Written<RequestAttentionEntropy>
-  | Written<RequestComparison>;
+  | Written<RequestComparison>
+  | Written<RequestDirection>;
 
 interface Answers {
   request_attribution: AttributionAnswer;
@@ -55,6 +57,7 @@ interface Answers {
   request_stream_pca: StreamPcaAnswer;
   request_attention_entropy: AttentionEntropyAnswer;
   request_comparison: ComparisonAnswer;
+  request_direction: DirectionAnswer;
 }
 export type AnswerTo<Q extends Question> = Answers[Q["type"]];
 
@@ -73,6 +76,7 @@ export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
   request_stream_pca: "stream_pca_ready",
   request_attention_entropy: "attention_entropy_ready",
   request_comparison: "comparison_ready",
+  request_direction: "direction_ready",
 };
 
 export interface Progress {

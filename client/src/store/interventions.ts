@@ -1,6 +1,7 @@
 // The intervention set as a value: what one change makes of it. Nothing here knows the page or the wire.
-import type { Component, InterventionSpec } from "../protocol/generated";
 import { component_id } from "../layout/component_id";
+import { intervention } from "../protocol/event_checks";
+import type { Component, InterventionSpec } from "../protocol/generated";
 import { component_key } from "./store";
 
 type Specs = readonly InterventionSpec[];
@@ -60,8 +61,17 @@ function sorted_fields(_key: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Equal for two specs exactly when they say the same; the order of fields says nothing. */
-export const spec_form = (spec: InterventionSpec): string => JSON.stringify(spec, sorted_fields);
+const forms = new WeakMap<InterventionSpec, string>();
+
+/** Equal for two specs exactly when they say the same: neither order of fields nor a default left out says anything. */
+export function spec_form(spec: InterventionSpec): string {
+  let form = forms.get(spec);
+  if (form === undefined) {
+    form = JSON.stringify(intervention(spec, spec.intervention_id), sorted_fields);
+    forms.set(spec, form);
+  }
+  return form;
+}
 
 const by_id = (specs: Specs): Map<string, InterventionSpec> => new Map(specs.map((spec) => [spec.intervention_id, spec]));
 const same = (a: InterventionSpec | undefined, b: InterventionSpec | undefined): boolean =>
@@ -90,4 +100,21 @@ export function merge_change(current: Specs, from: Specs, to: Specs): Merge {
     else specs.splice(Math.min(to.indexOf(after), specs.length), 0, after);
   }
   return { specs, kept };
+}
+
+const first_pos = ({ positions, enabled }: InterventionSpec): number | null =>
+  !enabled ? null : positions?.scope === "all" ? 0 : positions?.scope === "range" ? (positions.from_pos ?? 0) : null;
+
+/**
+ * Whether the step from `before` to `after` is about positions that have been computed, those before `next_pos`: an
+ * entry that is to act there, or one that acted nowhere else and goes.
+ */
+export function reaches_back(before: Specs, after: Specs, next_pos: number): boolean {
+  const [was, is] = [by_id(before), by_id(after)];
+  const comes = after.some((spec) => !same(was.get(spec.intervention_id), spec) && (first_pos(spec) ?? next_pos) < next_pos);
+  const goes = before.some((spec) => {
+    const to_pos = spec.positions?.to_pos ?? null;
+    return first_pos(spec) !== null && to_pos !== null && to_pos <= next_pos && !same(is.get(spec.intervention_id), spec);
+  });
+  return comes || goes;
 }

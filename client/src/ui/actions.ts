@@ -4,13 +4,16 @@ import { Refusal, type Connection, type RunCommand } from "../connection/connect
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
-import { toggled, with_all_enabled, with_factor } from "../store/interventions";
+import { reaches_back, toggled, with_all_enabled, with_factor } from "../store/interventions";
 import { InterventionSteps } from "../store/interventions_steps";
 import { factor_on } from "../store/query";
 import { add_notice, type Store } from "../store/store";
 import { SetChanges, type Change } from "./interventions/set_changes";
 import type { PageState } from "./page";
 import { read_settings, type RunForm } from "./run_form";
+
+const RECOMPUTED = "This is about tokens that were read already: the text was computed again under the set, its words "
+  + "kept. For other words choose “on all tokens, written anew”.";
 
 export interface Actions {
   can_undo: ReadonlySignal<boolean>;
@@ -43,6 +46,7 @@ export interface Actions {
   exact_attention: Connection["request_attention"];
   /** Why a token, what a part does. */
   ask: Ask;
+  put_direction: Connection["put_direction"];
 }
 
 export function create_actions(store: Store, state: PageState, form: RunForm, connection: Connection): Actions {
@@ -55,10 +59,16 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     }
   }
 
-  function send(next: readonly InterventionSpec[]): Promise<void> {
+  type Specs = readonly InterventionSpec[];
+  const is_about_past = (before: Specs, next: Specs): boolean =>
+    reaches_back(before, next, store.history.newest_pos + 1) && store.run.peek()?.state !== "finished";
+
+  function send(next: Specs): Promise<void> {
     const how = state.recompute.peek();
+    const must_recompute = how === "from_now" && is_about_past(store.interventions.peek(), next);
+    if (must_recompute && store.run.peek()) add_notice(store, "info", RECOMPUTED);
     return connection.set_interventions(next, {
-      mode: how === "from_now" ? "from_now" : "recompute",
+      mode: how === "from_now" && !must_recompute ? "from_now" : "recompute",
       restart: how === "restart",
     });
   }
@@ -70,7 +80,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       throw error;
     })),
     // A text that is computed anew for every move of a slider would never be read.
-    is_live: () => state.recompute.peek() === "from_now",
+    is_live: (before, next) => state.recompute.peek() === "from_now" && !is_about_past(before, next),
   });
 
   const command = (type: RunCommand): Promise<void> => attempt(() => connection.command_run(type));
@@ -139,6 +149,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     redo: () => changes.redo(),
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
     ask: connection.ask_about_run,
+    put_direction: (direction) => connection.put_direction(direction),
     exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),
   };
 }

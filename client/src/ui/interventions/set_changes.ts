@@ -13,8 +13,8 @@ const LIVE_MS = 100;
 export interface Sender {
   /** Show and send; `refused` is called where the server does not take it. */
   send(next: Specs, refused: () => void): Promise<void>;
-  /** Whether a slider's moves are sent while it moves. */
-  is_live(): boolean;
+  /** Whether the moves of a slider that lead from `before` to `next` are sent while it moves. */
+  is_live(before: Specs, next: Specs): boolean;
 }
 
 export class SetChanges {
@@ -35,7 +35,8 @@ export class SetChanges {
   change_live(gesture: string, change: Change): void {
     if (this.waiting && this.waiting.gesture !== gesture) this.end_gesture();
     this.waiting = { gesture, change };
-    if (this.sender.is_live()) this.send_waiting();
+    const now = this.store.interventions.peek();
+    if (this.sender.is_live(now, change(now))) this.send_waiting();
   }
 
   end_gesture(): void {

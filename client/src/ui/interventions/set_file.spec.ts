@@ -1,13 +1,15 @@
 // @vitest-environment jsdom
 import { beforeEach, describe, expect, it } from "vitest";
 import { HELLO } from "../../connection/fake_source";
+import { intervention } from "../../protocol/event_checks";
 import type { InterventionSpec } from "../../protocol/generated";
 import { toggled } from "../../store/interventions";
 import { read_saved_sets, with_set, write_saved_sets } from "./saved_sets";
 import { check_set, model_of, read_set, set_text, SetFileError, type SavedSet } from "./set_file";
 
 const info = HELLO.model_info;
-const interventions = toggled(toggled([], { kind: "head", layer: 1, index: 1 }), { kind: "neuron", layer: 0, index: 2 });
+const complete = (specs: InterventionSpec[]): InterventionSpec[] => specs.map((spec) => intervention(spec, "spec"));
+const interventions = complete(toggled(toggled([], { kind: "head", layer: 1, index: 1 }), { kind: "neuron", layer: 0, index: 2 }));
 const SET: SavedSet = { name: "two parts", model: model_of(info), interventions };
 const text_with = (changes: object): string => JSON.stringify({ ...(JSON.parse(set_text(SET)) as object), ...changes });
 
