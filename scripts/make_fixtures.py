@@ -105,7 +105,11 @@ class Writer:
 
 def _without_bytes(event: m.Event) -> dict[str, Any]:
     built = msgspec.to_builtins(event, builtin_types=(bytes,))
-    return {name: value for name, value in built.items() if not isinstance(getattr(event, name, None), m.Tensor)}
+    return {
+        name: value
+        for name, value in built.items()
+        if not isinstance(getattr(event, name, None), m.Tensor | m.ComparedTensors)
+    }
 
 
 def tensors_of(event: m.Event) -> Arrays:
@@ -206,6 +210,51 @@ def write_events(out: Writer) -> None:
         m.ErrorReport("bad_command", "layer 9 does not exist: this model has layers 0 to 2", 9, None),
     ):
         out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
+
+
+def write_comparison(out: Writer) -> None:
+    """The one answer whose tensors lie a level deeper: `other` has attention rows, the difference has none."""
+
+    def floats(*shape: int) -> m.Tensor:
+        values = np.linspace(-1.5, 2.25, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        return tensors.encode_tensor(values)
+
+    ids = tensors.encode_tensor(np.array([5, 1001, 7], np.int32))
+    event = m.ComparisonReady(
+        request_id=11,
+        run_id="fixture-run",
+        pos=1,
+        without_interventions=False,
+        other_tokens=["Hi", " Mary"],
+        differing=[1],
+        first_difference=1,
+        target_id=1001,
+        target_text=" Mary",
+        distractor_id=None,
+        distractor_text=None,
+        other_top_tokens=[m.TopToken(7, "<b>é漢</b>", 0.25)],
+        other_logprob=-1.5,
+        other_entropy=1.25,
+        logprob=-0.5,
+        other_lens_texts=["a", " Mary", ""],
+        other=m.ComparedTensors(
+            neurons=floats(N_LAYERS, D_MLP), attention=floats(N_LAYERS, N_HEADS, 2), lens_token_id=ids
+        ),
+        difference=m.ComparedTensors(neurons=floats(N_LAYERS, D_MLP), residual=floats(N_LAYERS + 1)),
+        secs=0.25,
+    )
+    held = {
+        f"{part}.{name}": array
+        for part in ("other", "difference")
+        for name, array in nested_tensors(getattr(event, part)).items()
+    }
+    out.frame("events", "event_comparison_ready", event, held)
+
+
+def nested_tensors(values: m.ComparedTensors) -> Arrays:
+    """The arrays of one side of a comparison, by field."""
+    fields = ((name, getattr(values, name)) for name in values.__struct_fields__)
+    return {name: tensors.reconstruct(value) for name, value in fields if isinstance(value, m.Tensor)}
 
 
 def write_answers(out: Writer) -> None:
@@ -353,6 +402,7 @@ def main() -> None:
     write_long_row(out, rng)
     write_events(out)
     write_answers(out)
+    write_comparison(out)
     write_damaged(out, step)
     manifest = {"protocol_version": m.PROTOCOL_VERSION, "frames": out.frames, "damaged": out.damaged}
     (FIXTURES / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -25,6 +25,7 @@ from livelens.client_answers import (
     TokenRelevance,
     with_arrays,
 )
+from livelens.client_comparison import Comparison, comparison_of
 from livelens.client_connection import Connection
 from livelens.client_run import ClientRun, LivelensError
 from livelens.protocol.components import node_id, parse_component, parse_node
@@ -34,6 +35,7 @@ from livelens.protocol.messages import (
     Answer,
     AttributionReady,
     CancelAnalysis,
+    ComparisonReady,
     Component,
     EffectsReady,
     HeadProfileReady,
@@ -48,6 +50,7 @@ from livelens.protocol.messages import (
     RelevanceMethod,
     RelevanceReady,
     RequestAttribution,
+    RequestComparison,
     RequestEffects,
     RequestHeadProfile,
     RequestHeadScores,
@@ -251,6 +254,31 @@ class Questions:
             past_run_ids=list(past_runs),
         )
         return with_arrays(await self._ask(question, NeuronProfileReady, progress), NeuronProfile)
+
+    async def comparison(
+        self,
+        run: ClientRun,
+        other_prompt: str | None = None,
+        *,
+        pos: int,
+        apply_chat_template: bool = False,
+        without_interventions: bool = False,
+        target_id: int | None = None,
+        distractor_id: int | None = None,
+        progress: Progress | None = None,
+    ) -> Comparison:
+        """Every channel at `pos` of this run and of another: of `other_prompt`, or without the interventions."""
+        question = RequestComparison(
+            request_id=self._connection.request_id(),
+            run_id=run.run_id,
+            pos=pos,
+            other_prompt=other_prompt,
+            apply_chat_template=apply_chat_template,
+            without_interventions=without_interventions,
+            target_id=target_id,
+            distractor_id=distractor_id,
+        )
+        return comparison_of(await self._ask(question, ComparisonReady, progress))
 
     async def _ask(self, question: Question, answer_type: type[_Answer], progress: Progress | None) -> _Answer:
         try:

@@ -35,6 +35,9 @@ def test_golden_frames_rebuild_bit_for_bit(chain: str) -> None:
             tensor = getattr(carrier, name)
             if isinstance(tensor, m.Tensor):
                 held[name] = tensors.reconstruct(tensor, base.get(name))
+            elif isinstance(tensor, m.ComparedTensors):
+                parts = ((part, getattr(tensor, part)) for part in tensor.__struct_fields__)
+                held.update({f"{name}.{part}": tensors.reconstruct(value) for part, value in parts if value})
         assert {
             name: {"dtype": array.dtype.name, "shape": list(array.shape), "hex": array.tobytes().hex()}
             for name, array in held.items()

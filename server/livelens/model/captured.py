@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from livelens.analysis.direct_logit import unembed_direction
 from livelens.analysis.lens import logit_statistics
 from livelens.model.capture import CaptureSite, stack
 from livelens.model.edits import SiteEdits
-from livelens.model.engine import F32, DirectLogit, LensRows, LogitPair, Prediction, StepArrays
+from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.explain import PositionWrites, explain
 from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.threads import narrow
-from livelens.protocol.messages import Channel
+from livelens.protocol.messages import Channel, Component
 
 # Positions of a prompt that are read out together: enough to share the reading of the weights, few enough
 # not to hold up the next token.
@@ -40,6 +41,11 @@ class CapturedTensors:
     edits: SiteEdits
 
 
+# The last position again with each component ablated alone: what leaves the final norm, [n_components, d_model].
+# None of it once the sequence has moved on.
+AblateNewest = Callable[[CapturedTensors, Sequence[Component]], Tensor | None]
+
+
 def _numpy(tensor: Tensor) -> F32:
     return np.ascontiguousarray(tensor.float().cpu().numpy())
 
@@ -54,12 +60,14 @@ class TorchCaptured:
         readout: Readout,
         weights: WriteWeights,
         lens_thread: LensThread,
+        ablate_newest: AblateNewest | None = None,
         row: int = 0,
     ) -> None:
         self._tensors = tensors
         self._readout = readout
         self._weights = weights
         self._lens_thread = lens_thread
+        self._ablate_newest = ablate_newest
         self._row = row
         self._logits: F32 | None = None
         self._logits_block: tuple[int, Tensor] | None = None
@@ -116,6 +124,21 @@ class TorchCaptured:
                 lens=self.lens(index, chosen_id=chosen_id).result() if "logit_lens" in channels else None,
                 direct=self._direct(index, chosen_id, pair) if "direct_logit" in channels else None,
             )
+
+    def measured_effects(self, components: Sequence[Component], *, target_id: int, distractor_id: int | None) -> F32:
+        """See `Captured.measured_effects`."""
+        if not components:
+            return np.zeros(0, np.float32)
+        rows = None if self._ablate_newest is None else self._ablate_newest(self._tensors, components)
+        if rows is None:
+            raise EngineError("the run has moved on: only its newest token can be measured as it is made")
+        weights = self._weights
+        direction = unembed_direction(
+            weights.unembed, weights.unembed_mean, target_id=target_id, distractor_id=distractor_id
+        )
+        with torch.inference_mode(), narrow():
+            clean = self._tensors.normed[self._row, -1].float()
+            return _numpy((clean - rows.float()) @ (direction * self._readout.logit_scale))
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self.n_positions:
@@ -185,6 +208,7 @@ class TorchCaptured:
             [chosen_id if pair.target_id is None else pair.target_id for chosen_id in chosen_ids],
             self._weights,
             distractor_id=pair.distractor_id,
+            n_neurons=pair.n_neurons,
             logit_scale=self._readout.logit_scale,
             edits=self._tensors.edits,
             row=self._row,

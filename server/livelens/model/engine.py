@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.interventions import InterventionMasks
-from livelens.protocol.messages import Answer, Channel, ModelInfo, Question
+from livelens.protocol.messages import Answer, Channel, Component, ModelInfo, Question
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -64,11 +64,13 @@ class AnalysisContext:
 class LogitPair:
     """What direct_logit explains: `logit(target) - logit(distractor)`.
 
-    `target_id` none: the chosen token. `distractor_id` none: the mean of all logits.
+    `target_id` none: the chosen token. `distractor_id` none: the mean of all logits. `n_neurons`: how many of
+    the strongest neurons are told; none: as many as the engine finds worth telling at every token.
     """
 
     target_id: int | None = None
     distractor_id: int | None = None
+    n_neurons: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,21 @@ class DirectLogit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CausalEffects:
+    """The heads and MLPs with the strongest direct contributions at one position, strongest first, and the proof.
+
+    attributed: direct contribution of each; measured: the metric minus what it is when that one alone is zeroed
+    at this position. Both float32 [n_components], in logits before any soft cap.
+    """
+
+    target_id: int
+    distractor_id: int | None
+    components: tuple[Component, ...]
+    attributed: F32
+    measured: F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepArrays:
     """What one position did, exact; fields are none where the channel was not asked for or not possible.
 
@@ -119,6 +136,7 @@ class StepArrays:
     mlp_out: F32 | None = None
     lens: LensRows | None = None
     direct: DirectLogit | None = None
+    causal: CausalEffects | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +175,16 @@ class Captured(Protocol):
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`; they must be among those the forward call captured.
 
-        logit_lens costs as much as a decode step, and this waits for it: `lens` does not.
+        logit_lens costs as much as a decode step, and this waits for it: `lens` does not. causal_effects is not
+        among what this returns: see `measured_effects`.
+        """
+
+    def measured_effects(self, components: SequenceOf[Component], *, target_id: int, distractor_id: int | None) -> F32:
+        """The metric minus what it is when one component alone is zeroed at the last new position, [n_components].
+
+        In logits before any soft cap; `distractor_id` none: the mean of all logits. Only until the sequence's next
+        forward call; the sequence stays as it is, bit for bit. Raises EngineError after that, or where memory
+        runs out.
         """
 
     def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:

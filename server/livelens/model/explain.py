@@ -41,15 +41,16 @@ def explain(
     weights: WriteWeights,
     *,
     distractor_id: int | None,
+    n_neurons: int | None = None,
     logit_scale: float,
     edits: SiteEdits,
     row: int,
 ) -> list[DirectLogit]:
     """Every component's direct contribution to `logit(target) - logit(distractor)`, soft cap apart, by position.
 
-    distractor_id none: the mean of all logits. Norms are frozen at each position's scale; edits of
-    whole layers count (a switched-off layer contributes nothing). Batch row `row` of the edits.
-    Several positions at once read the weights once.
+    distractor_id none: the mean of all logits. n_neurons: how many of the strongest neurons are told. Norms
+    are frozen at each position's scale; edits of whole layers count (a switched-off layer contributes
+    nothing). Batch row `row` of the edits. Several positions at once read the weights once.
     """
     if weights.neuron_output is None:
         raise RuntimeError("this model's neurons have no single output matrix")
@@ -73,7 +74,9 @@ def explain(
         heads, biases = _attention_terms(writes, weights, through[n], head_along[:, n], head_rows[:, n], edits, row)
         neurons = neuron_rows[:, n] * writes.neurons
         scale = _layer_factors(edits.mlp_factors, row, neurons)
-        indices, values = strongest(neurons if scale is None else neurons * scale, STRONGEST_NEURONS)
+        indices, values = strongest(
+            neurons if scale is None else neurons * scale, min(n_neurons or STRONGEST_NEURONS, neurons.numel())
+        )
         unembed_bias = logit_scale * _unembed_bias(weights, target_id, distractor_id)
         d_mlp = neurons.shape[-1]
         made.append(

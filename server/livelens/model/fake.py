@@ -17,7 +17,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+from livelens.model.comparison import Comparer
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, EngineError
+from livelens.model.fake_lenses import FAKE_LENS_KINDS, FakeLenses
 from livelens.model.fake_sequence import FakeSequence
 from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, make_weights
 from livelens.model.fake_words import Vocabulary, build_vocabulary
@@ -27,9 +29,11 @@ from livelens.protocol.messages import (
     Answer,
     Capabilities,
     Channel,
+    LensQuestion,
     MissingAnalysis,
     ModelInfo,
     Question,
+    RequestComparison,
 )
 
 _NO_ANALYSES = "the fake model only moves: start livelens with a real one to ask why"
@@ -79,6 +83,10 @@ class FakeEngine:
         self._secs_per_token = 1 / tokens_per_second if tokens_per_second else 0.0
         self.weights = make_weights(n_layers, n_heads, d_mlp, d_model, self.vocabulary)
         shape = f"{n_layers}x{n_heads}x{d_mlp}"
+        self._comparer = Comparer(self)
+        self._lenses = FakeLenses(
+            self, self.weights, lambda: FakeSequence(self._info, self.weights, secs_per_token=0.0)
+        )
         self._info = ModelInfo(
             model_name=f"fake:{shape}",
             architecture="FakeForCausalLM",
@@ -97,7 +105,12 @@ class FakeEngine:
                 operations=["zero", "scale"],
                 component_kinds=["head", "neuron", "attn", "mlp"],
                 has_chat_template=True,
-                missing_analyses=[MissingAnalysis(analysis=kind, reason=_NO_ANALYSES) for kind in ANALYSIS_KINDS],
+                analyses=["comparison", *FAKE_LENS_KINDS],
+                missing_analyses=[
+                    MissingAnalysis(analysis=kind, reason=_NO_ANALYSES)
+                    for kind in ANALYSIS_KINDS
+                    if kind not in ("comparison", *FAKE_LENS_KINDS)
+                ],
             ),
         )
 
@@ -132,7 +145,11 @@ class FakeEngine:
         return FakeSequence(self._info, self.weights, secs_per_token=self._secs_per_token)
 
     def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
-        """This engine answers no questions."""
+        """Of its questions this engine answers those that need nothing but its forward pass."""
+        if isinstance(question, RequestComparison):
+            return self._comparer.answer(question, context)
+        if isinstance(question, LensQuestion):
+            return self._lenses.answer(question, context)
         raise AnalysisRefusedError("analysis_unavailable", _NO_ANALYSES)
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
@@ -150,7 +167,8 @@ class FakeEngine:
         return 0
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Let go of what is kept for questions."""
+        self._comparer.drop()
 
 
 class FakeTextStream:

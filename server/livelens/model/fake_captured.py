@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from livelens.model.engine import F32, DirectLogit, LensRows, LogitPair, Prediction, StepArrays
+from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.fake_weights import FakeWeights
-from livelens.protocol.messages import Channel
+from livelens.protocol.messages import Channel, Component
 
 _NORM_EPSILON: Final = 1e-6
 _STRONGEST_NEURONS: Final = 32
@@ -32,6 +33,10 @@ class Position:
     mlp_factors: F32 = field(default_factory=lambda: np.ones(0, np.float32))
 
 
+# The logits [d_vocab] of the newest position with one component zeroed; none once the sequence has moved on.
+AblateNewest = Callable[[Position, Component], F32 | None]
+
+
 def normalised(x: F32) -> F32:
     """The network's only norm, along the last axis: x over its root mean square."""
     result: F32 = x / np.sqrt((x * x).mean(axis=-1, keepdims=True, dtype=np.float32) + np.float32(_NORM_EPSILON))
@@ -41,14 +46,19 @@ def normalised(x: F32) -> F32:
 class FakeCaptured:
     """What one forward call left behind."""
 
-    def __init__(self, weights: FakeWeights, positions: list[Position]) -> None:
+    def __init__(self, weights: FakeWeights, positions: list[Position], ablate_newest: AblateNewest) -> None:
         self._weights = weights
         self._positions = positions
+        self._ablate_newest = ablate_newest
 
     @property
     def n_positions(self) -> int:
         """New positions of this forward call."""
         return len(self._positions)
+
+    def position(self, index: int) -> Position:
+        """Everything of new position `index`, for questions about it."""
+        return self._positions[index]
 
     @property
     def logits(self) -> F32:
@@ -91,6 +101,22 @@ class FakeCaptured:
             direct=self._direct(p, chosen_id, pair) if "direct_logit" in channels else None,
         )
 
+    def measured_effects(self, components: Sequence[Component], *, target_id: int, distractor_id: int | None) -> F32:
+        """See `Captured.measured_effects`."""
+
+        def metric(logits: F32) -> float:
+            away = logits.mean() if distractor_id is None else logits[distractor_id]
+            return float(logits[target_id] - away)
+
+        newest = self._positions[-1]
+        effects = np.zeros(len(components), np.float32)
+        for number, component in enumerate(components):
+            logits = self._ablate_newest(newest, component)
+            if logits is None:
+                raise EngineError("the run has moved on: only its newest token can be measured as it is made")
+            effects[number] = metric(newest.logits) - metric(logits)
+        return effects
+
     def lens(self, index: int, *, chosen_id: int) -> Future[LensRows]:
         """See `Captured`."""
         done: Future[LensRows] = Future()
@@ -120,7 +146,7 @@ class FakeCaptured:
             [weights.w_out(layer) @ (direction * weights.out_signs[layer]) for layer in range(len(p.neurons))]
         )
         by_neuron *= p.neurons * p.mlp_factors[:, None]
-        k = min(_STRONGEST_NEURONS, by_neuron.size)
+        k = min(pair.n_neurons or _STRONGEST_NEURONS, by_neuron.size)
         flat = np.argpartition(-np.abs(by_neuron), k - 1, axis=None)[:k]
         flat = flat[np.argsort(-np.abs(by_neuron.reshape(-1)[flat]), kind="stable")]
         layer, index = np.unravel_index(flat, by_neuron.shape)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from livelens.model.ablated_rows import AblatedRows
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import hooks_on
+from livelens.model.comparison import Comparer
 from livelens.model.engine import AnalysisContext
 from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.sequence import TorchSequence
 from livelens.model.tokens import Tokens, TokenTextStream
-from livelens.protocol.messages import Answer, Channel, ModelInfo, Question
+from livelens.protocol.messages import Answer, Channel, ModelInfo, Question, RequestComparison
 
 if TYPE_CHECKING:
     from livelens.model.analyst import TorchAnalyst
@@ -41,10 +43,12 @@ class TorchEngine:
         self._weights = weights
         self._info = info
         self._lens_thread = LensThread(readout)
+        self._ablated_rows = AblatedRows(model, anatomy)
         self._tokens = Tokens(tokenizer)
         self._hooks_before = hooks_on(anatomy.hooked_modules())
         self._bridge: TransformerBridge | None = None
         self._analyst: TorchAnalyst | None = None
+        self._comparer = Comparer(self)
 
     @property
     def info(self) -> ModelInfo:
@@ -96,7 +100,8 @@ class TorchEngine:
         return self._tokens.text_stream(prompt_ids)
 
     def open_sequence(self) -> TorchSequence:
-        """A new, empty sequence; it may need the memory that the last question's run takes."""
+        """A new, empty sequence; it may need the memory that the last question's runs take."""
+        self._comparer.drop()
         if self._analyst is not None:
             self._analyst.drop()
         return TorchSequence(
@@ -105,10 +110,13 @@ class TorchEngine:
             readout=self._readout,
             weights=self._weights,
             lens_thread=self._lens_thread,
+            ablated_rows=self._ablated_rows,
         )
 
     def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
         """Progress, then the answer; see `Engine.analyse`."""
+        if isinstance(question, RequestComparison):
+            return self._comparer.answer(question, context)
         if self._analyst is None:
             from livelens.model.analyst import TorchAnalyst  # not needed to watch
             from livelens.model.replay import ModelParts
@@ -148,8 +156,9 @@ class TorchEngine:
         """Let go of the model; the engine is of no use afterwards."""
         self._bridge = None
         self._analyst = None
+        self._comparer.drop()
         if hasattr(self, "_lens_thread"):
             self._lens_thread.close()
-        for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread"):
+        for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread", "_ablated_rows"):
             if hasattr(self, name):
                 delattr(self, name)

@@ -1,0 +1,60 @@
+"""Two runs side by side, as the Python client gives them: every channel with numpy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.protocol.messages import ComparedTensors, ComparisonReady, TopToken
+from livelens.protocol.tensors import reconstruct
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """One position of a run and of another one. `other`, and `difference` (this run - the other), by tensor name:
+    shapes as in `ComparedTensors`, exact float32 but for ids and ranks.
+
+    Before `first_difference` (none: nowhere do they differ) both runs compute the same, bit for bit.
+    """
+
+    pos: int
+    other_tokens: list[str]
+    differing: list[int]
+    first_difference: int | None
+    target_id: int
+    distractor_id: int | None
+    other_top_tokens: list[TopToken]
+    other_logprob: float
+    other_entropy: float
+    logprob: float
+    other: Arrays
+    difference: Arrays
+    secs: float
+
+
+def comparison_of(answer: ComparisonReady) -> Comparison:
+    """`answer` with its tensors as arrays."""
+    return Comparison(
+        pos=answer.pos,
+        other_tokens=answer.other_tokens,
+        differing=answer.differing,
+        first_difference=answer.first_difference,
+        target_id=answer.target_id,
+        distractor_id=answer.distractor_id,
+        other_top_tokens=answer.other_top_tokens,
+        other_logprob=answer.other_logprob,
+        other_entropy=answer.other_entropy,
+        logprob=answer.logprob,
+        other=_arrays(answer.other),
+        difference=_arrays(answer.difference),
+        secs=answer.secs,
+    )
+
+
+def _arrays(tensors: ComparedTensors) -> Arrays:
+    named = ((name, getattr(tensors, name)) for name in tensors.__struct_fields__)
+    return {name: reconstruct(tensor) for name, tensor in named if tensor is not None}
