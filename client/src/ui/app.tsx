@@ -24,6 +24,7 @@ interface Props {
 
 export function App({ page, form, shown, toggle_theme }: Props): JSX.Element {
   useEffect(() => listen_to_keys(page), [page]);
+  useEffect(() => page.state.parts.runs_seen.keep(page.store), [page]);
   return (
     <PageContext.Provider value={page}>
       <TopBar form={form} toggle_theme={toggle_theme} />

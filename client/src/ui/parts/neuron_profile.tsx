@@ -1,6 +1,7 @@
 // What the selected neuron does: what drives it, what it raises, where in this run it is loud, who is like it.
 import type { JSX } from "preact";
-import type { Component } from "../../protocol/generated";
+import { with_run } from "../../connection/run_link";
+import type { Component, NeuronContext } from "../../protocol/generated";
 import type { NeuronProfileAnswer } from "../../protocol/questions";
 import type { HostTensor } from "../../store/types";
 import { count_text, number_text, token_label } from "../format";
@@ -17,8 +18,11 @@ export function NeuronProfile({ neuron }: { neuron: Component }): JSX.Element {
 }
 
 function AskedProfile({ neuron }: { neuron: Component }): JSX.Element {
+  const { store, state } = use_page();
+  const run_id = store.run.value?.run_id;
+  const past_run_ids = state.parts.runs_seen.ids.value.filter((id) => id !== run_id);
   const profile = use_profile({
-    type: "request_neuron_profile", layer: neuron.layer, neuron_index: neuron.index,
+    type: "request_neuron_profile", layer: neuron.layer, neuron_index: neuron.index, past_run_ids,
   } as const);
   const { answer } = profile.slot;
   return (
@@ -41,6 +45,8 @@ function Answered({ answer }: { answer: NeuronProfileAnswer }): JSX.Element {
       <p class="muted">As if its MLP read the token’s embedding and nothing else.</p>
       <h3>Loudest in this run</h3>
       <Contexts answer={answer} />
+      <h3>Loudest in this tab’s runs before</h3>
+      <PastContexts answer={answer} />
       <h3>How often which value</h3>
       <Histogram counts={answer.histogram} edges={answer.histogram_edges} />
       <h3>Most alike, by the cosine of their weights</h3>
@@ -57,12 +63,44 @@ function Contexts({ answer }: { answer: NeuronProfileAnswer }): JSX.Element {
       {answer.contexts.map((context) => (
         <li key={context.pos}>
           <button type="button" title={`Show position ${context.pos}`} onClick={() => actions.select_pos(context.pos)}>
-            <span class="number" data-sign={Math.sign(context.value)}>{number_text(context.value)}</span>
-            <span class="context-text"><bdi>{shown_before(context.before)}<mark>{token_label(context.text)}</mark></bdi></span>
+            <ContextWords context={context} />
           </button>
         </li>
       ))}
     </ol>
+  );
+}
+
+/** Their runs are not on the page: a link opens one beside it. */
+function PastContexts({ answer }: { answer: NeuronProfileAnswer }): JSX.Element {
+  const { past_contexts, n_past_runs, n_past_tokens } = answer;
+  if (n_past_runs === 0) return <p class="muted">The server has no other run of this tab.</p>;
+  return (
+    <>
+      <ol class="contexts" data-past>
+        {past_contexts.map((context) => (
+          <li key={`${context.run_id} ${context.pos}`}>
+            <a href={with_run("", context.run_id)} target="_blank" rel="noopener"
+              title={`Position ${context.pos} of another run: open it in a new tab`}>
+              <ContextWords context={context} />
+            </a>
+          </li>
+        ))}
+      </ol>
+      <p class="muted">
+        {count_text(n_past_tokens)} tokens of {count_text(n_past_runs)} {n_past_runs === 1 ? "run" : "runs"} looked
+        through, each text once; rounded, as the server keeps them.
+      </p>
+    </>
+  );
+}
+
+function ContextWords({ context }: { context: NeuronContext }): JSX.Element {
+  return (
+    <>
+      <span class="number" data-sign={Math.sign(context.value)}>{number_text(context.value)}</span>
+      <span class="context-text"><bdi>{shown_before(context.before)}<mark>{token_label(context.text)}</mark></bdi></span>
+    </>
   );
 }
 

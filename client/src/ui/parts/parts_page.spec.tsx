@@ -35,7 +35,10 @@ async function open_finished_run(analyses = ANALYSES): Promise<void> {
   await settle();
 }
 
-afterEach(close_page);
+afterEach(() => {
+  close_page();
+  sessionStorage.clear();
+});
 
 const sent = (type: string): number => source.sent.filter((command) => command.type === type).length;
 const tensor = (shape: number[], ...values: number[]): HostTensor => ({ shape, values: new Float32Array(values) });
@@ -88,6 +91,30 @@ describe("a head's profile", () => {
     expect(text_of(".reads")).not.toContain("0.1 % from");
     await click("L0H1");
     expect(store.selection.value).toEqual({ kind: "head", layer: 0, index: 1 });
+  });
+
+  it("puts the key in words that is chosen by number, until the query cannot see it", async () => {
+    await open_finished_run();
+    store.selection.value = { kind: "head", layer: 1, index: 0 };
+    state.parts.profile_open.value = true;
+    await settle();
+    source.say(head_answer(source.last("request_head_profile").request_id));
+    await settle();
+    const [query, key] = [...document.querySelectorAll<HTMLInputElement>(".position-pickers input")];
+    const set = async (input: HTMLInputElement, value: string): Promise<void> => {
+      input.value = value;
+      await act(() => void input.dispatchEvent(new Event("change", { bubbles: true })));
+      await settle();
+    };
+    await set(key!, "0");
+    expect(source.last("request_head_profile").key_pos).toBe(0);
+    source.say(head_answer(source.last("request_head_profile").request_id));
+    await settle();
+    expect(text_of(".reads [data-asked]")).toContain("0.1 % from");
+    await set(key!, "7");
+    expect(source.last("request_head_profile").key_pos).toBeNull();
+    await set(query!, "1");
+    expect(store.current_pos.value).toBe(1);
   });
 
   it("is asked again for another token of a run that rests, and refused in the server's words", async () => {
@@ -145,7 +172,8 @@ it("a neuron's profile names its tokens, its loudest places and its kin", async 
   const answer: NeuronProfileAnswer = {
     type: "neuron_profile_ready", request_id, run_id: "run-1", layer: 1, neuron_index: 2,
     promoted: [word(" raised", 2)], suppressed: [word(" low", -1)], driven_by: [word(" drives", 4)],
-    contexts: [{ pos: 2, value: -3, before: "a b", text: " t2" }],
+    contexts: [{ pos: 2, value: -3, before: "a b", text: " t2", run_id: null }],
+    past_contexts: [{ pos: 1, value: 4, before: "so", text: " loud", run_id: "run-0" }], n_past_runs: 1, n_past_tokens: 6,
     alike_in: [{ component: { kind: "neuron", layer: 0, index: 1 }, part: "input", score: 0.5 }],
     alike_out: [], histogram: tensor([2], 3, 1), histogram_edges: tensor([3], -3, 0, 3),
   };
@@ -153,10 +181,22 @@ it("a neuron's profile names its tokens, its loudest places and its kin", async 
   await settle();
   expect(text_of(".profile")).toContain(" raised +2");
   expect(document.querySelector(".histogram-bars")?.getAttribute("aria-label")).toBe("4 tokens, values from −3 to 3");
+  const past = document.querySelector<HTMLAnchorElement>(".contexts[data-past] a")!;
+  expect([past.getAttribute("href"), past.target, past.rel]).toEqual(["#run=run-0", "_blank", "noopener"]);
+  expect(text_of(".profile")).toContain("6 tokens of 1 run looked");
   await click(document.querySelector<HTMLElement>(".contexts button")!);
   expect(store.current_pos.value).toBe(2);
   await click("L0N1");
   expect(store.selection.value).toEqual({ kind: "neuron", layer: 0, index: 1 });
+});
+
+it("a neuron's question names the runs that this tab has watched, and no others", async () => {
+  await open_finished_run();
+  store.run.value = { ...store.run.value!, run_id: "run-2" };
+  store.selection.value = { kind: "neuron", layer: 1, index: 2 };
+  state.parts.profile_open.value = true;
+  await settle();
+  expect(source.last("request_neuron_profile").past_run_ids).toEqual(["run-1"]);
 });
 
 describe("the head finder", () => {

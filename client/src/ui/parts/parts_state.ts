@@ -5,6 +5,7 @@ import type { Question } from "../../protocol/questions";
 import { Inquiries } from "../../store/analysis";
 import type { FinderSort, Thresholds } from "./finder_rows";
 import type { LensColour } from "./lens_colour";
+import { create_runs_seen, type RunsSeen } from "./runs_seen";
 
 type Asks<T extends Question["type"]> = Extract<Question, { type: T }>;
 export type CausalScope = Exclude<RequestEffects["scope"], "listed">;
@@ -22,6 +23,7 @@ export interface PartsState {
   everywhere: Signal<boolean>;
   n_neurons: Signal<number>;
   lens_colour: Signal<LensColour>;
+  runs_seen: RunsSeen;
 }
 
 export function create_parts_state(): PartsState {
@@ -36,5 +38,6 @@ export function create_parts_state(): PartsState {
     everywhere: signal(false),
     n_neurons: signal(32),
     lens_colour: signal<LensColour>("prob"),
+    runs_seen: create_runs_seen(),
   };
 }

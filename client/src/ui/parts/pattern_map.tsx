@@ -16,9 +16,12 @@ interface Props {
   /** float [n, n], query by key. */
   pattern: HostTensor;
   query_pos: number;
+  /** The key that was asked for, if one was. */
+  key_pos: number | null;
+  on_pick_key(key_pos: number): void;
 }
 
-export function PatternMap({ id, pattern, query_pos }: Props): JSX.Element {
+export function PatternMap({ id, pattern, query_pos, key_pos, on_pick_key }: Props): JSX.Element {
   const { store, actions } = use_page();
   const canvas = useRef<HTMLCanvasElement>(null);
   const plot = useRef<HTMLDivElement>(null);
@@ -33,6 +36,12 @@ export function PatternMap({ id, pattern, query_pos }: Props): JSX.Element {
   useEffect(() => watch_size(plot.current, (width, height) => (size.value = { width, height })), []);
   const under = (event: MouseEvent): { row: number; column: number } | null =>
     canvas.current && cell_under(event, canvas.current, n, n);
+  const pick = (event: MouseEvent): void => {
+    const at = under(event);
+    if (!at) return;
+    if (at.column <= at.row) on_pick_key(at.column);
+    actions.select_pos(at.row);
+  };
   const cell = hovered.value;
   return (
     <div class="pattern-map">
@@ -41,10 +50,13 @@ export function PatternMap({ id, pattern, query_pos }: Props): JSX.Element {
         <div class="map-plot" ref={plot}>
           <canvas ref={canvas} role="img" aria-label={`Pattern of ${id} over ${n} tokens`}
             onMouseMove={(event) => (hovered.value = under(event))} onMouseLeave={() => (hovered.value = null)}
-            onClick={(event) => actions.select_pos(under(event)?.row ?? query_pos)} />
+            onClick={pick} />
           {n > 0 && <i class="map-row" style={{ top: `${(100 * query_pos) / n}%`, height: `${100 / n}%` }} />}
+          {n > 0 && key_pos !== null && (
+            <i class="map-column" style={{ left: `${(100 * key_pos) / n}%`, width: `${100 / n}%` }} />
+          )}
         </div>
-        <AxisNames n={n} side="columns" length_px={size.value.width} kept={cell ? [cell.column] : []} />
+        <AxisNames n={n} side="columns" length_px={size.value.width} kept={[cell?.column, key_pos].filter((at): at is number => typeof at === "number")} />
       </div>
       <CellReading pattern={pattern} cell={cell} />
     </div>
@@ -55,7 +67,7 @@ function CellReading({ pattern, cell }: { pattern: HostTensor; cell: { row: numb
   const { store } = use_page();
   const tokens = store.tokens.value;
   const text = (at: number): string => `${at} ${token_quote(tokens[at]?.text ?? "")}`;
-  if (!cell) return <p class="chart-read muted">Rows look, columns are looked at. Click shows the row’s token.</p>;
+  if (!cell) return <p class="chart-read muted">Rows look, columns are looked at. A click chooses both: the row’s token as query, the column’s as key.</p>;
   if (cell.column > cell.row) return <p class="chart-read muted">{text(cell.row)} cannot look ahead.</p>;
   const weight = pattern.values[cell.row * (pattern.shape[1] ?? 0) + cell.column];
   return <p class="chart-read muted">{text(cell.row)} looks at {text(cell.column)}: {percent_text(weight)}</p>;
