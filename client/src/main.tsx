@@ -3,6 +3,7 @@ import { render } from "preact";
 import { effect } from "@preact/signals";
 import { connect_page } from "./connection/page_connection";
 import type { SceneHandle } from "./scene";
+import { remember_runs } from "./store/branches";
 import { create_store, type Store } from "./store/store";
 import { create_actions } from "./ui/actions";
 import { App } from "./ui/app";
@@ -32,6 +33,7 @@ const mount_scene: SceneMount = async (container, callbacks) => {
 };
 
 const toggle_theme = follow_theme(store);
+remember_runs(store);
 const state = create_page_state();
 const form = create_run_form();
 const connection = connect_page(store);

@@ -132,10 +132,10 @@ function begin_run(store: Store, snapshot: RunSnapshot, draft: TokenDraft): void
 
 function run_view(snapshot: RunSnapshot): RunView {
   const { run_id, prompt, apply_chat_template, sampling, n_prompt_tokens, text, state, finish_reason } = snapshot;
-  const { revision, intervention_log, notice } = snapshot;
+  const { revision, intervention_log, notice, branch } = snapshot;
   return {
     run_id, prompt, apply_chat_template, sampling, n_prompt_tokens, text, state, finish_reason, revision,
-    intervention_log, notice,
+    intervention_log, notice, branch,
   };
 }
 

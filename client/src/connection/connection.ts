@@ -3,10 +3,11 @@
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
-  type Command, type Component, type DirectionInfo, type Hello, type InterventionSpec, type PutDirection,
-  type RunSnapshot, type StartRun,
+  type Command, type Component, type ForkRun, type DirectionInfo, type Hello, type InterventionSpec, type PutDirection,
+  type RecordingPart, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
+import { NO_MODEL } from "../store/replay";
 import { add_notice, type Store } from "../store/store";
 import { apply_events } from "./apply";
 import { Holes } from "./holes";
@@ -22,6 +23,7 @@ export { Refusal } from "./requests";
 /** A command as its caller writes it; the connection adds the request_id. */
 type Draft<C> = C extends Command ? Omit<C, "request_id"> : never;
 export type RunSettings = Omit<StartRun, "type" | "request_id" | "intervention_log" | "start_paused">;
+export type ForkSettings = Omit<ForkRun, "type" | "request_id" | "run_id">;
 export type RunCommand = "pause" | "resume" | "step_once" | "stop";
 export interface ApplyOptions {
   mode: "from_now" | "recompute";
@@ -96,6 +98,17 @@ export class Connection {
     return event.run;
   }
 
+  /** Begin a run that branches off the watched one. Rejects with Refusal. */
+  async fork_run(fork: ForkSettings): Promise<void> {
+    await this.ask({ type: "fork_run", run_id: this.require_run(), ...fork });
+  }
+
+  /** Watch another run that the server holds. Rejects with Refusal. */
+  async watch_run(run_id: string): Promise<void> {
+    this.last_seq = -1;
+    await this.ask({ type: "join_run", run_id, last_seq: -1 });
+  }
+
   async command_run(type: RunCommand): Promise<void> {
     const run = this.store.run.peek();
     if (run) await this.ask({ type, run_id: run.run_id });
@@ -103,6 +116,7 @@ export class Connection {
 
   /** Show `interventions` at once and send them where a run can take them; the server's answer decides. */
   async set_interventions(interventions: readonly InterventionSpec[], options: ApplyOptions): Promise<void> {
+    if (this.store.replay.peek()) throw new Refusal("no_model", NO_MODEL);
     const run = this.store.run.peek();
     const before = this.store.interventions.peek();
     this.store.interventions.value = interventions;
@@ -146,6 +160,13 @@ export class Connection {
     const event = await this.ask({ type: "put_direction", ...direction });
     if (event.type !== "direction_stored") throw new Refusal("unexpected_answer", "the direction was not stored");
     return event.direction;
+  }
+
+  /** The next part of the run's recording: see `request_recording`. */
+  async request_recording(run_id: string, from_pos: number, to_pos: number | null): Promise<RecordingPart> {
+    const event = await this.ask({ type: "request_recording", run_id, from_pos, to_pos });
+    if (event.type !== "recording_part") throw new Refusal("unexpected_answer", "no recording came");
+    return event;
   }
 
   /** Why a token, what a part does: see `Ask`. Rejects with Refusal. */

@@ -56,7 +56,7 @@ export function snapshot(changes: Partial<RunSnapshot> = {}): RunSnapshot {
     tokens: [{ token_id: 1, text: "a", logprob: null }, { token_id: 2, text: " b", logprob: null }],
     text: "", state: "prefilling", finish_reason: null, revision: 0,
     intervention_log: [{ revision: 0, from_pos: 0, mode: "from_now", interventions: [], author: "me" }],
-    last_seq: -1, n_steps: 0, author: "me", target_id: null, distractor_id: null, notice: null,
+    last_seq: -1, n_steps: 0, author: "me", target_id: null, distractor_id: null, notice: null, branch: null,
     ...changes,
   };
 }

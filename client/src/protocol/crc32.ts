@@ -17,12 +17,12 @@ function build_tables(): Uint32Array[] {
   return tables;
 }
 
-/** The CRC-32 of `bytes`, as `zlib.crc32` gives it. */
-export function crc32(bytes: Uint8Array): number {
+/** The CRC-32 of `bytes`, as `zlib.crc32` gives it; `before` is that of the bytes that came before them. */
+export function crc32(bytes: Uint8Array, before = 0): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
     Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array,
   ];
-  let crc = 0xffffffff;
+  let crc = (before ^ 0xffffffff) >>> 0;
   let i = 0;
   const end8 = bytes.length - (bytes.length % 8);
   for (; i < end8; i += 8) {

@@ -4,7 +4,7 @@ import { bytes, count, flag, known, list, one_of, optional, real, struct, text, 
 import type { Check } from "./check";
 import {
   CHANNELS,
-  type AppliedInterventions, type AttentionEdit, type AttributionPart, type Capabilities, type ComparedTensors, type Component, type DirectionInfo, type DirectionRecipe,
+  type AppliedInterventions, type BranchPoint, type AttentionEdit, type AttributionPart, type Capabilities, type ComparedTensors, type Component, type DirectionInfo, type DirectionRecipe,
   type Edge, type Event,
   type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
   type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type Positions,
@@ -132,6 +132,9 @@ const applied = struct<AppliedInterventions>({
   interventions: list(intervention),
   author: text,
 });
+const branch_point = struct<BranchPoint>({
+  run_id: text, from_pos: count, n_shared: count, token_id: optional(count),
+});
 const run_snapshot = struct<RunSnapshot>({
   run_id: text,
   prompt: text,
@@ -150,6 +153,7 @@ const run_snapshot = struct<RunSnapshot>({
   target_id: optional(count),
   distractor_id: optional(count),
   notice: optional(text),
+  branch: optional(branch_point),
 });
 
 const metric = struct<Metric>({

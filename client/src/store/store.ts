@@ -2,13 +2,17 @@
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol/generated";
 import { create_analysis, type Analysis } from "./analysis";
+import { create_known_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
+import type { Replay } from "./replay";
 import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
 
 export interface Store {
   connection: Signal<ConnectionState>;
   model_info: Signal<ModelInfo | null>;
   run: Signal<RunView | null>;
+  /** Every run that this page has watched, by run_id. */
+  known_runs: Signal<KnownRuns>;
   /** Prompt and generated tokens by position; the last one may not have a step yet. */
   tokens: Signal<readonly TokenChip[]>;
   history: History;
@@ -33,6 +37,8 @@ export interface Store {
   /** Why the connection is refused or waits; none when all is well. */
   connection_message: Signal<string | null>;
   notices: Signal<readonly Notice[]>;
+  /** The recording that is shown in a server's place; none while a model answers. */
+  replay: Signal<Replay | null>;
   /** What is asked about the run, and the answers. */
   analysis: Analysis;
 }
@@ -47,6 +53,7 @@ export function create_store(): Store {
     connection: signal<ConnectionState>("connecting"),
     model_info: signal<ModelInfo | null>(null),
     run: signal<RunView | null>(null),
+    known_runs: create_known_runs(),
     tokens: signal<readonly TokenChip[]>([]),
     history: new History(),
     current_pos: signal(-1),
@@ -66,6 +73,7 @@ export function create_store(): Store {
     limits: signal<Limits | null>(null),
     connection_message: signal<string | null>(null),
     notices: signal<readonly Notice[]>([]),
+    replay: signal<Replay | null>(null),
     analysis: create_analysis(),
   };
 }

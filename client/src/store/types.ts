@@ -1,6 +1,7 @@
 // What the page knows, in one place: the contract between connection (writes), scene and ui (read).
 import type {
   AppliedInterventions,
+  BranchPoint,
   CHANNEL_TENSORS,
   Component,
   RunSnapshot,
@@ -64,6 +65,8 @@ export interface RunView {
   revision: number;
   intervention_log: AppliedInterventions[];
   notice: string | null;
+  /** Where it branched off another run; none where it did not. */
+  branch: BranchPoint | null;
 }
 
 export type ConnectionState = "connecting" | "open" | "reconnecting" | "refused" | "closed";

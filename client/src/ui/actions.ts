@@ -1,6 +1,6 @@
 // What a person can do, in one place: buttons, keys, table and canvas all call these.
 import type { ReadonlySignal } from "@preact/signals";
-import { Refusal, type Connection, type RunCommand } from "../connection/connection";
+import { Refusal, type Connection, type ForkSettings, type RunCommand } from "../connection/connection";
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
@@ -22,6 +22,9 @@ export interface Actions {
   pause_or_resume(): Promise<void>;
   step(): Promise<void>;
   stop(): Promise<void>;
+  /** Branch off the watched run as asked, or tell the sentence that says what does not fit. */
+  fork(fork: ForkSettings | string): Promise<void>;
+  watch_run(run_id: string): Promise<void>;
   retry(): void;
   select(component: Component | null): void;
   select_pos(pos: number): void;
@@ -111,6 +114,11 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       else await command("step_once");
     },
     stop: () => command("stop"),
+    async fork(fork) {
+      if (typeof fork === "string") add_notice(store, "fault", fork);
+      else await attempt(() => connection.fork_run(fork));
+    },
+    watch_run: (run_id) => attempt(() => connection.watch_run(run_id)),
     retry: () => connection.retry(),
     select(component) {
       store.selection.value = component;

@@ -1,6 +1,7 @@
 // The panels below the picture.
 import type { JSX } from "preact";
 import { AttentionMap } from "./attention_map";
+import { BranchesPanel } from "./branches/branches_panel";
 import { ComponentTable } from "./component_table";
 import { IconButton } from "./icons";
 import { LensTable } from "./lens_table";
@@ -21,6 +22,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "causal", label: "Causal map" },
   { tab: "patching", label: "Two prompts" },
   { tab: "why", label: "Why" },
+  { tab: "branches", label: "Branches" },
 ];
 
 export function Drawer({ shown }: { shown: Shown }): JSX.Element {
@@ -53,6 +55,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "components" && <ComponentTable shown={shown} />}
           {tab === "lens" && <LensTable shown={shown} />}
           {tab === "next" && <NextTokens shown={shown} />}
+          {tab === "branches" && <BranchesPanel />}
           {tab === "attention" && <AttentionMap shown={shown} />}
           {tab === "heads" && <HeadFinder shown={shown} />}
           {tab === "causal" && <CausalMap shown={shown} />}

@@ -4,6 +4,7 @@ import { useContext } from "preact/hooks";
 import { signal, type Signal } from "@preact/signals";
 import type { Store } from "../store/store";
 import type { Actions } from "./actions";
+import { create_branches_state, type BranchesState } from "./branches/branches_state";
 import { create_interventions_state, type InterventionsState } from "./interventions/interventions_state";
 import type { ImportanceMetric } from "./why/importance";
 import { create_parts_state, type PartsState } from "./parts/parts_state";
@@ -11,7 +12,7 @@ import { create_patching_state, type PatchingState } from "./patching/patching_s
 import type { SceneMount, SceneView } from "./scene_view";
 import { create_why_state, type WhyState } from "./why/why_state";
 
-export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching";
+export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching" | "branches";
 export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
@@ -31,6 +32,7 @@ export interface PageState {
   /** Why there is no picture; none while there is one. */
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
+  branches: BranchesState;
   interventions: InterventionsState;
   parts: PartsState;
   patching: PatchingState;
@@ -79,6 +81,7 @@ export function create_page_state(): PageState {
     announcement: signal(""),
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
+    branches: create_branches_state(),
     interventions: create_interventions_state(),
     parts: create_parts_state(),
     patching: create_patching_state(),
