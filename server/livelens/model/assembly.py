@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicCache
 
 from livelens.analysis.nodes import AttributionError
 from livelens.model import attention
+from livelens.model.ablated_rows import rows_fault
 from livelens.model.anatomy import Anatomy, read_anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.captured import CapturedTensors, TorchCaptured
@@ -77,6 +78,7 @@ def assemble_engine(
         )
     weights = WriteWeights(anatomy)
     missing = _missing(anatomy, probe, readout, weights, tolerance)
+    missing += _missing_measured(model, anatomy, missing, tolerance)
     info = _model_info(
         model,
         anatomy,
@@ -179,6 +181,15 @@ def _direct_logit_fault(
     if abs(float(parts.sum()) - direct.total) > tolerance * max(1.0, float(np.abs(parts).max())):
         return "its residual stream is not the sum of what heads and MLPs write"
     return None
+
+
+def _missing_measured(
+    model: PreTrainedModel, anatomy: Anatomy, missing: list[MissingCapability], tolerance: float
+) -> list[MissingCapability]:
+    """causal_effects, where there is nothing to measure or no way to."""
+    reasons = [entry.reason for entry in missing if entry.channel == "direct_logit"]
+    fault = reasons[0] if reasons else rows_fault(model, anatomy, _probe_ids(model), tolerance=tolerance)
+    return [] if fault is None else [MissingCapability(channel="causal_effects", reason=fault)]
 
 
 def _missing_analyses(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,7 +14,7 @@ from livelens.model.engine import F32, EngineError
 from livelens.model.fake_captured import FakeCaptured, Position, normalised
 from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, FakeWeights
 from livelens.model.interventions import InterventionMasks
-from livelens.protocol.messages import Channel, ModelInfo
+from livelens.protocol.messages import Channel, Component, ModelInfo
 
 _POSITION_GAIN: Final = 0.5
 
@@ -25,6 +27,7 @@ class FakeSequence:
         self._weights = weights
         self._secs_per_token = secs_per_token
         self._tokens: list[int] = []
+        self._n_changes = 0  # forward calls and truncations: what was captured before is not the newest any more
         self._cache = np.zeros((2, info.n_layers, info.n_heads, 64, D_HEAD), np.float32)
 
     @property
@@ -46,13 +49,15 @@ class FakeSequence:
         if self._secs_per_token and len(token_ids) == 1:
             time.sleep(self._secs_per_token)
         self._grow(self.n_positions + len(token_ids))
-        return FakeCaptured(
-            self._weights, [self._one(token_id, masks or InterventionMasks(), channels) for token_id in token_ids]
-        )
+        positions = [self._one(token_id, masks or InterventionMasks(), channels) for token_id in token_ids]
+        self._n_changes += 1
+        ablate_newest = partial(self._ablate_newest, self._n_changes, masks or InterventionMasks())
+        return FakeCaptured(self._weights, positions, ablate_newest)
 
     def truncate(self, n_positions: int) -> None:
         """Forget every position from `n_positions` on."""
         del self._tokens[n_positions:]
+        self._n_changes += 1
 
     def branch(self, n_positions: int) -> FakeSequence:
         """A sequence of its own that begins with the first `n_positions` of this one."""
@@ -67,6 +72,7 @@ class FakeSequence:
         """Free the cache."""
         self._cache = np.zeros((2, 0, 0, 0, D_HEAD), np.float32)
         self._tokens = []
+        self._n_changes += 1
 
     def _grow(self, n_positions: int) -> None:
         room = self._cache.shape[3]
@@ -92,15 +98,42 @@ class FakeSequence:
             mlp_factors=_factors(masks.mlp, n_layers),
         )
         bias = _habit_bias(self._tokens)
-        x = weights.W_E[token_id] + _position_code(pos, info.d_model)
-        out.residual[0] = x
+        out.residual[0] = weights.W_E[token_id] + _position_code(pos, info.d_model)
+        self._layers(0, pos, bias, masks, out)
+        return out
+
+    def _layers(self, first: int, pos: int, bias: F32, masks: InterventionMasks, out: Position) -> None:
+        """The layers from `first` on, and the logits."""
+        x = out.residual[first]
         with np.errstate(over="ignore", invalid="ignore"):  # an overflowing intervention is reported, not warned of
-            for layer in range(n_layers):
+            for layer in range(first, self._info.n_layers):
                 x = x + self._attention(layer, pos, x, bias, masks, out)
                 x = x + self._mlp(layer, x, masks, out)
                 out.residual[layer + 1] = x
-            out.logits = weights.W_U @ normalised(x)
-        return out
+            out.logits = self._weights.W_U @ normalised(x)
+
+    def _ablate_newest(
+        self, n_changes: int, masks: InterventionMasks, newest: Position, component: Component
+    ) -> F32 | None:
+        """See `AblateNewest`: again from the component's layer on, and the cache put back as it was."""
+        if n_changes != self._n_changes:
+            return None
+        pos = len(self._tokens) - 1
+        scratch = replace(
+            newest,
+            head_out=np.empty_like(newest.head_out),
+            attn_out=np.empty_like(newest.attn_out),
+            mlp_out=np.empty_like(newest.mlp_out),
+            residual=newest.residual.copy(),
+            pattern=None,
+            neurons=None,
+        )
+        own = self._cache[:, :, :, pos].copy()
+        zeroed = _zeroed(masks, component, self._info)
+        scratch.mlp_factors = _factors(zeroed.mlp, self._info.n_layers)
+        self._layers(component.layer, pos, _habit_bias(self._tokens), zeroed, scratch)
+        self._cache[:, :, :, pos] = own
+        return scratch.logits
 
     def _attention(self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, out: Position) -> F32:
         weights, n_heads = self._weights, self._info.n_heads
@@ -132,6 +165,27 @@ class FakeSequence:
         written: F32 = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
         out.mlp_out[layer] = written
         return written
+
+
+def _zeroed(masks: InterventionMasks, component: Component, info: ModelInfo) -> InterventionMasks:
+    layer, index = component.layer, component.index
+    match component.kind:
+        case "head":
+            return replace(masks, heads={**masks.heads, layer: _without(masks.heads.get(layer), index, info.n_heads)})
+        case "neuron":
+            return replace(
+                masks, neurons={**masks.neurons, layer: _without(masks.neurons.get(layer), index, info.d_mlp)}
+            )
+        case "attn":
+            return replace(masks, attn={**masks.attn, layer: 0.0})
+        case "mlp":
+            return replace(masks, mlp={**masks.mlp, layer: 0.0})
+
+
+def _without(factors: F32 | None, index: int, size: int) -> F32:
+    factors = np.ones(size, np.float32) if factors is None else factors.copy()
+    factors[index] = 0.0
+    return factors
 
 
 def _habit_bias(tokens: list[int]) -> F32:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from livelens.model.ablated_rows import AblatedRows
 from livelens.model.anatomy import Anatomy
 from livelens.model.caches import copied_cache, new_cache
 from livelens.model.capture import ForwardHooks, sites_for
@@ -18,9 +20,10 @@ from livelens.model.edits import NO_EDITS, SiteEdits, edits_from
 from livelens.model.engine import EngineError
 from livelens.model.interventions import InterventionMasks
 from livelens.model.lens_thread import LensThread
+from livelens.model.operations import Span
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.threads import narrow
-from livelens.protocol.messages import Channel
+from livelens.protocol.messages import Channel, Component
 
 # Values of a matrix that one core multiplies with a vector as fast as all cores, or nearly.
 _SMALL_MATRIX = 4_000_000
@@ -45,16 +48,19 @@ class TorchSequence:
         readout: Readout,
         weights: WriteWeights,
         lens_thread: LensThread,
+        ablated_rows: AblatedRows,
     ) -> None:
         self._model = model
         self._anatomy = anatomy
         self._readout = readout
         self._weights = weights
         self._lens_thread = lens_thread
+        self._ablated_rows = ablated_rows
         shape = anatomy.shape
         self._matrices_are_small = shape.d_model * max(shape.d_mlp, shape.d_model) <= _SMALL_MATRIX
         self._cache: Cache | None = new_cache()
         self._n_positions = 0
+        self._n_changes = 0  # forward calls and truncations: what was captured before is not the newest any more
         self._masks: InterventionMasks | None = None
         self._edits = NO_EDITS
 
@@ -95,13 +101,21 @@ class TorchSequence:
                 " use a shorter prompt, fewer channels or a smaller model"
             )
         self._n_positions += len(token_ids)
-        return TorchCaptured(tensors, readout=self._readout, weights=self._weights, lens_thread=self._lens_thread)
+        self._n_changes += 1
+        return TorchCaptured(
+            tensors,
+            readout=self._readout,
+            weights=self._weights,
+            lens_thread=self._lens_thread,
+            ablate_newest=partial(self._ablate_newest, self._n_changes, token_ids[-1], masks),
+        )
 
     def truncate(self, n_positions: int) -> None:
         """Forget every position from `n_positions` on. Raises ValueError for positions it does not have."""
         if not 0 <= n_positions <= self._n_positions:
             raise ValueError(f"cannot truncate {self._n_positions} positions to {n_positions}")
         self._n_positions = n_positions
+        self._n_changes += 1
         self._restore()
 
     def branch(self, n_positions: int) -> TorchSequence:
@@ -117,6 +131,7 @@ class TorchSequence:
             readout=self._readout,
             weights=self._weights,
             lens_thread=self._lens_thread,
+            ablated_rows=self._ablated_rows,
         )
         if self._cache is not None and n_positions:
             other._cache = copied_cache(self._cache, n_positions)
@@ -127,6 +142,29 @@ class TorchSequence:
         """Free the cache; harmless when closed."""
         self._cache = None
         self._n_positions = 0
+
+    def _ablate_newest(
+        self,
+        n_changes: int,
+        token_id: int,
+        masks: InterventionMasks | None,
+        tensors: CapturedTensors,
+        components: Sequence[Component],
+    ) -> Tensor | None:
+        """See `AblateNewest`. n_changes, masks: those that `tensors` were captured under."""
+        if self._cache is None or n_changes != self._n_changes:
+            return None
+        pos = self._n_positions - 1
+        streams = [stream[0, -1] for stream in tensors.sites["resid"] if stream is not None]
+        return self._ablated_rows.normed(
+            components,
+            token_id=token_id,
+            n_before=pos,
+            cache=self._cache,
+            streams=streams,
+            edits=self._edits_of(masks).bound(Span(pos, (token_id,))),
+            is_small=self._model.device.type == "cpu" and self._matrices_are_small,
+        )
 
     def _check(self, token_ids: Sequence[int]) -> None:
         shape = self._anatomy.shape

@@ -7,6 +7,7 @@ import numpy as np
 from livelens.model.engine import DirectLogit, LensRows, StepArrays
 from livelens.protocol.messages import Channel
 from livelens.protocol.tensors import compand_int8, quantise_attention, shorten_float32, to_float16
+from livelens.run.causal import causal_arrays
 from livelens.run.jobs import Arrays
 
 
@@ -25,6 +26,8 @@ def quantised(exact: StepArrays) -> Arrays:
         arrays.update(_lens(exact.lens))
     if exact.direct is not None:
         arrays.update(_direct(exact.direct))
+    if exact.causal is not None:
+        arrays.update(causal_arrays(exact.causal))
     return arrays
 
 
@@ -52,7 +55,7 @@ def _direct(direct: DirectLogit) -> Arrays:
 
 def merged(before: StepArrays, after: StepArrays) -> StepArrays:
     """One position's exact arrays, the later ones winning where both have a channel."""
-    names = ("neurons", "heads", "attention", "residual", "attn_out", "mlp_out", "lens", "direct")
+    names = ("neurons", "heads", "attention", "residual", "attn_out", "mlp_out", "lens", "direct", "causal")
     return StepArrays(
         **{name: getattr(after, name) if getattr(after, name) is not None else getattr(before, name) for name in names}
     )

@@ -15,6 +15,7 @@ import numpy as np
 from livelens.model.engine import AnalysisContext, Captured, ContextSegment, Engine, TokenSequence
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.protocol.messages import (
+    MEASURED_CHANNELS,
     AppliedInterventions,
     Channel,
     FinishReason,
@@ -60,6 +61,7 @@ class Run:
         self._newest_first: int | None = None  # after a rewind the newest position is reported before the rest
         self._n_computed_at_end = 0  # what was computed when the cache was let go of
         self._held: Captured | None = None  # computed up to the last token, which waits for its successor
+        self._captured_channels: frozenset[Channel] = frozenset()  # of the last forward call
         self._is_paused = job.start_paused
         self._steps_allowed = 0
         self.finish_reason: FinishReason | None = None
@@ -304,6 +306,7 @@ class Run:
         end = self._catch_up_to if self._is_catching_up else len(self.tokens)
         boundary = self._schedule.end_of_segment(start)
         end = min(end, start + chunk_length(self._info, start), boundary if boundary is not None else end)
+        self._captured_channels = self.channels
         captured = self._sequence.forward(
             self.tokens[start:end], masks=self._schedule.masks_at(start), channels=self.channels
         )
@@ -316,8 +319,9 @@ class Run:
 
     def _leave_unread(self, captured: Captured, start: int, end: int) -> None:
         revision = self._schedule.at(start).revision
+        channels = self.channels.difference(MEASURED_CHANNELS)  # of the newest token alone, as it is made
         for pos in range(start, end):
-            self._readout.add(UnreadPosition(captured, pos - start, pos, self.tokens[pos + 1], revision, self.channels))
+            self._readout.add(UnreadPosition(captured, pos - start, pos, self.tokens[pos + 1], revision, channels))
         if self._newest_first is not None and end > self._newest_first:
             newest = self._readout.take(self._newest_first)
             self._newest_first = None
@@ -336,10 +340,11 @@ class Run:
         text_delta = "" if ends_text else self._text.push(chosen_id)  # nobody wants to read <|im_end|>
         self._generated_text += text_delta
         self.tokens.append(chosen_id)
-        unread = UnreadPosition(
-            captured, captured.n_positions - 1, pos, chosen_id, self._schedule.at(pos).revision, self.channels
-        )
-        self._report(unread, channels=unread.channels & self.channels, text_delta=text_delta)
+        # A held position may have been captured for fewer channels than are wanted by now.
+        channels = self._captured_channels & self.channels
+        revision = self._schedule.at(pos).revision
+        unread = UnreadPosition(captured, captured.n_positions - 1, pos, chosen_id, revision, channels)
+        self._report(unread, channels=channels, text_delta=text_delta)
         self._check_end(ends_text=ends_text)
         if self._steps_allowed:
             self._steps_allowed -= 1

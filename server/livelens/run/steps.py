@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from livelens.model.engine import Engine, LensRows, LogitPair, StepArrays
+from livelens.model.engine import CausalEffects, Engine, EngineError, LensRows, LogitPair, StepArrays
 from livelens.protocol.messages import Channel, Step, TopToken
+from livelens.run.causal import causal_effects
 from livelens.run.readout import UnreadPosition
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,10 @@ class StepMaker:
         lens = unread.captured.lens(unread.index, chosen_id=unread.chosen_id) if "logit_lens" in channels else None
         others = channels - {"logit_lens"}
         exact = unread.captured.arrays(unread.index, channels=others, chosen_id=unread.chosen_id, pair=self._pair)
+        if "causal_effects" in channels:
+            exact = replace(exact, causal=self._measured(unread, exact))
         prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
+        explained = exact.causal if exact.direct is None else exact.direct
         step = Step(
             run_id=self._run_id,
             seq=0,  # counted by the session, in order of emission
@@ -69,10 +73,24 @@ class StepMaker:
             entropy=prediction.entropy,
             revision=unread.revision,
             server_ns=time.monotonic_ns(),
-            direct_target_id=exact.direct.target_id if exact.direct is not None else None,
-            direct_distractor_id=exact.direct.distractor_id if exact.direct is not None else None,
+            direct_target_id=None if explained is None else explained.target_id,
+            direct_distractor_id=None if explained is None else explained.distractor_id,
         )
         return lambda: (step, exact) if lens is None else self._with_lens(step, exact, lens)
+
+    def _measured(self, unread: UnreadPosition, exact: StepArrays) -> CausalEffects | None:
+        """The newest position's strongest components, measured; none where that failed."""
+        direct, captured = exact.direct, unread.captured
+        if direct is None:
+            only: frozenset[Channel] = frozenset(("direct_logit",))
+            direct = captured.arrays(unread.index, channels=only, chosen_id=unread.chosen_id, pair=self._pair).direct
+        if direct is None:
+            return None
+        try:
+            return causal_effects(captured, direct)
+        except EngineError as error:  # the token was made and must be told, measured or not
+            _log.error("position %d could not be measured: %s", unread.pos, error)
+            return None
 
     def _with_lens(self, step: Step, exact: StepArrays, lens: Future[LensRows]) -> MadeStep:
         fault = lens.exception()
