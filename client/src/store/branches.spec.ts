@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { BranchPoint } from "../protocol/generated";
-import { first_difference, remember_runs, tree_rows, type KnownRun } from "./branches";
+import { first_difference, tree_rows, type KnownRun } from "./branches";
 import { create_store } from "./store";
 import type { RunView, TokenChip } from "./types";
 
@@ -23,7 +23,6 @@ const shape = (rows: { run: KnownRun; depth: number }[]): string[] =>
 describe("runs that were watched", () => {
   it("stand as a tree, each after the one it branched off", () => {
     const store = create_store();
-    const stop = remember_runs(store);
     store.run.value = run("a");
     store.tokens.value = chips([1, 2, 3]);
     store.run.value = run("b", off("a", 2));
@@ -34,7 +33,6 @@ describe("runs that were watched", () => {
     expect(shape(tree_rows(store.known_runs.value))).toEqual(["a", "-b", "--c", "-d", "e"]);
     expect(store.known_runs.value.get("a")?.state).toBe("finished");
     expect(store.known_runs.value.get("a")?.number).toBe(1);
-    stop();
   });
 
   it("part at the first token that differs", () => {

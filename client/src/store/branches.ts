@@ -32,9 +32,9 @@ export function create_known_runs(): Signal<KnownRuns> {
 }
 
 /** Keep what the page shows of the watched run. */
-export function remember_runs(store: Store): () => void {
+export function remember_runs(store: Store): void {
   let last_number = 0;
-  return effect(() => {
+  effect(() => {
     const run = store.run.value;
     const tokens = store.tokens.value;
     if (!run) return;

@@ -73,6 +73,8 @@ export function spec_form(spec: InterventionSpec): string {
   return form;
 }
 
+export const set_form = (specs: Specs): string => specs.map(spec_form).join("\n");
+
 const by_id = (specs: Specs): Map<string, InterventionSpec> => new Map(specs.map((spec) => [spec.intervention_id, spec]));
 const same = (a: InterventionSpec | undefined, b: InterventionSpec | undefined): boolean =>
   a === b || (!!a && !!b && spec_form(a) === spec_form(b));

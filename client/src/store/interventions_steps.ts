@@ -2,7 +2,7 @@
 // of the run did meanwhile.
 import { signal, type ReadonlySignal } from "@preact/signals";
 import type { InterventionSpec } from "../protocol/generated";
-import { merge_change, spec_form, type Merge } from "./interventions";
+import { merge_change, set_form, type Merge } from "./interventions";
 
 type Specs = readonly InterventionSpec[];
 
@@ -32,7 +32,7 @@ export class InterventionSteps {
   record(before: Specs, after: Specs, gesture: string | null = null): void {
     const last = this.done.peek().at(-1);
     const goes_on = gesture !== null && last?.gesture === gesture;
-    if (!goes_on && form_of(before) === form_of(after)) return;
+    if (!goes_on && set_form(before) === set_form(after)) return;
     const step: Step = { before: goes_on ? last.before : before, after, gesture };
     const others = goes_on ? this.done.peek().slice(0, -1) : this.done.peek();
     this.done.value = [...others, step].slice(-MAX_STEPS);
@@ -69,5 +69,3 @@ export class InterventionSteps {
     return merge_change(current, step.before, step.after);
   }
 }
-
-const form_of = (specs: Specs): string => specs.map(spec_form).join("\n");

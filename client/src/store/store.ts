@@ -2,7 +2,7 @@
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol/generated";
 import { create_analysis, type Analysis } from "./analysis";
-import { create_known_runs, type KnownRuns } from "./branches";
+import { create_known_runs, remember_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
 import type { Replay } from "./replay";
 import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
@@ -22,6 +22,8 @@ export interface Store {
   follow: Signal<boolean>;
   selection: Signal<Component | null>;
   hovered: Signal<Component | null>;
+  /** Components gathered to be changed together, beside the selection. */
+  picked: Signal<readonly Component[]>;
   /** The whole intervention set, as last sent or applied. */
   interventions: Signal<readonly InterventionSpec[]>;
   /** Keys `kind:layer:index` of every component that an enabled intervention touches. */
@@ -49,7 +51,7 @@ export function component_key(component: Component): string {
 
 export function create_store(): Store {
   const interventions = signal<readonly InterventionSpec[]>([]);
-  return {
+  const store: Store = {
     connection: signal<ConnectionState>("connecting"),
     model_info: signal<ModelInfo | null>(null),
     run: signal<RunView | null>(null),
@@ -60,6 +62,7 @@ export function create_store(): Store {
     follow: signal(true),
     selection: signal<Component | null>(null),
     hovered: signal<Component | null>(null),
+    picked: signal<readonly Component[]>([]),
     interventions,
     touched: computed(
       () =>
@@ -76,6 +79,8 @@ export function create_store(): Store {
     replay: signal<Replay | null>(null),
     analysis: create_analysis(),
   };
+  remember_runs(store);
+  return store;
 }
 
 const MAX_NOTICES = 5;
