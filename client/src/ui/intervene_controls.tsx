@@ -1,11 +1,12 @@
 // The ablation switch and the factor of the selected component.
-import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { Component } from "../protocol/generated";
 import { factor_on } from "../store/query";
+import { with_factor } from "../store/interventions";
 import { number_text } from "./format";
+import { DraftSection } from "./interventions/draft_form";
+import { AmountField } from "./interventions/number_field";
 import { use_page } from "./page";
 import { Switch } from "./switch";
 
@@ -13,16 +14,10 @@ export function InterveneControls({ component }: { component: Component }): JSX.
   const { store, actions } = use_page();
   const info = store.model_info.value;
   const factor = factor_on(store.interventions.value, component);
-  const amount = useSignal(factor ?? 1);
-  useEffect(() => {
-    amount.value = factor ?? 1;
-  }, [factor]);
   const can_do = info?.capabilities.component_kinds.includes(component.kind) ?? false;
   const can_scale = can_do && (info?.capabilities.operations.includes("scale") ?? false);
-  const commit = (): void => {
-    const wanted = Number(amount.peek());
-    if (Number.isFinite(wanted) && wanted !== (factor ?? 1)) actions.set_factor(component, wanted);
-  };
+  const scale = (amount: number): void =>
+    actions.change_live(`scale ${component_id(component)}`, (specs) => with_factor(specs, component, amount));
   return (
     <div class="intervene" data-active={factor !== null || undefined}>
       <div class="intervene-row">
@@ -33,15 +28,13 @@ export function InterveneControls({ component }: { component: Component }): JSX.
         <kbd>a</kbd>
         {factor !== null && <span class="off-mark">{factor === 0 ? "switched off" : `× ${number_text(factor)}`}</span>}
       </div>
-      <label class="scale-row">
-        <span>Scale by</span>
-        <input type="range" min="-1" max="3" step="0.1" value={amount.value} disabled={!can_scale}
-          aria-label={`Scale ${component_id(component)} by`}
-          onInput={(event) => (amount.value = Number(event.currentTarget.value))} onChange={commit} />
-        <input type="number" min="-1000" max="1000" step="0.1" value={amount.value} disabled={!can_scale}
-          aria-label="Factor" onInput={(event) => (amount.value = Number(event.currentTarget.value))} onChange={commit} />
-      </label>
+      <AmountField key={component_id(component)} label="Scale by" value={factor ?? 1} min={-1} max={3} step={0.1} most={1000}
+        disabled={!can_scale} on_move={scale} on_rest={(amount) => {
+          scale(amount);
+          actions.end_gesture();
+        }} />
       {!can_do && <p class="muted">This model cannot change a {component.kind}.</p>}
+      {can_do && info && <DraftSection component={component} info={info} />}
     </div>
   );
 }

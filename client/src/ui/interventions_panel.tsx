@@ -1,20 +1,18 @@
 // Everything that is changed in the network, each with its switch and the position from which it holds.
 import type { JSX } from "preact";
-import { component_id } from "../layout/component_id";
-import type { InterventionSpec } from "../protocol/generated";
-import { effective_since } from "../store/query";
-import { number_text, token_quote } from "./format";
+import { useEffect } from "preact/hooks";
 import { IconButton } from "./icons";
-import { use_page } from "./page";
-import { Sets } from "./interventions/sets";
+import { Entry } from "./interventions/entry";
 import { take_dropped_set } from "./interventions/set_actions";
-import { Switch } from "./switch";
+import { Sets } from "./interventions/sets";
+import { use_page, type Page } from "./page";
 
 export function InterventionsPanel(): JSX.Element {
   const page = use_page();
   const { store, actions } = page;
   const { sets_open } = page.state.interventions;
   const specs = store.interventions.value;
+  useEffect(() => remember_runs(page), [page]);
   const any_on = specs.some((spec) => spec.enabled);
   return (
     <section class="interventions panel" aria-label="Interventions" onDragOver={(event) => event.preventDefault()}
@@ -40,6 +38,18 @@ export function InterventionsPanel(): JSX.Element {
   );
 }
 
+const MAX_RUNS = 20;
+
+/** Keep the runs that were shown, so that a value can be taken from one of them. */
+function remember_runs({ store, state }: Page): () => void {
+  return store.run.subscribe((run) => {
+    const { runs } = state.interventions;
+    if (!run || runs.peek()[0]?.run_id === run.run_id) return;
+    const others = runs.peek().filter((seen) => seen.run_id !== run.run_id);
+    runs.value = [{ run_id: run.run_id, prompt: run.prompt }, ...others].slice(0, MAX_RUNS);
+  });
+}
+
 function ApplyMode(): JSX.Element {
   const { state } = use_page();
   return (
@@ -52,32 +62,5 @@ function ApplyMode(): JSX.Element {
         <option value="restart">on all tokens, written anew</option>
       </select>
     </label>
-  );
-}
-
-function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
-  const { store, actions } = use_page();
-  const run = store.run.value;
-  const names = spec.components.slice(0, 3).map(component_id).join(", ");
-  const more = spec.components.length > 3 ? ` and ${spec.components.length - 3} more` : "";
-  const since = effective_since(run, spec);
-  const token = since && store.tokens.value[since.from_pos];
-  const is_waiting = !run || run.state === "finished";
-  const where = since
-    ? `${spec.enabled ? "from" : "off from"} position ${since.from_pos}${token ? ` (${token_quote(token.text)})` : ""}`
-    : is_waiting ? "from the start of the next run" : "at the next token";
-  return (
-    <li class="intervention" data-enabled={spec.enabled}>
-      <Switch checked={spec.enabled} label={`${names}${more} intervention`}
-        on_change={(enabled) => actions.set_enabled(spec.intervention_id, enabled)} />
-      <div class="intervention-text">
-        <button type="button" class="link" onClick={() => actions.select(spec.components[0] ?? null)}>
-          {names}{more}
-        </button>
-        <span class="operation">{spec.operation === "zero" ? "zero" : `× ${number_text(spec.amount)}`}</span>
-        <span class="muted where">{where}{since && ` · rev ${since.revision}`}</span>
-      </div>
-      <IconButton icon="close" label={`Remove the intervention on ${names}`} onClick={() => actions.remove(spec.intervention_id)} />
-    </li>
   );
 }

@@ -1,5 +1,6 @@
 // The page's keys. Single letters can be switched off (WCAG 2.1.4); nothing is taken from a field that is
 // being typed in, nor from a button that has the focus.
+import { toggle_picked } from "./interventions/picked";
 import type { Page } from "./page";
 
 export interface KeyHelp {
@@ -13,6 +14,7 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "← →", does: "Walk through the tokens" },
   { keys: "Home End", does: "First token; newest token, and follow it" },
   { keys: "a", does: "Ablate the selected component, or restore it" },
+  { keys: "g", does: "Gather the selected component, to change several together" },
   { keys: "u, Ctrl Z", does: "Undo the last change to the interventions" },
   { keys: "Ctrl Y", does: "Redo it (also Ctrl Shift Z)" },
   { keys: "1 2 3", does: "Three-quarter, front and time view" },
@@ -77,6 +79,7 @@ function letter_keys(page: Page): Keys {
   return {
     s: () => void (store.run.peek()?.state !== "finished" && actions.step()),
     a: () => selection && actions.toggle(selection),
+    g: () => selection && toggle_picked(store, selection),
     u: () => actions.undo(),
     f: () => selection && scene?.focus(selection),
     d: () => {

@@ -12,7 +12,9 @@ import { create_patching_state, type PatchingState } from "./patching/patching_s
 import type { SceneMount, SceneView } from "./scene_view";
 import { create_why_state, type WhyState } from "./why/why_state";
 
-export type DrawerTab = "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching" | "branches";
+export type DrawerTab =
+  | "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching" | "turn" | "directions"
+  | "branches";
 export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 

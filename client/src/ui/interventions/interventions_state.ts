@@ -1,6 +1,13 @@
-// What the interventions panel remembers: what is being typed, which sets are kept.
+// What the interventions panels remember: what is being written, what is picked, which sets and directions are kept.
 import { signal, type Signal } from "@preact/signals";
+import type { InterventionSpec } from "../../protocol/generated";
+import type { HeldDirection } from "./held_direction";
 import { read_saved_sets, type SavedSet } from "./saved_sets";
+
+export interface SeenRun {
+  run_id: string;
+  prompt: string;
+}
 
 export interface InterventionsState {
   /** Ids that were on before the whole set was switched off: the same come back. */
@@ -9,6 +16,14 @@ export interface InterventionsState {
   set_name: Signal<string>;
   /** Sets kept in this browser, newest first. */
   saved: Signal<readonly SavedSet[]>;
+  /** The inspector's form; null while it is closed. Its components are chosen when it is applied. */
+  draft: Signal<InterventionSpec | null>;
+  /** The listed intervention whose fields are open. */
+  opened: Signal<string | null>;
+  /** Directions that this page has made or opened, newest first. */
+  directions: Signal<readonly HeldDirection[]>;
+  /** Runs that this page has shown, newest first. */
+  runs: Signal<readonly SeenRun[]>;
 }
 
 export function create_interventions_state(): InterventionsState {
@@ -17,5 +32,9 @@ export function create_interventions_state(): InterventionsState {
     sets_open: signal(false),
     set_name: signal(""),
     saved: signal<readonly SavedSet[]>(read_saved_sets()),
+    draft: signal<InterventionSpec | null>(null),
+    opened: signal<string | null>(null),
+    directions: signal<readonly HeldDirection[]>([]),
+    runs: signal<readonly SeenRun[]>([]),
   };
 }

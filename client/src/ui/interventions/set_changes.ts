@@ -1,6 +1,6 @@
 // Every change of the intervention set goes through here: bounds, undo, redo, and sliders that are being dragged.
 import type { InterventionSpec } from "../../protocol/generated";
-import type { Merge } from "../../store/interventions";
+import { set_form, type Merge } from "../../store/interventions";
 import type { InterventionSteps } from "../../store/interventions_steps";
 import { add_notice, type Store } from "../../store/store";
 import { throttled } from "../shown_step";
@@ -63,6 +63,7 @@ export class SetChanges {
   private apply(change: Change, gesture: string | null): void {
     const before = this.store.interventions.peek();
     const next = change(before);
+    if (gesture !== null && set_form(next) === set_form(before)) return; // it rests where it was sent
     if (this.is_too_long(next)) return;
     this.steps.record(before, next, gesture);
     void this.sender.send(next, () => this.steps.drop(next));
