@@ -90,6 +90,7 @@ def typescript(document: dict[str, Any]) -> str:
         "CHANNELS": messages.CHANNELS,
         "MEASURED_CHANNELS": messages.MEASURED_CHANNELS,
         "CHANNEL_TENSORS": messages.CHANNEL_TENSORS,
+        "CAUSAL_KINDS": messages.CAUSAL_KINDS,
         "NONFINITE_INT8": tensors.NONFINITE_INT8,
         "FRAME_PLAIN": 0,
         "FRAME_ZSTD": 1,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.protocol.messages import (
+    CAUSAL_KINDS,
     AppliedInterventions,
     Component,
     Event,
@@ -59,6 +60,18 @@ class Attention:
 
     row: F32
     exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredComponent:
+    """A head or MLP at one position, both in logits before any soft cap.
+
+    attributed: what it writes straight to the metric. measured: the metric minus what it is without it.
+    """
+
+    component: Component
+    attributed: float
+    measured: float
 
 
 @dataclass(slots=True)
@@ -125,6 +138,22 @@ class StepData:
     def direct_mlps(self) -> F32:
         """[n_layers]: direct contribution of each layer's MLP, logits."""
         return self._float32("direct_mlps")
+
+    @property
+    def causal_effects(self) -> list[MeasuredComponent]:
+        """The strongest heads and MLPs by direct contribution, largest first, each measured as the token was made.
+
+        Only generated tokens have them, and not those that were computed again.
+        """
+        names = ("causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured")
+        return [
+            MeasuredComponent(
+                component=Component(kind=CAUSAL_KINDS[int(kind)], layer=int(layer), index=int(index)),
+                attributed=float(attributed),
+                measured=float(measured),
+            )
+            for kind, layer, index, attributed, measured in zip(*(self.tensor(name) for name in names), strict=True)
+        ]
 
 
 class ClientRun:

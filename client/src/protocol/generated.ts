@@ -1401,7 +1401,7 @@ export interface StepTensors {
    */
   direct_neuron_value?: Tensor | null;
   /**
-   * uint8 [k]: kind of each of the strongest heads and MLPs by |direct contribution|, strongest first: 0 head, 1 mlp; generated tokens only
+   * uint8 [k]: kind of each of the strongest heads and MLPs by |direct contribution|, strongest first: its place in CAUSAL_KINDS; only of tokens as they are generated
    */
   causal_kind?: Tensor | null;
   /**
@@ -2422,6 +2422,7 @@ export const MAX_REQUESTED_POSITIONS = 4096 as const;
 export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"] as const;
 export const MEASURED_CHANNELS = ["causal_effects"] as const;
 export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"], "causal_effects": ["causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"]} as const;
+export const CAUSAL_KINDS = ["head", "mlp"] as const;
 export const NONFINITE_INT8 = -128 as const;
 export const FRAME_PLAIN = 0 as const;
 export const FRAME_ZSTD = 1 as const;

@@ -124,6 +124,7 @@ from livelens.protocol.lenses import (
 )
 from livelens.protocol.recordings import RecordingPart, RequestRecording
 from livelens.protocol.step_tensors import (
+    CAUSAL_KINDS,
     CHANNEL_TENSORS,
     StepTensors,
     Tensor,
@@ -186,6 +187,7 @@ Event = BasicEvent | Answer | RecordingPart
 __all__ = [
     "ANALYSIS_KINDS",
     "ATTENTION_OPERATIONS",
+    "CAUSAL_KINDS",
     "CHANNELS",
     "CHANNEL_TENSORS",
     "MAX_COMMAND_BYTES",

@@ -9,7 +9,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from livelens.protocol.vocabulary import Bytes, Channel, DType, WireValue
+from livelens.protocol.vocabulary import Bytes, Channel, ComponentKind, DType, WireValue
+
+# What `causal_kind` counts.
+CAUSAL_KINDS: tuple[ComponentKind, ...] = ("head", "mlp")
 
 
 class Tensor(WireValue, frozen=True, omit_defaults=True):
@@ -107,7 +110,7 @@ class StepTensors(WireValue, frozen=True, omit_defaults=True):
         Tensor | None,
         Meta(
             description="uint8 [k]: kind of each of the strongest heads and MLPs by |direct contribution|, strongest "
-            "first: 0 head, 1 mlp; generated tokens only"
+            "first: its place in CAUSAL_KINDS; only of tokens as they are generated"
         ),
     ] = None
     causal_layer: Annotated[Tensor | None, Meta(description="uint16 [k]: layer of each")] = None

@@ -11,12 +11,11 @@ from typing import Final
 import numpy as np
 
 from livelens.model.engine import F32, Captured, CausalEffects, DirectLogit
-from livelens.protocol.messages import Component
+from livelens.protocol.messages import CAUSAL_KINDS, Component
 from livelens.run.jobs import Arrays
 
 # So many rows cost about what one token does; twice as many would be seen in the speed of the text.
 N_COMPONENTS: Final = 8
-_KINDS: Final = ("head", "mlp")
 
 
 def strongest_components(direct: DirectLogit, k: int) -> tuple[list[Component], F32]:
@@ -50,7 +49,7 @@ def causal_arrays(causal: CausalEffects) -> Arrays:
     """The arrays on the wire (`StepTensors` says dtype and shape of each)."""
     parts = causal.components
     return {
-        "causal_kind": np.array([_KINDS.index(part.kind) for part in parts], np.uint8),
+        "causal_kind": np.array([CAUSAL_KINDS.index(part.kind) for part in parts], np.uint8),
         "causal_layer": np.array([part.layer for part in parts], np.uint16),
         "causal_index": np.array([part.index for part in parts], np.uint32),
         "causal_attributed": causal.attributed,
