@@ -11,10 +11,8 @@ LivelensError.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Sequence
-from typing import Literal, Required, TypedDict, TypeVar, Unpack
+from collections.abc import Sequence
+from typing import Literal, Required, TypedDict, Unpack
 
 from livelens.client_answers import (
     Effects,
@@ -25,16 +23,14 @@ from livelens.client_answers import (
     TokenRelevance,
     with_arrays,
 )
+from livelens.client_asking import Progress
 from livelens.client_comparison import Comparison, comparison_of
-from livelens.client_connection import Connection
+from livelens.client_lenses import LensQuestions
 from livelens.client_run import ClientRun, LivelensError
 from livelens.protocol.components import node_id, parse_component, parse_node
 from livelens.protocol.messages import (
     AblationValue,
-    Acknowledged,
-    Answer,
     AttributionReady,
-    CancelAnalysis,
     ComparisonReady,
     Component,
     EffectsReady,
@@ -46,7 +42,6 @@ from livelens.protocol.messages import (
     OverviewReady,
     PatchingReady,
     PathsReady,
-    Question,
     RelevanceMethod,
     RelevanceReady,
     RequestAttribution,
@@ -61,9 +56,7 @@ from livelens.protocol.messages import (
     RequestRelevance,
 )
 
-Progress = Callable[[int, int], None]
 Token = int | str | None
-_Answer = TypeVar("_Answer", bound=Answer)
 
 
 class MetricOptions(TypedDict, total=False):
@@ -75,10 +68,8 @@ class MetricOptions(TypedDict, total=False):
     against_mean: bool
 
 
-class Questions:
+class Questions(LensQuestions):
     """Base of `Client`: what may be asked of a run that it watches."""
-
-    _connection: Connection
 
     async def attribution(
         self,
@@ -279,20 +270,6 @@ class Questions:
             distractor_id=distractor_id,
         )
         return comparison_of(await self._ask(question, ComparisonReady, progress))
-
-    async def _ask(self, question: Question, answer_type: type[_Answer], progress: Progress | None) -> _Answer:
-        try:
-            return await self._connection.ask(question, answer_type, on_progress=progress)
-        except asyncio.CancelledError:
-            self._connection.in_background(self._give_up(question))
-            raise
-
-    async def _give_up(self, question: Question) -> None:
-        command = CancelAnalysis(
-            request_id=self._connection.request_id(), run_id=question.run_id, cancels=question.request_id
-        )
-        with contextlib.suppress(LivelensError):  # it ended with the connection, or with the run
-            await self._connection.ask(command, Acknowledged)
 
 
 def _node(text: str) -> str:

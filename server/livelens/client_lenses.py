@@ -1,0 +1,206 @@
+"""The Python client's questions about what a token's stream, heads and looks hold.
+
+    lens = await client.lens(run, pos=14)                # lens.top[-1][0].text
+    heads = await client.head_lens(run, pos=14, target=" Mary")
+    paths = await client.stream_pca(run, skip_first=1)
+    looks = await client.attention_entropy(run, pos=14)
+
+`target`, a token id or text, is by default the token that followed. All raise LivelensError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.client_asking import Asking, Progress
+from livelens.client_run import ClientRun
+from livelens.protocol.messages import (
+    AttentionEntropyReady,
+    HeadLensReady,
+    LensReady,
+    RequestAttentionEntropy,
+    RequestHeadLens,
+    RequestLens,
+    RequestStreamPca,
+    StreamPcaReady,
+    StreamScaling,
+    Tensor,
+    TokenInfo,
+    TopToken,
+)
+from livelens.protocol.tensors import reconstruct
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lens:
+    """Each layer's likeliest tokens: top [n_layers][n_tokens]; entropy (nats), rank, logprob [n_layers]."""
+
+    pos: int
+    target_id: int
+    target_text: str
+    notice: str | None
+    top: list[list[TopToken]]
+    entropy: F32
+    rank: I32
+    logprob: F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeadLens:
+    """What heads and MLPs write, as logits above the mean of all. Shapes as in `head_lens_ready`."""
+
+    pos: int
+    target_id: int
+    target_text: str
+    notice: str | None
+    head_token_id: I32
+    head_value: F32
+    head_rank: I32
+    mlp_token_id: I32
+    mlp_value: F32
+    mlp_rank: I32
+    words: dict[int, TokenInfo]
+    direct_heads: F32
+    direct_mlps: F32
+    direct_bias: F32
+    embed: float
+    final_bias: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamPca:
+    """coordinates [n_positions, n_layers+1, 3] of the stream before layer 0 and after each; explained [3], shares."""
+
+    scaling: StreamScaling
+    skip_first: int
+    coordinates: F32
+    explained: F32
+    promoted: list[list[TopToken]]
+    suppressed: list[list[TopToken]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttentionEntropy:
+    """entropy in nats, top_key and top_weight: all [n_layers, n_heads]."""
+
+    pos: int
+    entropy: F32
+    top_key: I32
+    top_weight: F32
+
+
+def _floats(tensor: Tensor) -> F32:
+    return reconstruct(tensor).astype(np.float32)
+
+
+def _ints(tensor: Tensor) -> I32:
+    return reconstruct(tensor).astype(np.int32)
+
+
+class LensQuestions(Asking):
+    """Part of `Client`."""
+
+    async def lens(
+        self,
+        run: ClientRun,
+        *,
+        pos: int,
+        target: int | str | None = None,
+        n_tokens: int = 5,
+        progress: Progress | None = None,
+    ) -> Lens:
+        """The logit lens of one position: after each layer the likeliest tokens, and where the target stands."""
+        question = RequestLens(
+            request_id=self._connection.request_id(), run_id=run.run_id, pos=pos, target=target, n_tokens=n_tokens
+        )
+        answer = await self._ask(question, LensReady, progress)
+        return Lens(
+            pos=answer.pos,
+            target_id=answer.target_id,
+            target_text=answer.target_text,
+            notice=answer.notice,
+            top=answer.top,
+            entropy=_floats(answer.entropy),
+            rank=_ints(answer.rank),
+            logprob=_floats(answer.logprob),
+        )
+
+    async def head_lens(
+        self,
+        run: ClientRun,
+        *,
+        pos: int,
+        target: int | str | None = None,
+        n_tokens: int = 5,
+        progress: Progress | None = None,
+    ) -> HeadLens:
+        """What each head and MLP writes at one position, read as logits; the direct terms sum to `total`."""
+        question = RequestHeadLens(
+            request_id=self._connection.request_id(), run_id=run.run_id, pos=pos, target=target, n_tokens=n_tokens
+        )
+        answer = await self._ask(question, HeadLensReady, progress)
+        return HeadLens(
+            pos=answer.pos,
+            target_id=answer.target_id,
+            target_text=answer.target_text,
+            notice=answer.notice,
+            head_token_id=_ints(answer.head_token_id),
+            head_value=_floats(answer.head_value),
+            head_rank=_ints(answer.head_rank),
+            mlp_token_id=_ints(answer.mlp_token_id),
+            mlp_value=_floats(answer.mlp_value),
+            mlp_rank=_ints(answer.mlp_rank),
+            words={word.token_id: word for word in answer.words},
+            direct_heads=_floats(answer.direct_heads),
+            direct_mlps=_floats(answer.direct_mlps),
+            direct_bias=_floats(answer.direct_bias),
+            embed=answer.embed,
+            final_bias=answer.final_bias,
+            total=answer.total,
+        )
+
+    async def stream_pca(
+        self,
+        run: ClientRun,
+        *,
+        scaling: StreamScaling = "rms",
+        skip_first: int = 0,
+        progress: Progress | None = None,
+    ) -> StreamPca:
+        """The residual stream of every token and layer along its three principal axes over the whole run.
+
+        scaling `rms`: each stream vector by its own root mean square. skip_first: so many first positions
+        do not shape the axes.
+        """
+        question = RequestStreamPca(
+            request_id=self._connection.request_id(), run_id=run.run_id, scaling=scaling, skip_first=skip_first
+        )
+        answer = await self._ask(question, StreamPcaReady, progress)
+        return StreamPca(
+            scaling=answer.scaling,
+            skip_first=answer.skip_first,
+            coordinates=_floats(answer.coordinates),
+            explained=_floats(answer.explained),
+            promoted=answer.promoted,
+            suppressed=answer.suppressed,
+        )
+
+    async def attention_entropy(
+        self, run: ClientRun, *, pos: int, progress: Progress | None = None
+    ) -> AttentionEntropy:
+        """How widely every head looks from one position, exact."""
+        question = RequestAttentionEntropy(request_id=self._connection.request_id(), run_id=run.run_id, pos=pos)
+        answer = await self._ask(question, AttentionEntropyReady, progress)
+        return AttentionEntropy(
+            pos=answer.pos,
+            entropy=_floats(answer.entropy),
+            top_key=_ints(answer.top_key),
+            top_weight=_floats(answer.top_weight),
+        )
