@@ -22,9 +22,10 @@ from livelens.analysis.progress import Work
 from livelens.analysis.words import logits_written, words_of
 from livelens.model.caches import new_cache
 from livelens.model.capture import CaptureSite
+from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisRefusedError
 from livelens.model.part_weights import HeadWeights, head_weights
-from livelens.model.replay import ModelParts, Piece, Segment, refuse_unknown, replay, replay_plan
+from livelens.model.replay import ModelParts, Piece, refuse_unknown, replay, replay_plan
 from livelens.protocol.messages import (
     AnalysisProgress,
     Component,

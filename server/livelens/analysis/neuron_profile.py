@@ -20,6 +20,7 @@ from livelens.analysis.progress import Work
 from livelens.analysis.words import labelled, logits_written, words_of
 from livelens.model.anatomy import bias_of, weight_in_out
 from livelens.model.caches import new_cache
+from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.neuron_contexts import N_CONTEXTS, neuron_context
 from livelens.model.part_weights import (
@@ -29,7 +30,7 @@ from livelens.model.part_weights import (
     neuron_readers,
     neuron_weights,
 )
-from livelens.model.replay import ModelParts, Segment, refuse_unknown, replay, replay_plan
+from livelens.model.replay import ModelParts, refuse_unknown, replay, replay_plan
 from livelens.protocol.messages import (
     AnalysisProgress,
     Component,

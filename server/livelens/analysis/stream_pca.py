@@ -17,8 +17,9 @@ from livelens.analysis.progress import Work
 from livelens.analysis.words import logits_written, words_of
 from livelens.model.caches import new_cache
 from livelens.model.capture import stack
+from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisRefusedError
-from livelens.model.replay import ModelParts, Segment, replay, replay_plan
+from livelens.model.replay import ModelParts, replay, replay_plan
 from livelens.protocol.messages import AnalysisProgress, RequestStreamPca, StreamPcaReady, StreamScaling, TopToken
 from livelens.protocol.tensors import encode_tensor
 

@@ -1,47 +1,39 @@
 """One ablation per batch row: a component's output replaced, by zero or by what it gave on average.
 
-The run's own interventions come first, in every row. `InterventionMasks` only scale; here values are
-set, which for zero is the same thing.
+The run's own interventions come first, in every row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import CaptureSite
-from livelens.model.edits import Edit, EditSite, SiteEdits
+from livelens.model.edits import EditSite, Place, SiteEdits
+from livelens.model.interventions import SITES
+from livelens.model.replaced import Replaced
 from livelens.model.replay import Piece
 from livelens.protocol.messages import Component
 
-Place = tuple[EditSite, int]
-_SITE: dict[str, EditSite] = {"head": "z", "neuron": "neurons", "attn": "attn_out", "mlp": "mlp_out"}
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """`before` (the run's own edit), then `value` wherever `where` [batch, 1, width] says so.
-
-    value: [width], or a scalar.
-    """
-
-    before: Edit | None
-    where: Tensor
-    value: Tensor
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """The tensor [batch, pos, width], replaced in part."""
-        changed = tensor if self.before is None else self.before(tensor)
-        return torch.where(self.where, self.value.to(changed.dtype), changed)
+__all__ = [
+    "MeanOutputs",
+    "Place",
+    "Replaced",
+    "ablation_edits",
+    "place_of",
+    "sites_of",
+    "span_of",
+    "width_of",
+]
 
 
 def place_of(component: Component) -> Place:
     """Where a component's output is: the site and the layer."""
-    return _SITE[component.kind], component.layer
+    return SITES[component.kind], component.layer
 
 
 def span_of(component: Component, anatomy: Anatomy) -> slice:
@@ -107,7 +99,7 @@ def ablation_edits(
             size = (len(rows), 1, width_of(place[0], anatomy))
             where[place] = torch.zeros(size, dtype=torch.bool, device=like.device)
         where[place][row, 0, span_of(component, anatomy)] = True
-    edits = SiteEdits(edits=dict(own.edits), attn_factors=own.attn_factors, mlp_factors=own.mlp_factors)
+    edits = replace(own, edits=dict(own.edits))
     for place, chosen in where.items():
         value = torch.zeros((), device=like.device) if means is None else means.at(place)
         edits.edits[place] = Replaced(own.edits.get(place), chosen, value)

@@ -29,7 +29,7 @@ from livelens.model.answers import incoming_part, outgoing_part, overview_answer
 from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
 from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
-from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
+from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment, why_not_linear
 from livelens.model.in_turns import in_turns
 from livelens.model.lens_analyst import LensAnalyst
 from livelens.model.metrics import MetricTokens, metric_tokens
@@ -242,7 +242,9 @@ class TorchAnalyst:
     def _effects(self, question: RequestEffects, context: AnalysisContext) -> Iterator[Answer]:
         work = Work(question, total=_PIECES)
         model = self._frozen_or_none()
-        if model is not None and question.metric.pos < model.max_positions():
+        pos = question.metric.pos
+        is_linear = why_not_linear(_segments(context), context.token_ids[: pos + 1]) is None
+        if model is not None and pos < model.max_positions() and is_linear:
             explained = yield from self._explained(question.metric, context, work)
             metric, attribution = explained.metric, explained.attribution
         else:

@@ -71,6 +71,35 @@ def carry(linear: Tensor, values: Tensor) -> Tensor:
     return cast("Callable[[Tensor, Tensor], Tensor]", _Carry.apply)(linear, values)
 
 
+class PatternEdits:
+    """While entered, in this thread, the patterns of some attention modules are edited before they meet the values."""
+
+    def __init__(self, edits: dict[nn.Module, Callable[[Tensor], Tensor]]) -> None:
+        """edits: of a pattern [batch, n_heads, pos, key_pos], by attention module."""
+        self._edits = edits
+        self._is_in = False
+
+    def enter(self) -> None:
+        """From now on."""
+        if self._edits and not self._is_in:
+            self._is_in = True
+            _edits_of_thread().append(self._edits)
+
+    def leave(self) -> None:
+        """No longer; harmless when not entered."""
+        if self._is_in:
+            self._is_in = False
+            _edits_of_thread().remove(self._edits)
+
+
+def _edits_of_thread() -> list[dict[nn.Module, Callable[[Tensor], Tensor]]]:
+    """Of the forward calls going on, the innermost last."""
+    stack: list[dict[nn.Module, Callable[[Tensor], Tensor]]] | None = getattr(_of_thread, "edits", None)
+    if stack is None:
+        stack = _of_thread.edits = []
+    return stack
+
+
 def watched_attention(
     module: nn.Module,
     query: Tensor,
@@ -87,9 +116,9 @@ def watched_attention(
     """
     records: dict[nn.Module, FrozenAttention] | None = getattr(_of_thread, "records", None)
     if records is None:
-        return _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+        return _attend_edited(module, query, key, value, attention_mask, scaling, dropout, **others)
     with torch.no_grad():
-        written, pattern = _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+        written, pattern = _attend_edited(module, query, key, value, attention_mask, scaling, dropout, **others)
     records[module] = FrozenAttention(
         query=query,
         key=key,
@@ -97,9 +126,32 @@ def watched_attention(
         pattern=pattern,
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
     )
+    return carry(_mixed(pattern, value), written), pattern
+
+
+def _mixed(pattern: Tensor, value: Tensor) -> Tensor:
+    """[batch, pos, n_heads, d_head]: the values of grouped heads as their patterns weigh them."""
     grouped = pattern.reshape(pattern.shape[0], value.shape[1], -1, *pattern.shape[2:])
-    mixed = torch.matmul(grouped, value[:, :, None]).flatten(1, 2).transpose(1, 2)
-    return carry(mixed, written), pattern
+    return torch.matmul(grouped, value[:, :, None]).flatten(1, 2).transpose(1, 2)
+
+
+def _attend_edited(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    **others: object,
+) -> tuple[Tensor, Tensor]:
+    """As `_attend`, with the pattern that `PatternEdits` make of this module's."""
+    written, pattern = _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+    for edits in _edits_of_thread():
+        if module in edits:
+            pattern = edits[module](pattern)
+            written = _mixed(pattern, value)
+    return written, pattern
 
 
 def _attend(

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from livelens.model.anatomy import Anatomy, LayerAnatomy
-from livelens.model.edits import EditSite, SiteEdits
+from livelens.model.attention import PatternEdits
+from livelens.model.edits import EditSite, Factor, Place, SiteEdits
 from livelens.protocol.messages import Channel
 
 # attn_raw, mlp_raw: what goes into the norm after attention or MLP, in models that have one.
@@ -65,9 +66,19 @@ class ForwardHooks:
         self.tensors: dict[CaptureSite, list[Tensor | None]] = {
             site: [None] * (n_layers + (site == "resid")) for site in sites
         }
+        # What edits, other than factors, wrote: of the stream the difference they made, of a layer's attention all.
+        self.written: dict[Place, Tensor] = {}
+        self._patterns = PatternEdits(
+            {
+                parts.attention: edit
+                for layer, parts in enumerate(anatomy.layers)
+                if (edit := edits.at("pattern", layer)) is not None
+            }
+        )
 
     def __enter__(self) -> Self:
         try:
+            self._patterns.enter()
             self._hook_stream_start(self._anatomy.layers[0].block)
             for layer, parts in enumerate(self._anatomy.layers):
                 self._hook_layer(layer, parts)
@@ -82,6 +93,7 @@ class ForwardHooks:
         self._remove()
 
     def _remove(self) -> None:
+        self._patterns.leave()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -98,13 +110,20 @@ class ForwardHooks:
             self._hook_output(parts.mlp, "mlp_raw", layer, edit=None)
         self._hook_output(parts.attn_write, "attn_out", layer, edit="attn_out")
         self._hook_output(parts.mlp_write, "mlp_out", layer, edit="mlp_out")
-        self._hook_output(parts.block, "resid", layer + 1, edit=None)
+        self._hook_output(parts.block, "resid", layer + 1, edit="resid")
 
     def _hook_stream_start(self, block: nn.Module) -> None:
         store = self.tensors["resid"]
+        edit = self._edits.at("resid", 0)
 
-        def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            store[0] = _first(args if args else kwargs["hidden_states"])
+        def hook(
+            module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+        ) -> tuple[tuple[object, ...], dict[str, object]] | None:
+            stream = _first(args if args else kwargs["hidden_states"])
+            store[0] = stream if edit is None else edit(stream)
+            if edit is None:
+                return None
+            return ((store[0], *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": store[0]})
 
         self._handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
 
@@ -128,8 +147,14 @@ class ForwardHooks:
         if change is None and store is None:
             return
 
+        keeps = change is not None and not isinstance(change, Factor)
+
         def hook(module: nn.Module, args: tuple[object, ...], output: object) -> object:
             tensor = _first(output) if change is None else change(_first(output))
+            if keeps and site == "resid":
+                self.written["resid", index] = tensor - _first(output)
+            elif keeps and site == "attn_out":
+                self.written["attn_out", index] = tensor
             if store is not None:
                 store[index] = tensor
             return None if change is None else _replace_first(output, tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from livelens.analysis.direct_logit import unembed_direction
 from livelens.analysis.lens import logit_statistics
 from livelens.model.capture import CaptureSite, stack
-from livelens.model.edits import SiteEdits
+from livelens.model.edits import EditSite, Place, SiteEdits
 from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.explain import PositionWrites, explain
 from livelens.model.lens_thread import LensThread
@@ -31,7 +31,7 @@ class CapturedTensors:
     """One forward call's tensors: by site (see `ForwardHooks.tensors`), and what left the final norm.
 
     normed: [batch, n, d_model]; last_logits: [d_vocab]; next_ids: the tokens after all new positions but
-    the last.
+    the last; edits, written: what interventions did (see `ForwardHooks.written`).
     """
 
     sites: dict[CaptureSite, list[Tensor | None]]
@@ -39,6 +39,7 @@ class CapturedTensors:
     last_logits: Tensor
     next_ids: Sequence[int]
     edits: SiteEdits
+    written: dict[Place, Tensor] = field(default_factory=dict)
 
 
 # The last position again with each component ablated alone: what leaves the final norm, [n_components, d_model].
@@ -227,7 +228,15 @@ class TorchCaptured:
             mlp_out=self._at("mlp_out", index),
             attn_raw=self._optional("attn_raw", index),
             mlp_raw=self._optional("mlp_raw", index),
+            index=index,
+            attn_written=self._written("attn_out", index),
+            stream_added={layer - 1: added for layer, added in self._written("resid", index).items()},
         )
+
+    def _written(self, site: EditSite, index: int) -> dict[int, Tensor]:
+        """[d_model] by layer: what interventions wrote at one site."""
+        written = self._tensors.written.items()
+        return {layer: tensor[self._row, index].float() for (at, layer), tensor in written if at == site}
 
     def _optional(self, site: CaptureSite, index: int) -> Tensor | None:
         tensors = self._tensors.sites.get(site)

@@ -24,12 +24,12 @@ from livelens.analysis.direct_logit import strongest
 from livelens.analysis.progress import Work
 from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of
 from livelens.model.caches import new_cache, prefix_cache
+from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.neuron_ranking import NEURON_SITES, direct_of_neurons
 from livelens.model.replay import (
     ModelParts,
     Piece,
-    Segment,
     masks_at,
     metric_direction,
     own_edits,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ STRONGEST_NEURONS = 64
 class PositionWrites:
     """What one position wrote, float32: embed [d_model] (the stream before layer 0), stream [d_model]
     (after the last layer), z [n_layers, n_heads, d_head], neurons [n_layers, d_mlp], mlp_out [n_layers,
-    d_model]; attn_raw and mlp_raw [n_layers, d_model] only in models with a norm after them.
+    d_model]; attn_raw and mlp_raw [n_layers, d_model] only in models with a norm after them. index: of the
+    position in its forward call. Of interventions: attn_written, layer -> [d_model], what a whole layer's attention
+    was made to write; stream_added, layer -> [d_model], what they added to the stream after it.
     """
 
     embed: Tensor
@@ -33,6 +35,9 @@ class PositionWrites:
     mlp_out: Tensor
     attn_raw: Tensor | None
     mlp_raw: Tensor | None
+    index: int = 0
+    attn_written: dict[int, Tensor] = field(default_factory=dict)
+    stream_added: dict[int, Tensor] = field(default_factory=dict)
 
 
 def explain(
@@ -73,7 +78,7 @@ def explain(
     for n, (writes, direction, target_id) in enumerate(zip(positions, directions, target_ids, strict=True)):
         heads, biases = _attention_terms(writes, weights, through[n], head_along[:, n], head_rows[:, n], edits, row)
         neurons = neuron_rows[:, n] * writes.neurons
-        scale = _layer_factors(edits.mlp_factors, row, neurons)
+        scale = _layer_factors(edits.mlp_factors, row, writes.index, neurons)
         indices, values = strongest(
             neurons if scale is None else neurons * scale, min(n_neurons or STRONGEST_NEURONS, neurons.numel())
         )
@@ -108,13 +113,13 @@ def _along(
     return torch.stack(each, dim=1)
 
 
-def _layer_factors(factors: dict[int, Tensor], row: int, like: Tensor) -> Tensor | None:
+def _layer_factors(factors: dict[int, Tensor], row: int, index: int, like: Tensor) -> Tensor | None:
     """[n_layers, 1]: what whole layers' writes were scaled by; none where none was."""
     if not factors:
         return None
     scale = like.new_ones(len(like), 1)
     for layer, factor in factors.items():
-        scale[layer] = factor[row]
+        scale[layer] = factor[row] if factor.dim() == 1 else factor[row, index]
     return scale
 
 
@@ -136,8 +141,16 @@ def _attention_terms(
     biases = heads.new_zeros(len(heads)) if weights.head_bias is None else (weights.head_bias * along).sum(-1)
     if norms is not None:
         biases = biases + norms.bias_along(direction.expand_as(norms.gain))
-    scale = _layer_factors(edits.attn_factors, row, heads)
-    return (heads, biases) if scale is None else (heads * scale, biases * scale[:, 0])
+    scale = _layer_factors(edits.attn_factors, row, writes.index, heads)
+    if scale is not None:
+        heads, biases = heads * scale, biases * scale[:, 0]
+    # What interventions write has no head to be credited to: it goes with the biases.
+    for layer, written in writes.attn_written.items():
+        if scale is not None and float(scale[layer]) == 0:
+            biases[layer] += written @ direction
+    for layer, added in writes.stream_added.items():
+        biases[layer] += added @ direction
+    return heads, biases
 
 
 def _unembed_bias(weights: WriteWeights, target_id: int, distractor_id: int | None) -> Tensor:

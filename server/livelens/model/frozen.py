@@ -26,9 +26,10 @@ from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy, bias_of
 from livelens.model.attention import FrozenAttention, frozen_patterns
 from livelens.model.capture import CaptureSite, ForwardHooks
-from livelens.model.edits import Edit, SiteEdits, edits_from
+from livelens.model.edits import SiteEdits, edits_by_position
 from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, StopHooks, is_close, replaced_stream
 from livelens.model.interventions import InterventionMasks
+from livelens.model.operations import Replacement, RowsWritten, Scaled, Span
 
 MAX_POSITIONS = 1024
 MAX_BYTES = 8 * 2**30
@@ -143,7 +144,10 @@ class FrozenModel:
         between layers; the model is as it was meanwhile, so that others can run it in another thread.
         """
         self.check_tokens(token_ids)
-        edits = self.edits(segments, len(token_ids))
+        reason = why_not_linear(segments, token_ids)
+        if reason is not None:
+            raise AttributionError(reason)
+        edits = self.edits(segments, token_ids)
         ids = torch.tensor([list(token_ids)], device=self.model.device)
         # The order of entering is the order of hooks: what is edited and captured is what was frozen.
         with torch.enable_grad(), ExitStack() as stack:
@@ -155,24 +159,18 @@ class FrozenModel:
             normed = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         return self._gather(list(token_ids), frozen, records, captured, normed, edits)
 
-    def edits(self, segments: Sequence[MaskSegment], n_positions: int) -> SiteEdits:
-        """The edits of one forward call over all positions, each under its own segment's masks."""
-        device, dtype = self.model.device, self.model.dtype
+    def edits(self, segments: Sequence[MaskSegment], token_ids: Sequence[int]) -> SiteEdits:
+        """The edits of one forward call over all of `token_ids`, each position under its own segment's masks."""
         starts = [segment.from_pos for segment in segments]
         if starts != sorted(set(starts)) or any(start < 0 for start in starts):
             raise AttributionError("segments of interventions must ascend by their first position")
-        inside = [segment for segment in segments if segment.from_pos < n_positions]
-        stops = [*(segment.from_pos for segment in inside[1:]), n_positions][: len(inside)]
-        parts = [
-            (segment.from_pos, stop, edits_from([segment.masks], shape=self.anatomy.shape, device=device, dtype=dtype))
-            for segment, stop in zip(inside, stops, strict=True)
-        ]
-        joined = SiteEdits()
-        for site, layer in sorted({key for _, _, edits in parts for key in edits.edits}):
-            joined.edits[site, layer] = _by_position(
-                [(start, stop, edit) for start, stop, edits in parts if (edit := edits.at(site, layer)) is not None]
-            )
-        return joined
+        return edits_by_position(
+            segments,
+            Span(0, tuple(token_ids)),
+            shape=self.anatomy.shape,
+            device=self.model.device,
+            dtype=self.model.dtype,
+        )
 
     def plain(
         self, stream_of: Callable[[Tensor], Tensor], token_ids: Sequence[int], edits: SiteEdits, rows: int
@@ -269,15 +267,20 @@ def _there(tensor: Tensor | None) -> Tensor:
     return tensor
 
 
-def _by_position(parts: list[tuple[int, int, Edit]]) -> Edit:
-    """One edit of [batch, pos, ...] that applies each of `parts` to its own positions."""
+def why_not_linear(segments: Sequence[MaskSegment], token_ids: Sequence[int]) -> str | None:
+    """Why a run over `token_ids` under these masks cannot be linearised; none where it can.
 
-    def edit(tensor: Tensor) -> Tensor:
-        pieces: list[Tensor] = []
-        done = 0
-        for start, stop, change in parts:
-            pieces += [tensor[:, done:start], change(tensor[:, start:stop])]
-            done = stop
-        return torch.cat([*pieces, tensor[:, done:]], dim=1)
-
-    return edit
+    Factors and written attention rows are constants like those that are frozen anyway. A value that was put in
+    has no inputs to be credited to, and what is added to the stream or projected out of it belongs to no component.
+    """
+    stops = [*(segment.from_pos for segment in segments[1:]), len(token_ids)]
+    for segment, stop in zip(segments, stops, strict=True) if segments else ():
+        span = Span(segment.from_pos, tuple(token_ids[segment.from_pos : stop]))
+        for operation in segment.masks.operations_on(span) if segment.masks is not None else ():
+            if not isinstance(operation.change, Scaled | RowsWritten):
+                what = "replaces values" if isinstance(operation.change, Replacement) else "writes into the stream"
+                return (
+                    f"an intervention {what} in this run up to that token, and contributions through it cannot be "
+                    "traced yet: ask what is measured (effects, patching), or about an earlier token"
+                )
+    return None

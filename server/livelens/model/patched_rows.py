@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from livelens.model.ablation import width_of
 from livelens.model.anatomy import Anatomy
-from livelens.model.edits import Edit, EditSite, Factor, SiteEdits
+from livelens.model.edits import Edit, edits_by_position
 from livelens.model.frozen import MaskSegment
-from livelens.model.replay import ModelParts, Piece, own_edits, run_piece, stretches
+from livelens.model.operations import Span
+from livelens.model.replay import ModelParts, Piece, run_piece
 from livelens.model.threads import narrow
 
 # So few that a browser that draws takes one of them: split over all, a piece of 0.2 s took 4 s (see `threads`).
@@ -126,7 +126,8 @@ def run_patched(
     if any(one.layer > other.layer for one, other in pairwise(patches)):
         raise RuntimeError("patches must ascend by layer")
     anatomy, stop = parts.anatomy, start + len(token_ids)
-    edits = edits_by_position(parts, segments, start, stop)
+    span = Span(start, tuple(token_ids))
+    edits = edits_by_position(segments, span, shape=anatomy.shape, device=parts.model.device, dtype=parts.model.dtype)
     plants = _plants(patches, source, anatomy, start, stop)
     for (site, layer), planted in plants.items():
         if site != "resid_pre":
@@ -156,20 +157,3 @@ def _plants(
         where = slice(positions.start - start, positions.stop - start)
         found.setdefault((patch.site, patch.layer), []).append((row, where, span, values))
     return found
-
-
-def edits_by_position(parts: ModelParts, segments: Sequence[MaskSegment], start: int, stop: int) -> SiteEdits:
-    """The run's own edits of positions `start` to `stop` - 1 in one: factors [1, position, width]."""
-    factors: dict[tuple[EditSite, int], Tensor] = {}
-    for stretch in stretches(segments, stop, longest=max(stop, 1)):
-        span = slice(max(stretch.start, start) - start, stretch.stop - start)
-        if stretch.stop <= start:
-            continue
-        for (site, layer), edit in own_edits(parts, stretch.masks).edits.items():
-            if not isinstance(edit, Factor):
-                raise RuntimeError(f"an edit of {site} that is no factor cannot be laid over positions")
-            if (site, layer) not in factors:
-                size = (1, stop - start, width_of(site, parts.anatomy))
-                factors[site, layer] = edit.factor.new_ones(size)
-            factors[site, layer][:, span] = edit.factor
-    return SiteEdits(edits={place: Factor(factor) for place, factor in factors.items()})

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,9 +20,10 @@ from transformers.cache_utils import Cache
 from livelens.analysis.direct_logit import unembed_direction
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
-from livelens.model.edits import SiteEdits, edits_from
+from livelens.model.edits import Segment, SiteEdits, edits_from
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.interventions import InterventionMasks
+from livelens.model.operations import Span
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.tokens import Tokens
 from livelens.protocol.components import check_component
@@ -35,18 +35,6 @@ _CPU_WORK, _GPU_WORK = 9e9, 2e12
 _LONG_PREFIX = 400
 _CACHE_BYTES = 2 * 2**30
 _LAYER_BYTES = 2**29
-
-
-class Segment(Protocol):
-    """Masks that hold from one position until the next segment's; ascending, where there are several."""
-
-    @property
-    def from_pos(self) -> int:
-        """The first position under them."""
-
-    @property
-    def masks(self) -> InterventionMasks | None:
-        """None where they change nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +113,7 @@ def stretches(segments: Sequence[Segment], n_positions: int, *, longest: int) ->
 
 
 def own_edits(parts: ModelParts, masks: InterventionMasks | None) -> SiteEdits:
-    """The run's own edits at one position; they hold for any number of rows."""
+    """The run's own edits at any positions under these masks; they hold for any number of rows."""
     model = parts.model
     return edits_from([masks], shape=parts.anatomy.shape, device=model.device, dtype=model.dtype)
 
@@ -152,7 +140,11 @@ def run_piece(
     sites: frozenset[CaptureSite] = frozenset(),
     n_rows: int = 1,
 ) -> Piece:
-    """One forward call over `token_ids`, the positions from `start` on, in `n_rows` equal rows. Raises EngineError."""
+    """One forward call over `token_ids`, the positions from `start` on, in `n_rows` equal rows. Raises EngineError.
+
+    edits: bound to these positions here, where they depend on them.
+    """
+    edits = edits.bound(Span(start, tuple(token_ids)))
     ids = torch.tensor([list(token_ids)], device=parts.model.device).expand(n_rows, -1)
     with (
         _told_when_memory_runs_out(len(token_ids) * n_rows),

@@ -77,7 +77,7 @@ class TorchSequence:
         Raises EngineError when the context is full or memory runs out; the sequence is then as before.
         """
         self._check(token_ids)
-        edits = self._edits_of(masks)
+        edits = self._edits_of(masks).bound(Span(self._n_positions, tuple(token_ids)))
         try:
             tensors = self._run(token_ids, edits, channels)
         except (torch.OutOfMemoryError, MemoryError):
@@ -206,5 +206,10 @@ class TorchSequence:
             ).last_hidden_state
         last = self._readout.logits(normed[:, -1])[0]
         return CapturedTensors(
-            sites=hooks.tensors, normed=normed, last_logits=last, next_ids=list(token_ids[1:]), edits=edits
+            sites=hooks.tensors,
+            normed=normed,
+            last_logits=last,
+            next_ids=list(token_ids[1:]),
+            edits=edits,
+            written=hooks.written,
         )

@@ -1,0 +1,48 @@
+"""The one edit that puts values in the place of others: ablations, set, mean, resample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from livelens.model.operations import Span
+
+
+class Edit(Protocol):
+    """A function of the tensor at one site, for the whole batch."""
+
+    def __call__(self, tensor: Tensor, /) -> Tensor:
+        """[batch, pos, ...] in, the same out."""
+
+
+@runtime_checkable
+class BindableEdit(Edit, Protocol):
+    """An edit that depends on the positions of the forward call."""
+
+    def bound(self, span: Span) -> Edit | None:
+        """The edit of these positions; none where it changes nothing there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """`before` (the run's own edit), then `value` wherever `where` [batch or 1, pos or 1, width] says so.
+
+    value: [width], [pos, width] or a scalar.
+    """
+
+    before: Edit | None
+    where: Tensor
+    value: Tensor
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor [batch, pos, width], replaced in part."""
+        changed = tensor if self.before is None else self.before(tensor)
+        return torch.where(self.where, self.value.to(changed.dtype), changed)
+
+    def bound(self, span: Span) -> Edit:
+        """With `before` bound to a forward call's positions."""
+        before = self.before
+        return replace(self, before=before.bound(span)) if isinstance(before, BindableEdit) else self
