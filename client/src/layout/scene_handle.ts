@@ -34,6 +34,8 @@ export interface SceneHandle {
   node_position(node: string): { x: number; y: number } | null;
   /** The node of the shown attribution paths under CSS pixels in the canvas. */
   pick_node(x: number, y: number): string | null;
+  /** A point of a token's path of the residual stream, 0 before layer 0, CSS pixels in the canvas; null: not drawn. */
+  stream_position(pos: number, point: number): { x: number; y: number } | null;
   /** The component under CSS pixels in the canvas. */
   pick(x: number, y: number): Component | null;
   stats(): SceneStats;

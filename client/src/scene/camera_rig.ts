@@ -32,6 +32,8 @@ export class CameraRig {
   private blocks: Blocks | null = null;
   private size: [number, number] = [1, 1];
   private still = false;
+  /** What is shown besides the model, and must fit into the picture with it. */
+  private besides: readonly Vec3[] = [];
 
   constructor(element: HTMLElement, on_change: () => void) {
     this.controls = new CameraControls(this.camera, element);
@@ -66,6 +68,13 @@ export class CameraRig {
     this.set_view("three_quarter", false);
   }
 
+  /** Frame these points together with the model. A camera that the person has moved stays where it is. */
+  make_room(points: readonly Vec3[]): void {
+    const changed = points.length !== this.besides.length;
+    this.besides = points;
+    if (changed && this.untouched) this.set_view(this.preset);
+  }
+
   resize(width: number, height: number): void {
     this.size = [width, height];
     this.camera.aspect = width / height;
@@ -85,6 +94,7 @@ export class CameraRig {
       [b.spine_to_x, -0.35, 0],
       [b.spine_from_x, 0, behind],
       [SHEET_WIDTH * (preset === "time" ? 0.7 : 0.3), b.top * 0.8, behind],
+      ...this.besides,
     ];
   }
 

@@ -13,6 +13,7 @@ import { Picture } from "./picture";
 import { listen_to_pointer } from "./pointer";
 import { project } from "./projection";
 import { watch_store } from "./store_watch";
+import type { StreamDot } from "./stream_path";
 
 export class NetworkScene implements SceneHandle {
   private readonly picture: Picture;
@@ -46,7 +47,10 @@ export class NetworkScene implements SceneHandle {
   private listen_to_pointer(): () => void {
     return listen_to_pointer(this.picture.surface.canvas, {
       hover: (x, y) => this.hover(x, y),
-      leave: () => this.callbacks.on_hover(null, 0, 0),
+      leave: () => {
+        this.callbacks.on_hover(null, 0, 0);
+        if (this.picture.overlays.stream.hover(null)) this.request_redraw();
+      },
       click: (x, y, toggle) => this.click(x, y, toggle),
       double_click: (x, y) => {
         const component = this.pick_seen(x, y);
@@ -59,7 +63,27 @@ export class NetworkScene implements SceneHandle {
     this.picture.frames.ask();
   }
 
+  /** The dot of the residual stream's paths at a point of the canvas, CSS pixels. */
+  private pick_stream(x: number, y: number): StreamDot | null {
+    const { overlays, rig, surface } = this.picture;
+    return overlays.stream.pick(rig.camera, surface.size, x, y);
+  }
+
+  stream_position(pos: number, point: number): { x: number; y: number } | null {
+    const { overlays, rig, surface } = this.picture;
+    const place = overlays.stream.place_of({ pos, point });
+    rig.camera.updateMatrixWorld();
+    return place && project(place, rig.camera, ...surface.size);
+  }
+
   private hover(x: number, y: number): void {
+    const dot = this.pick_stream(x, y);
+    if (this.picture.overlays.stream.hover(dot)) this.request_redraw();
+    if (dot) {
+      this.picture.surface.canvas.style.cursor = "pointer";
+      this.callbacks.on_hover(null, x, y);
+      return;
+    }
     const component = this.pick_seen(x, y);
     const over_label = !component && this.picture.label_layer.pos_at(x, y) !== null;
     this.picture.surface.canvas.style.cursor = component || over_label ? "pointer" : "grab";
@@ -70,6 +94,13 @@ export class NetworkScene implements SceneHandle {
     const pos = this.picture.label_layer.pos_at(x, y);
     if (pos !== null) {
       this.callbacks.on_select_pos(pos);
+      return;
+    }
+    const dot = toggle ? null : this.pick_stream(x, y);
+    if (dot) {
+      this.callbacks.on_select_pos(dot.pos);
+      // The stream after a layer is what its MLP leaves behind.
+      if (dot.point > 0) this.callbacks.on_select({ kind: "mlp", layer: dot.point - 1, index: 0 });
       return;
     }
     const node = toggle ? null : this.pick_node(x, y);

@@ -6,24 +6,28 @@ import { component_of_key } from "../layout/component_id";
 import type { Vec3 } from "../layout/framing";
 import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
 import { Arcs } from "./arcs";
 import { Marks, type Mark } from "./marks";
 import { PathOverlay } from "./path_overlay";
+import { StreamPathOverlay } from "./stream_path";
 import { rgb_floats, type SceneTheme } from "./theme";
 
 export class Overlays {
   private readonly arcs = new Arcs(MAX_ARCS);
   private readonly marks = new Marks();
   readonly paths: PathOverlay;
+  readonly stream: StreamPathOverlay;
   readonly meshes: Object3D[];
   /** The tokens that the drawn arcs lead to, strongest first. */
   arc_targets: readonly ArcTarget[] = [];
 
   constructor(private readonly store: Store) {
     this.paths = new PathOverlay(store);
-    this.meshes = [this.arcs.mesh, this.marks.mesh, ...this.paths.meshes];
+    this.stream = new StreamPathOverlay(store);
+    this.meshes = [this.arcs.mesh, this.marks.mesh, ...this.paths.meshes, ...this.stream.meshes];
   }
 
   /** Attribution paths anew from the store; while they are shown, attention makes room for them. */
@@ -59,7 +63,7 @@ export class Overlays {
     const { store } = this;
     const selection = store.selection.peek();
     const current = store.current_pos.peek();
-    const step = store.history.get(current);
+    const step = explained_step(store, store.history.get(current));
     const is_free = !this.paths.is_shown;
     const rect = blocks && is_free && selection?.kind === "head" ? rect_of(blocks, selection) : null;
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
@@ -76,6 +80,7 @@ export class Overlays {
     const accent = rgb_floats(theme.accent);
     this.arcs.set_colours(accent, accent, theme.glow);
     this.paths.set_theme(theme, name);
+    this.stream.set_theme(theme, name);
     this.marks.set_theme(theme);
   }
 
@@ -84,12 +89,14 @@ export class Overlays {
     this.arcs.set_viewport(width, height, pixel_ratio);
     this.marks.set_viewport(width, height, pixel_ratio);
     this.paths.set_viewport(width, height, pixel_ratio);
+    this.stream.set_viewport(width, height, pixel_ratio);
   }
 
   dispose(): void {
     this.arcs.dispose();
     this.marks.dispose();
     this.paths.dispose();
+    this.stream.dispose();
   }
 }
 

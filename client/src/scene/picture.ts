@@ -3,7 +3,7 @@ import { Scene } from "three";
 import type { Blocks } from "../layout/blocks";
 import { colour_map } from "../layout/colour";
 import type { ModelInfo } from "../protocol/generated";
-import { explained_step } from "../store/explained";
+import { explained_step, shown_colours } from "../store/explained";
 import type { Store } from "../store/store";
 import { CameraRig } from "./camera_rig";
 import { advance_secs, Frames } from "./frames";
@@ -113,16 +113,20 @@ export class Picture {
     if (this.dirty.delete("colours")) {
       this.surface.renderer.setClearColor(theme.background, 1);
       this.overlays.set_theme(theme, store.theme.peek());
-      view?.set_colours(theme, colour_map(channel, store.theme.peek()));
+      view?.set_colours(theme, colour_map(shown_colours(store), store.theme.peek()));
     }
     let changed = { wrote: false, more: false };
     if (view && this.dirty.delete("values")) {
       changed = view.bring_up(store.history, current, channel, theme, (step) => explained_step(store, step));
       if (changed.more) this.dirty.add("values");
-      if (channel === "direct_logit" && changed.wrote) this.listener.rescaled();
+      if (shown_colours(store) !== "activation" && changed.wrote) this.listener.rescaled();
     }
     if (this.dirty.delete("marks")) this.overlays.update_marks(this.blocks);
     if (this.dirty.delete("paths")) this.overlays.update_paths(this.blocks);
+    if (this.dirty.delete("stream")) {
+      this.overlays.stream.update(this.blocks);
+      this.rig.make_room(this.overlays.stream.corners);
+    }
     if (this.dirty.delete("arcs")) this.overlays.update_arcs(this.blocks);
     view?.place(current, this.past_strength);
     return changed;
@@ -157,13 +161,15 @@ export class Picture {
       height,
       current_pos,
       tokens: store.tokens.peek(),
-      step: store.history.get(current_pos),
+      step: explained_step(store, store.history.get(current_pos)),
       selection: store.selection.peek(),
       hovered: store.hovered.peek(),
       arcs: this.overlays.arc_targets,
       path_nodes: this.overlays.paths.marks,
       path_tokens: this.overlays.paths.tokens,
       past_strength: this.past_strength,
+      placed: this.overlays.stream.labels,
+      pointed: this.overlays.stream.hover_label,
     });
     this.label_layer.render(specs, colours);
   }

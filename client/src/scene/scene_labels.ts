@@ -12,6 +12,15 @@ import type { StepRecord, TokenChip } from "../store/types";
 import { CHIP_HEIGHT, type LabelSpec } from "./label_layer";
 import { project, Standpoint, type Projected } from "./projection";
 
+/** A label with a place of its own in the world. */
+export interface PlacedLabel extends Pick<LabelSpec, "key" | "text" | "kind" | "align" | "priority" | "pos"> {
+  point: Vec3;
+  dx: number;
+  dy: number;
+  /** Least and largest, CSS pixels. */
+  sizes: readonly [number, number];
+}
+
 export interface LabelScene {
   blocks: Blocks;
   camera: PerspectiveCamera;
@@ -28,6 +37,9 @@ export interface LabelScene {
   path_tokens: ReadonlyMap<number, number>;
   /** How strongly earlier tokens are shown: 0 looking straight at the sheet. */
   past_strength: number;
+  /** Of what else is shown, and of what the pointer is on there. */
+  placed: readonly PlacedLabel[];
+  pointed: PlacedLabel | null;
 }
 
 interface Placing extends Omit<LabelSpec, "x" | "y" | "size"> {
@@ -187,6 +199,8 @@ export class SceneLabels {
     if (scene.current_pos >= 0) add_tokens(out, scene, this.standpoint);
     add_next_tokens(out, scene);
     add_path_nodes(out, scene);
+    for (const { point, ...label } of scene.placed) out.add(point, { ...label, opacity: 1 });
+    if (scene.pointed) out.add(scene.pointed.point, { ...scene.pointed, opacity: 1 });
     out.specs.push(...this.depth);
     return out.specs;
   }

@@ -3,9 +3,10 @@ import { effect } from "@preact/signals";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import type { ModelInfo } from "../protocol/generated";
 import type { Store } from "../store/store";
+import { stream_answer } from "../store/stream_paths";
 
-export type Dirty = "values" | "marks" | "arcs" | "paths" | "colours";
-export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", "colours"];
+export type Dirty = "values" | "marks" | "arcs" | "paths" | "stream" | "colours";
+export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", "stream", "colours"];
 
 export interface StoreListener {
   model(info: ModelInfo | null): void;
@@ -25,6 +26,7 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
     effect(() => {
       void store.theme.value;
       void store.display_channel.value;
+      void store.analysis.comparison.view.value;
       listener.dirty(...ALL_DIRTY);
       listener.legend();
     }),
@@ -56,6 +58,17 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
       if (store.display_channel.peek() !== "direct_logit") return;
       listener.dirty("values");
       listener.legend();
+    }),
+    effect(() => {
+      const { causal, comparison } = store.analysis;
+      void [causal.view.value, causal.answers.value, comparison.answers.value];
+      listener.dirty("values", "arcs");
+      listener.legend();
+    }),
+    effect(() => {
+      const { is_shown, pinned } = store.stream;
+      if (is_shown.value) void [stream_answer(store), pinned.value, store.current_pos.value];
+      listener.dirty("stream");
     }),
     effect(() => listener.still(store.reduced_motion.value)),
     store.history.subscribe((pos) => {

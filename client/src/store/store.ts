@@ -4,6 +4,7 @@ import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol
 import { create_analysis, type Analysis } from "./analysis";
 import { create_known_runs, remember_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
+import { StreamPaths } from "./stream_paths";
 import type { Replay } from "./replay";
 import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
 
@@ -43,6 +44,8 @@ export interface Store {
   replay: Signal<Replay | null>;
   /** What is asked about the run, and the answers. */
   analysis: Analysis;
+  /** The residual stream's paths in the picture. */
+  stream: StreamPaths;
 }
 
 export function component_key(component: Component): string {
@@ -78,6 +81,7 @@ export function create_store(): Store {
     notices: signal<readonly Notice[]>([]),
     replay: signal<Replay | null>(null),
     analysis: create_analysis(),
+    stream: new StreamPaths(),
   };
   remember_runs(store);
   return store;
