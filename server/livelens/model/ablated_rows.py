@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from livelens.model.ablation import ablation_edits
+from livelens.model.ablation import ablation_edits, place_of, span_of
 from livelens.model.anatomy import Anatomy
 from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.capture import ForwardHooks
-from livelens.model.edits import NO_EDITS, SiteEdits
+from livelens.model.edits import NO_EDITS, Edit, Place, SiteEdits
 from livelens.model.engine import EngineError
 from livelens.model.threads import narrow
 from livelens.protocol.messages import Component
@@ -62,17 +62,22 @@ class AblatedRows:
             self._begin_rows(hooks, rows, streams)
             hooks.enter_context(narrow(when=is_small))
             hooks.enter_context(
-                ForwardHooks(self._anatomy, edits=self._edits(rows, edits, ids), sites=frozenset(("resid",)))
+                ForwardHooks(self._anatomy, edits=self._edits(rows, edits), sites=frozenset(("resid",)))
             )
             normed: Tensor = self._model.base_model(
                 input_ids=ids, past_key_values=prefix, use_cache=True
             ).last_hidden_state[:, -1]
         return normed[torch.tensor(order, device=normed.device).argsort()]
 
-    def _edits(self, rows: Sequence[Component], own: SiteEdits, like: Tensor) -> SiteEdits:
+    def _edits(self, rows: Sequence[Component], own: SiteEdits) -> SiteEdits:
         """`own` in every row, each row's component zeroed. What `own` puts into the first stream is in it already."""
-        edits = ablation_edits(rows, own, self._anatomy, means=None, like=like)
-        return replace(edits, edits={place: edit for place, edit in edits.edits.items() if place != ("resid", 0)})
+        edits = {place: edit for place, edit in own.edits.items() if place != ("resid", 0)}
+        zeroed: dict[Place, list[tuple[int, slice]]] = {}
+        for row, component in enumerate(rows):
+            zeroed.setdefault(place_of(component), []).append((row, span_of(component, self._anatomy)))
+        for place, parts in zeroed.items():
+            edits[place] = _Zeroed(edits.get(place), parts)
+        return replace(own, edits=edits)
 
     def _begin_rows(self, hooks: ExitStack, rows: Sequence[Component], streams: Sequence[Tensor]) -> None:
         first = rows[0].layer
@@ -131,6 +136,21 @@ def rows_fault(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, *, toleran
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         return f"its layers cannot be begun in the middle: {error}"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Zeroed:
+    """`before` (the run's own edit), then 0 in each of these rows' parts of the width."""
+
+    before: Edit | None
+    parts: Sequence[tuple[int, slice]]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor [row, 1, width], zeroed in part; of rows that there are at its layer."""
+        changed = tensor.clone() if self.before is None else self.before(tensor).clone()
+        for row, columns in self.parts:
+            changed[row, :, columns] = 0
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
