@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-import torch
 from tests.integration.serving import PROMPT, Served, serving
 
 from livelens.client import Client, ClientRun, LivelensError, ablate
 from livelens.model.frozen import FrozenModel
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import ANALYSIS_KINDS, Answer, Event
 
 MARY_JOHN = {"target": " Mary", "distractor": " John"}
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model, loaded once."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, n_threads))
-    engine = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    yield engine
-    engine.close()
-    torch.set_num_threads(n_threads)
 
 
 @asynccontextmanager

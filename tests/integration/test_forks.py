@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
-import torch
 from tests.integration.serving import PROMPT, serving
 
 from livelens.client import Client, ClientRun, ablate
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import CHANNELS, InterventionSegment, Sampling
 
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, seed=3, max_new_tokens=12, stop_at_eos=False)
 EXACT = ("neurons", "heads", "attention", "residual", "attn_out", "mlp_out", "direct_heads", "direct_mlps")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model, loaded once."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, n_threads))
-    engine = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    yield engine
-    engine.close()
-    torch.set_num_threads(n_threads)
 
 
 async def _run(client: Client, **options: object) -> ClientRun:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 from tests.integration.serving import PROMPT, serving
 
 from livelens.client import LivelensError, ablate
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 
 OTHER = PROMPT.rsplit(" ", 1)[0] + " at"  # the last token alone is another
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model, loaded once."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, n_threads))
-    engine = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    yield engine
-    engine.close()
-    torch.set_num_threads(n_threads)
 
 
 async def test_a_run_is_put_into_another_prompts_run_under_its_own_ablations(engine: TorchEngine) -> None:
