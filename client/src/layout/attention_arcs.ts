@@ -1,4 +1,5 @@
 // Which tokens a head reads at a step, and the curve of an arc back to them.
+import { weight_at } from "../store/query";
 import type { StepRecord } from "../store/types";
 import type { Vec3 } from "./framing";
 
@@ -8,7 +9,7 @@ const MIN_WEIGHT = 0.012;
 
 export interface ArcTarget {
   key_pos: number;
-  /** Share of the head's attention, 0..1. */
+  /** Share of the head's attention, 0..1; below 0 in a difference: the other run looks there more. */
   weight: number;
 }
 
@@ -21,12 +22,12 @@ export function strongest_keys(step: StepRecord, layer: number, head_index: numb
   const from = (layer * n_heads + head_index) * n_keys;
   const found: ArcTarget[] = [];
   for (let i = 0; i < n_keys; i++) {
-    const weight = attention.values[from + i]! / 255;
-    if (weight < MIN_WEIGHT) continue;
+    const weight = weight_at(attention, from + i);
+    if (Math.abs(weight) < MIN_WEIGHT) continue;
     const key_pos = keys ? keys[from + i]! : i;
     if (key_pos <= step.pos) found.push({ key_pos, weight });
   }
-  found.sort((a, b) => b.weight - a.weight || b.key_pos - a.key_pos);
+  found.sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight) || b.key_pos - a.key_pos);
   return found.slice(0, limit);
 }
 

@@ -84,7 +84,7 @@ function sample(stops: readonly Stop[], at: number): Rgb {
 }
 
 function stops_of(channel: DisplayChannel, theme: Theme): readonly Stop[] {
-  return channel === "direct_logit" ? DIVERGING[theme] : SEQUENTIAL[theme];
+  return channel === "activation" ? SEQUENTIAL[theme] : DIVERGING[theme];
 }
 
 /** The colour at `at` in 0..1 (for the diverging map 0.5 is zero). */
@@ -98,7 +98,7 @@ export function colour_map(channel: DisplayChannel, theme: Theme): ColourMap {
     const rgb = colour_at(channel, theme, i / 255);
     lut.set([Math.round(rgb[0]), Math.round(rgb[1]), Math.round(rgb[2]), 255], i * 4);
   }
-  return { diverging: channel === "direct_logit", lut };
+  return { diverging: channel !== "activation", lut };
 }
 
 /** The map's own stops as CSS colours, for a legend's gradient. */

@@ -1,5 +1,6 @@
 // What the sheets show, as signed bytes: one step's tensors -> codes in -127 .. 127 (-128: not finite).
-import type { DisplayChannel, HostTensor, StepRecord } from "../store/types";
+import { attention_terms } from "../store/query";
+import type { DisplayChannel, HostTensor, SignedValues, StepRecord } from "../store/types";
 import type { Blocks } from "./blocks";
 
 const NOT_FINITE = -128;
@@ -76,15 +77,37 @@ export function direct_scales(step: StepRecord): DirectScales {
 
 /** Whole attention blocks, float32 [n_layers]: their heads and output bias together, logits. */
 export function attention_contributions(step: StepRecord): Float32Array | null {
-  const heads = step.tensors.direct_heads;
-  const n_layers = heads?.shape[0];
-  if (!heads || !n_layers) return null;
-  const n_heads = heads.values.length / n_layers;
-  const bias = floats(step.tensors.direct_bias, n_layers);
-  const sums = new Float32Array(n_layers);
-  for (let i = 0; i < heads.values.length; i++) sums[Math.floor(i / n_heads)]! += heads.values[i]!;
-  if (bias) for (let layer = 0; layer < n_layers; layer++) sums[layer]! += bias[layer]!;
-  return sums;
+  return attention_terms(step.tensors);
+}
+
+export function signed_scales({ heads, attn, mlps, neurons }: SignedValues): DirectScales {
+  const of = (values: Float32Array | null | undefined): number => (values ? max_abs(values) : 0);
+  return { heads: of(heads), neurons: of(neurons?.values), blocks: Math.max(of(attn), of(mlps)) };
+}
+
+/** What is not known has the code of zero. */
+function signed_code(value: number | undefined, max: number): number {
+  return value === undefined || Number.isNaN(value) ? 0 : root_code(value, max);
+}
+
+function encode_signed(values: SignedValues, blocks: Blocks, scratch: Int8Array): SheetCodes {
+  const { n_layers, n_heads } = blocks;
+  const scales = signed_scales(values);
+  const stride = n_heads + 2;
+  const out = new Int8Array(n_layers * stride);
+  for (let layer = 0; layer < n_layers; layer++) {
+    for (let h = 0; h < n_heads; h++) out[layer * stride + h] = signed_code(values.heads?.[layer * n_heads + h], scales.heads);
+    out[layer * stride + n_heads] = signed_code(values.attn?.[layer], scales.blocks);
+    out[layer * stride + n_heads + 1] = signed_code(values.mlps?.[layer], scales.blocks);
+  }
+  scratch.fill(0);
+  const { at = null, values: sizes = null } = values.neurons ?? {};
+  const n = Math.min(sizes?.length ?? 0, at ? at.length : scratch.length);
+  for (let i = 0; i < n; i++) {
+    const cell = at ? at[i]! : i;
+    if (cell < scratch.length) scratch[cell] = signed_code(sizes![i], scales.neurons);
+  }
+  return { neurons: scratch, blocks_codes: out, has_values: true };
 }
 
 function encode_direct(step: StepRecord, blocks: Blocks, scratch: Int8Array): SheetCodes {
@@ -123,12 +146,14 @@ function encode_direct(step: StepRecord, blocks: Blocks, scratch: Int8Array): Sh
  * `neurons` where the channel has no dense values for them.
  */
 export function encode_step(step: StepRecord, channel: DisplayChannel, blocks: Blocks, scratch: Int8Array): SheetCodes {
+  if (step.signed) return encode_signed(step.signed, blocks, scratch);
   return channel === "direct_logit" ? encode_direct(step, blocks, scratch) : encode_activation(step, blocks);
 }
 
 /** The arrays that `encode_step` reads: where none of them changed, the codes have not either. */
 export function encode_sources(step: StepRecord, channel: DisplayChannel): readonly unknown[] {
   const t = step.tensors;
+  if (step.signed) return [step.signed];
   return channel === "direct_logit"
     ? [t.direct_heads, t.direct_mlps, t.direct_bias, t.direct_neuron_value]
     : [t.neurons, t.heads, t.attn_out, t.mlp_out];

@@ -1,7 +1,7 @@
 // What brightness means now, in numbers: unscaled glow misleads.
-import type { StepRecord, DisplayChannel, Theme } from "../store/types";
+import type { StepRecord, DisplayChannel, SignedValues, Theme } from "../store/types";
 import { css_stops } from "./colour";
-import { direct_scales } from "./encode";
+import { direct_scales, signed_scales } from "./encode";
 
 export interface LegendTick {
   /** Place along the gradient, 0..1. */
@@ -43,9 +43,30 @@ function direct_ticks(max: number): LegendTick[] {
   return [-1, -0.5, 0, 0.5, 1].map((x) => ({ at: x / 2 + 0.5, label: signed(Math.sign(x) * x * x * max) }));
 }
 
+const SIGNED_NEURONS: Record<SignedValues["of"], string> = {
+  value: "neurons", direct: "strongest neurons", causal: "neurons",
+};
+
+/** A kind of which nothing is known has no row of numbers. */
+function signed_legend(values: SignedValues, theme: Theme): LegendSpec {
+  const { heads, neurons, blocks } = signed_scales(values);
+  const scales = [
+    { name: "heads", max: heads }, { name: SIGNED_NEURONS[values.of], max: neurons }, { name: "whole attn / mlp", max: blocks },
+  ].filter(({ max }) => max > 0);
+  return {
+    title: values.title, unit: values.unit, diverging: true, stops: css_stops("direct_logit", theme), note: values.note,
+    scales: scales.map(({ name, max }) => ({ name, ticks: direct_ticks(max) })),
+  };
+}
+
 export function legend_of(channel: DisplayChannel, theme: Theme, step: StepRecord | undefined): LegendSpec {
+  const spec = step?.signed ? signed_legend(step.signed, theme) : own_legend(channel, theme, step);
+  return step?.compared === "other" && !step.signed ? { ...spec, title: `The other run: ${spec.title}` } : spec;
+}
+
+function own_legend(channel: DisplayChannel, theme: Theme, step: StepRecord | undefined): LegendSpec {
   const stops = css_stops(channel, theme);
-  if (channel === "direct_logit") {
+  if (channel !== "activation") {
     const scales = step ? direct_scales(step) : { heads: 0, neurons: 0, blocks: 0 };
     const pair = step?.direct_distractor_id != null;
     return {

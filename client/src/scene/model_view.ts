@@ -12,6 +12,19 @@ import { ShownSheet } from "./shown_sheet";
 import { Spine } from "./spine";
 import type { SceneTheme } from "./theme";
 
+/** Of a difference, by position of its array: how far the two runs are apart, whichever has more. */
+const DISTANCES = new WeakMap<Float32Array, Float32Array>();
+
+/** What makes the stream's nodes bigger, float32 [n_layers+1]; the same array as long as the step has. */
+function stream_sizes(step: StepRecord | undefined): Float32Array | null {
+  const residual = step?.tensors.residual?.values;
+  if (!(residual instanceof Float32Array)) return null;
+  if (step?.compared !== "difference") return residual;
+  let distances = DISTANCES.get(residual);
+  if (!distances) DISTANCES.set(residual, (distances = residual.map(Math.abs)));
+  return distances;
+}
+
 export class ModelView {
   readonly blocks: Blocks;
   readonly sheet: ShownSheet;
@@ -36,8 +49,8 @@ export class ModelView {
   }
 
   /**
-   * Bring up what changed; `more` is left for the next frame where the budget of this one is spent. `explained`: the
-   * shown step with the direct effects that were asked for.
+   * Bring up what changed; `more` is left for the next frame where the budget of this one is spent. `explained`: a step
+   * as it is to be shown.
    */
   bring_up(
     history: History,
@@ -57,15 +70,15 @@ export class ModelView {
     }
     const past: StepRecord[] = [];
     for (let pos = current_pos - 1; pos >= Math.max(0, current_pos - MAX_PAST_SHEETS); pos--) {
-      const earlier = history.get(pos);
+      const earlier = explained(history.get(pos));
       if (earlier) past.push(earlier);
     }
     this.past_positions = past.map((earlier) => earlier.pos);
     // The shown token first; earlier ones in the frames after it.
     const more = wrote && past.length > 0 ? true : this.past.advance(past, channel, sources_of);
-    const residual = step?.tensors.residual?.values;
+    const residual = stream_sizes(step);
     const past_z = this.past_positions.map((pos) => z_of_age(current_pos - pos));
-    this.spine.update(theme, residual instanceof Float32Array ? residual : null, past_z);
+    this.spine.update(theme, residual, past_z);
     return { wrote, more };
   }
 

@@ -1,7 +1,10 @@
-// The direct contributions of the question asked, in place of those that came with the step.
+// What is shown of a step: its own values, with the direct contributions of the question asked; or another run's, or
+// what was measured.
 import type { OverviewAnswer } from "../protocol/questions";
+import { causal_values } from "./causal";
+import { compared_step, waiting_step } from "./compared_step";
 import type { Store } from "./store";
-import type { StepRecord } from "./types";
+import type { DisplayChannel, StepRecord } from "./types";
 
 const TENSORS = new WeakMap<OverviewAnswer, StepRecord["tensors"]>();
 
@@ -23,15 +26,32 @@ function direct_tensors(answer: OverviewAnswer): StepRecord["tensors"] {
   return tensors;
 }
 
-/** `step` with the direct effects on the asked metric, where "why" is looked at and asked about this token. */
+/**
+ * `step` as it is to be shown: with the direct effects on the asked metric where "why" is looked at and asked about
+ * this token, with what was measured where the causal map is looked at, and of the other run where that is.
+ */
 export function explained_step(store: Store, step: StepRecord | undefined): StepRecord | undefined {
+  if (!step) return undefined;
   const { analysis } = store;
+  const channel = store.display_channel.value;
+  const info = store.model_info.value;
+  if (channel === "causal") return info ? { ...step, signed: causal_values(analysis.causal, step.pos, info) } : step;
+  const view = analysis.comparison.view.value;
+  if (view !== "own") {
+    const answer = analysis.comparison.answers.value.get(step.pos);
+    return answer ? compared_step(step, answer, view, channel) : waiting_step(step, view);
+  }
   const answer = analysis.overview.slot.value.answer;
-  if (!step || !answer || answer.metric.pos !== step.pos || !analysis.walk.is_open.value) return step;
+  if (!answer || answer.metric.pos !== step.pos || !analysis.walk.is_open.value) return step;
   return {
     ...step,
     direct_target_id: answer.metric.target_id,
     direct_distractor_id: answer.metric.distractor_id,
     tensors: { ...step.tensors, ...direct_tensors(answer) },
   };
+}
+
+/** The colours of what is shown: those of contributions for everything that is signed. */
+export function shown_colours(store: Store): DisplayChannel {
+  return store.analysis.comparison.view.value === "difference" ? "direct_logit" : store.display_channel.value;
 }

@@ -2,7 +2,8 @@
 import { NONFINITE_INT8, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
 import { is_factor, spec_form } from "./interventions";
 import { component_key } from "./store";
-import type { RunView, StepRecord } from "./types";
+import { signed_of } from "./signed_values";
+import type { HostTensor, RunView, StepRecord } from "./types";
 
 export type Shape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
 
@@ -22,15 +23,20 @@ export function activation_of(step: StepRecord | undefined, component: Component
   if (kind === "attn") return tensors.attn_out?.values[layer] ?? null;
   if (kind === "mlp") return tensors.mlp_out?.values[layer] ?? null;
   const code = tensors.neurons?.values[layer * shape.d_mlp + index];
+  if (tensors.neurons?.values instanceof Float32Array) return code ?? null; // a difference: not companded
   const scale = tensors.neurons_scale?.values[layer];
   return code === undefined || scale === undefined ? null : expand_int8(code, scale);
 }
 
-/** `component`'s direct contribution to the metric, logits; null if unknown (only the strongest neurons are sent). */
+/**
+ * `component`'s direct contribution to the metric, or the effect on it that was measured, logits; null if unknown
+ * (only the strongest neurons are sent).
+ */
 export function direct_of(step: StepRecord | undefined, component: Component, shape: Shape): number | null {
   const { kind, layer, index } = component;
   const tensors = step?.tensors;
   if (!tensors) return null;
+  if (step.signed?.of === "causal") return signed_of(step.signed, component, shape);
   if (kind === "mlp") return tensors.direct_mlps?.values[layer] ?? null;
   const heads = tensors.direct_heads?.values;
   if (kind === "head") return heads?.[layer * shape.n_heads + index] ?? null;
@@ -46,6 +52,23 @@ export function direct_of(step: StepRecord | undefined, component: Component, sh
   if (!layers || !indices || !values) return null;
   for (let k = 0; k < values.length; k++) if (layers[k] === layer && indices[k] === index) return values[k] ?? null;
   return null;
+}
+
+/** Whole attention blocks, float32 [n_layers]: their heads and output bias together, logits; null where unknown. */
+export function attention_terms({ direct_heads, direct_bias }: StepRecord["tensors"]): Float32Array | null {
+  const n_layers = direct_heads?.shape[0];
+  if (!direct_heads || !n_layers) return null;
+  const n_heads = direct_heads.values.length / n_layers;
+  const sums = new Float32Array(n_layers);
+  for (let i = 0; i < direct_heads.values.length; i++) sums[Math.floor(i / n_heads)]! += direct_heads.values[i]!;
+  for (let layer = 0; direct_bias && layer < n_layers; layer++) sums[layer]! += direct_bias.values[layer] ?? 0;
+  return sums;
+}
+
+/** An attention weight: in 1/255 as steps bring it, or as it is where a difference is shown. */
+export function weight_at(attention: HostTensor, i: number): number {
+  const value = attention.values[i] ?? 0;
+  return attention.values instanceof Float32Array ? value : value / 255;
 }
 
 export interface AttendedKey {
@@ -69,7 +92,7 @@ export function attention_row(step: StepRecord | undefined, layer: number, head:
   const positions = step.tensors.attention_keys?.values;
   const keys = Array.from({ length: n_keys }, (_, k) => ({
     pos: positions ? (positions[at + k] ?? 0) : k,
-    weight: (weights.values[at + k] ?? 0) / 255,
+    weight: weight_at(weights, at + k),
   }));
   return { keys, rest: (step.tensors.attention_rest?.values[layer * n_heads + head] ?? 0) / 255 };
 }
@@ -83,7 +106,7 @@ export function each_weight(
   const [, n_heads = 0, n_keys = 0] = weights.shape;
   const at = (layer * n_heads + head) * n_keys;
   const positions = step.tensors.attention_keys?.values;
-  for (let k = 0; k < n_keys; k++) visit(positions ? (positions[at + k] ?? 0) : k, (weights.values[at + k] ?? 0) / 255);
+  for (let k = 0; k < n_keys; k++) visit(positions ? (positions[at + k] ?? 0) : k, weight_at(weights, at + k));
 }
 
 /** The layer from which on the chosen token is the lens's top token; n_layers where it never settles. */

@@ -38,6 +38,26 @@ export interface StepRecord {
   direct_target_id: number | null;
   direct_distractor_id: number | null;
   detail_dropped: boolean;
+  /** Shown on the diverging scale, in place of what the tensors say. */
+  signed?: SignedValues;
+  /** Not this run's values: the other run's, or this run's minus the other's (float32, nothing companded). */
+  compared?: "other" | "difference";
+}
+
+/** Signed numbers of components; NaN where one is not known. */
+export interface SignedValues {
+  /** Differences of what acts, of direct contributions; or effects that were measured. */
+  of: "value" | "direct" | "causal";
+  title: string;
+  unit: string;
+  note: string;
+  /** [n_layers, n_heads] */
+  heads: Float32Array | null;
+  /** [n_layers], as `mlps`. */
+  attn: Float32Array | null;
+  mlps: Float32Array | null;
+  /** Of the cells `at` (layer * d_mlp + index); of all [n_layers, d_mlp] where that is null. */
+  neurons: { at: Uint32Array | null; values: Float32Array } | null;
 }
 
 /** A token of the text: `logprob` and `entropy` are of its own choice, none where not known. */
@@ -71,8 +91,8 @@ export interface RunView {
 
 export type ConnectionState = "connecting" | "open" | "reconnecting" | "refused" | "closed";
 
-/** What brightness means: an activation's size, or a signed contribution to the logit. */
-export type DisplayChannel = "activation" | "direct_logit";
+/** What brightness means: an activation's size, a signed contribution to the logit, or a measured effect on it. */
+export type DisplayChannel = "activation" | "direct_logit" | "causal";
 export type ViewPreset = "three_quarter" | "front" | "time";
 export type Theme = "dark" | "light";
 

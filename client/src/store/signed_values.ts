@@ -1,0 +1,23 @@
+// Signed numbers of components, for the diverging scale: differences between two runs, measured effects.
+import type { Component } from "../protocol/generated";
+import type { Shape } from "./query";
+import type { SignedValues } from "./types";
+
+/** Nothing is known of any component: what is drawn where an answer is still to come, or is of another token. */
+export function no_values(of: SignedValues["of"], words: Pick<SignedValues, "title" | "unit" | "note">): SignedValues {
+  return { of, ...words, heads: null, attn: null, mlps: null, neurons: null };
+}
+
+/** The number of `component`; null where none is known. */
+export function signed_of(values: SignedValues, { kind, layer, index }: Component, shape: Shape): number | null {
+  if (kind === "neuron") return neuron_of(values, layer * shape.d_mlp + index);
+  const held = { head: values.heads, attn: values.attn, mlp: values.mlps }[kind];
+  const value = held?.[kind === "head" ? layer * shape.n_heads + index : layer];
+  return value === undefined || Number.isNaN(value) ? null : value;
+}
+
+function neuron_of({ neurons }: SignedValues, cell: number): number | null {
+  const at = neurons?.at ? neurons.at.indexOf(cell) : cell;
+  const value = at < 0 ? undefined : neurons?.values[at];
+  return value === undefined || Number.isNaN(value) ? null : value;
+}
