@@ -4,6 +4,7 @@ import { AttentionMap } from "./attention_map";
 import { BranchesPanel } from "./branches/branches_panel";
 import { ComponentTable } from "./component_table";
 import { IconButton } from "./icons";
+import { TurnPanel } from "./interventions/turn_panel";
 import { LensTable } from "./lens_table";
 import { NextTokens } from "./next_tokens";
 import { use_page, type DrawerTab } from "./page";
@@ -22,6 +23,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "causal", label: "Causal map" },
   { tab: "patching", label: "Two prompts" },
   { tab: "why", label: "Why" },
+  { tab: "turn", label: "Turn attention" },
   { tab: "branches", label: "Branches" },
 ];
 
@@ -61,6 +63,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "causal" && <CausalMap shown={shown} />}
           {tab === "patching" && <PatchingPanel shown={shown} />}
           {tab === "why" && <WhyPanel />}
+          {tab === "turn" && <TurnPanel shown={shown} />}
         </div>
       )}
     </section>

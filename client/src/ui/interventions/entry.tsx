@@ -45,6 +45,8 @@ function since_words({ store }: Page, spec: InterventionSpec): string {
   const since = effective_since(run, spec);
   if (!since) return !run || run.state === "finished" ? "from the start of the next run" : "at the next token";
   const token = store.tokens.value[since.from_pos];
+  const scope = spec.positions?.scope ?? "from_now";
+  if (scope === "all" || scope === "range") return `${spec.enabled ? "in force" : "off"} · rev ${since.revision}`;
   const from = `${spec.enabled ? "from" : "off from"} position ${since.from_pos}`;
   return `${from}${token ? ` (${token_quote(token.text)})` : ""} · rev ${since.revision}`;
 }

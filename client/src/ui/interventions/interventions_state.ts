@@ -2,6 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { InterventionSpec } from "../../protocol/generated";
 import type { HeldDirection } from "./held_direction";
+import { new_turn, type MarkMode } from "./turn_draft";
 import { read_saved_sets, type SavedSet } from "./saved_sets";
 
 export interface SeenRun {
@@ -22,6 +23,9 @@ export interface InterventionsState {
   opened: Signal<string | null>;
   /** Directions that this page has made or opened, newest first. */
   directions: Signal<readonly HeldDirection[]>;
+  /** The attention edit that is being drawn, and what a click on a token marks. */
+  turn: Signal<InterventionSpec>;
+  turn_marks: Signal<MarkMode>;
   /** Runs that this page has shown, newest first. */
   runs: Signal<readonly SeenRun[]>;
 }
@@ -35,6 +39,8 @@ export function create_interventions_state(): InterventionsState {
     draft: signal<InterventionSpec | null>(null),
     opened: signal<string | null>(null),
     directions: signal<readonly HeldDirection[]>([]),
+    turn: signal(new_turn()),
+    turn_marks: signal<MarkMode>("query"),
     runs: signal<readonly SeenRun[]>([]),
   };
 }

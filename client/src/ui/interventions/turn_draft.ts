@@ -1,0 +1,102 @@
+// An attention edit that is being drawn: which tokens look (the queries), where to (keys), away from which.
+import type { AttentionEdit, Component, InterventionSpec } from "../../protocol/generated";
+import { attention_row } from "../../store/query";
+import type { StepRecord } from "../../store/types";
+import { incomplete } from "./draft";
+
+export type AttentionOperation = "attention_turn" | "attention_set" | "attention_knockout";
+/** What a click on a token means. */
+export type MarkMode = "query" | "keys" | "from_keys";
+
+export const ATTENTION_OPERATIONS: { operation: AttentionOperation; label: string; hint: string }[] = [
+  { operation: "attention_turn", label: "Turn", hint: "Weight moves from some tokens (or all) to others; each row keeps its sum" },
+  { operation: "attention_set", label: "Set", hint: "Weights as you give them" },
+  { operation: "attention_knockout", label: "Knock out", hint: "No weight on these tokens" },
+];
+
+export function new_turn(): InterventionSpec {
+  return { intervention_id: "turn", operation: "attention_turn", components: [], amount: 0, enabled: true, attention: { keys: [] } };
+}
+
+export const edit_of = (draft: InterventionSpec): AttentionEdit => draft.attention ?? { keys: [] };
+
+/** The token that looks: the first position of a range; null where every token from now on does. */
+export const query_of = (draft: InterventionSpec): number | null =>
+  draft.positions?.scope === "range" ? (draft.positions.from_pos ?? 0) : null;
+
+function toggled_in(list: readonly number[], pos: number): number[] {
+  return list.includes(pos) ? list.filter((other) => other !== pos) : [...list, pos].sort((a, b) => a - b);
+}
+
+/** `draft` with the token at `pos` marked as `mode` says, or no longer so. */
+export function with_mark(draft: InterventionSpec, mode: MarkMode, pos: number): InterventionSpec {
+  if (mode === "query") {
+    const is_same = query_of(draft) === pos;
+    return { ...draft, positions: is_same ? { scope: "from_now" } : { scope: "range", from_pos: pos, to_pos: null } };
+  }
+  const edit = edit_of(draft);
+  const other = mode === "keys" ? "from_keys" : "keys";
+  const marked = toggled_in(edit[mode] ?? [], pos);
+  const attention: AttentionEdit = {
+    ...edit, [mode]: marked, [other]: (edit[other] ?? []).filter((held) => held !== pos || !marked.includes(pos)), weights: [],
+  };
+  return { ...draft, attention };
+}
+
+/** `draft` as another operation: what that one has no use for is left out. */
+export function as_operation(draft: InterventionSpec, operation: AttentionOperation): InterventionSpec {
+  const { keys, from_keys = [] } = edit_of(draft);
+  const attention: AttentionEdit = operation === "attention_turn" ? { keys, from_keys } : { keys };
+  return { ...draft, operation, attention };
+}
+
+/** What is still missing before it can be applied to `heads`; null where nothing is. */
+export function turn_problem(draft: InterventionSpec, heads: readonly Component[]): string | null {
+  const { keys, weights = [], rest } = edit_of(draft);
+  if (heads.length === 0) return "Pick a head, or select one.";
+  if (keys.length === 0) return draft.operation === "attention_knockout" ? "Mark the tokens that are not to be looked at." : "Mark the tokens to look at.";
+  const query = query_of(draft);
+  if (query !== null && keys.every((key) => key > query)) return "A token cannot look at one that comes later.";
+  if (weights.some((weight) => !(weight >= 0 && weight <= 1000))) return "A weight is a number from 0 on.";
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  if (weights.length > 0 && sum <= 0) return "At least one token needs some weight.";
+  if (rest === "scaled" && (weights.length === 0 || sum > 1)) return "Give weights that sum to less than 1: the rest fills up.";
+  return incomplete(draft);
+}
+
+/** Of all heads, the `n` with most of their attention on `keys` at `step`, most first; none without attention. */
+export function heads_looking_at(
+  step: StepRecord | undefined, keys: readonly number[], n: number, shape: { n_layers: number; n_heads: number },
+): Component[] {
+  const wanted = new Set(keys);
+  const scored: { head: Component; weight: number }[] = [];
+  for (let layer = 0; layer < shape.n_layers; layer++) {
+    for (let index = 0; index < shape.n_heads; index++) {
+      const row = attention_row(step, layer, index);
+      if (!row) return [];
+      const weight = row.keys.reduce((sum, key) => (wanted.has(key.pos) ? sum + key.weight : sum), 0);
+      scored.push({ head: { kind: "head", layer, index }, weight });
+    }
+  }
+  return scored.sort((a, b) => b.weight - a.weight).slice(0, n).filter(({ weight }) => weight > 0).map(({ head }) => head);
+}
+
+/** Of all heads, the `n` with the largest of `values` ([n_layers, n_heads]) above 0. */
+export function heads_with_most(values: ArrayLike<number>, n: number, n_heads: number): Component[] {
+  return Array.from(values, (value, at) => ({ value, at }))
+    .filter(({ value }) => value > 0)
+    .sort((a, b) => b.value - a.value)
+    .slice(0, n)
+    .map(({ at }) => ({ kind: "head", layer: Math.floor(at / n_heads), index: at % n_heads }));
+}
+
+/** Mean weight of `heads` from the token of `step` on each token before it. */
+export function mean_attention(step: StepRecord | undefined, heads: readonly Component[]): Map<number, number> {
+  const sums = new Map<number, number>();
+  for (const { layer, index } of heads) {
+    for (const { pos, weight } of attention_row(step, layer, index)?.keys ?? []) {
+      sums.set(pos, (sums.get(pos) ?? 0) + weight / heads.length);
+    }
+  }
+  return sums;
+}

@@ -1,0 +1,120 @@
+// Turning attention: which heads, which token looks, where to.
+import type { JSX } from "preact";
+import type { Component, InterventionSpec } from "../../protocol/generated";
+import { add_notice } from "../../store/store";
+import { token_quote } from "../format";
+import { use_page, type Page } from "../page";
+import type { Shown } from "../shown_step";
+import { ArcStrip, MARK_MODES } from "./arc_strip";
+import { named_spec } from "./draft";
+import { FindHeads } from "./find_heads";
+import { Picked } from "./picked";
+import { PositionsField } from "./positions_field";
+import { operation_words } from "./spec_words";
+import { TurnFields } from "./turn_fields";
+import {
+  as_operation, ATTENTION_OPERATIONS, edit_of, mean_attention, new_turn, query_of, turn_problem, with_mark,
+} from "./turn_draft";
+
+/** The heads that a change is for: those picked, or else the selected one. */
+export function heads_meant({ store }: Page): Component[] {
+  const picked = store.picked.value.filter((component) => component.kind === "head");
+  const selection = store.selection.value;
+  return picked.length > 0 ? picked : selection?.kind === "head" ? [selection] : [];
+}
+
+export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
+  const page = use_page();
+  const { store, state } = page;
+  const info = store.model_info.value;
+  const { turn, turn_marks } = state.interventions;
+  const draft = turn.value;
+  const can = (operation: string): boolean => info?.capabilities.operations.some((known) => known === operation) ?? false;
+  if (info && !ATTENTION_OPERATIONS.some(({ operation }) => can(operation))) {
+    return <p class="muted pad">This model's attention cannot be changed.</p>;
+  }
+  if (!store.run.value) return <p class="muted pad">Run a prompt first: its tokens appear here, to be joined by arcs.</p>;
+  const heads = heads_meant(page);
+  const query = query_of(draft) ?? shown.step.value.pos;
+  const weights = mean_attention(store.history.get(query), heads);
+  const mark = (pos: number): void => {
+    turn.value = with_mark(draft, turn_marks.peek(), pos);
+    if (turn_marks.peek() === "query") turn_marks.value = "keys";
+  };
+  const drag = (from: number, to: number): void => {
+    const mode = turn_marks.peek() === "from_keys" ? "from_keys" : "keys";
+    const with_query = query_of(draft) === from ? draft : with_mark(draft, "query", from);
+    turn.value = (edit_of(draft)[mode] ?? []).includes(to) ? with_query : with_mark(with_query, mode, to);
+  };
+  return (
+    <div class="turn">
+      <section class="turn-heads" aria-label="Heads to turn">
+        <h3>Heads {heads.length > 0 && <span class="count">{heads.length}</span>}</h3>
+        <Picked only_heads />
+        <FindHeads query={query} keys={[...edit_of(draft).keys, ...(edit_of(draft).from_keys ?? [])]} />
+      </section>
+      <section class="turn-arcs" aria-label="Arcs">
+        <div class="turn-tools">
+          <div class="segmented" role="group" aria-label="What to do to attention">
+            {ATTENTION_OPERATIONS.map(({ operation, label, hint }) => (
+              <button type="button" key={operation} aria-pressed={draft.operation === operation} disabled={!can(operation)}
+                title={can(operation) ? hint : "This model cannot do that."}
+                onClick={() => (turn.value = as_operation(draft, operation))}>{label}</button>
+            ))}
+          </div>
+          <div class="segmented" role="group" aria-label="What a click on a token marks">
+            {MARK_MODES.filter(({ mode }) => mode !== "from_keys" || draft.operation === "attention_turn").map(({ mode, label, hint }) => (
+              <button type="button" key={mode} data-mark-mode={mode} aria-pressed={turn_marks.value === mode} title={hint}
+                onClick={() => (turn_marks.value = mode)}>{mode === "keys" && draft.operation === "attention_knockout" ? "Not at" : label}</button>
+            ))}
+          </div>
+          <button type="button" class="button small" onClick={() => (turn.value = new_turn())}>Clear</button>
+        </div>
+        <ArcStrip draft={draft} shown_query={query} weights={weights} on_mark={mark} on_drag={drag} />
+        <TurnWords draft={draft} heads={heads} query={query} />
+      </section>
+      <section class="turn-fields" aria-label="Weights and positions">
+        <TurnFields draft={draft} edit={(next) => (turn.value = next)} />
+        <PositionsField positions={draft.positions} edit={(positions) => (turn.value = { ...draft, positions })} />
+        <Apply draft={draft} heads={heads} />
+      </section>
+    </div>
+  );
+}
+
+function TurnWords({ draft, heads, query }: { draft: InterventionSpec; heads: readonly Component[]; query: number }): JSX.Element {
+  const { store } = use_page();
+  const chip = store.tokens.value[query];
+  if (edit_of(draft).keys.length === 0) {
+    return (
+      <p class="muted turn-words">
+        Drag from the token that looks to the one it should look at, or click one after the other. Faint arcs: where
+        {heads.length === 1 ? " the head looks" : ` the ${heads.length} heads look`} from {query} {token_quote(chip?.text ?? "")} now.
+      </p>
+    );
+  }
+  return <p class="turn-words" role="status">{operation_words(draft, store.tokens.value, new Map())}.</p>;
+}
+
+function Apply({ draft, heads }: { draft: InterventionSpec; heads: readonly Component[] }): JSX.Element {
+  const page = use_page();
+  const problem = turn_problem(draft, heads);
+  return (
+    <div class="set-row">
+      <button type="button" class="button small primary" id="turn-apply" disabled={problem !== null}
+        onClick={() => apply(page, draft, heads)}>
+        {heads.length > 1 ? `Apply to ${heads.length} heads` : "Apply"}
+      </button>
+      {problem && <span class="muted field-note" role="status">{problem}</span>}
+    </div>
+  );
+}
+
+function apply({ store, actions, state }: Page, draft: InterventionSpec, heads: readonly Component[]): void {
+  const spec = named_spec({ ...draft, components: [...heads] }, store.interventions.peek());
+  actions.change((specs) => [...specs, spec]);
+  state.announcement.value = `${heads.length} heads: ${operation_words(spec, store.tokens.peek(), new Map())}`;
+  if (store.run.peek()?.state === "finished") {
+    add_notice(store, "info", "This run has ended: the change holds from the start of the next one. Press Run.");
+  }
+}
