@@ -3,13 +3,13 @@ import { render } from "preact";
 import { effect } from "@preact/signals";
 import { connect_page } from "./connection/page_connection";
 import type { SceneHandle } from "./scene";
-import { remember_runs } from "./store/branches";
 import { create_store, type Store } from "./store/store";
 import { create_actions } from "./ui/actions";
 import { App } from "./ui/app";
 import { create_page_state } from "./ui/page";
 import { create_run_form, fill_form } from "./ui/run_form";
 import type { SceneMount } from "./ui/scene_view";
+import { create_keep } from "./ui/share/keep";
 import { watch_shown_step } from "./ui/shown_step";
 import { follow_theme } from "./ui/theme";
 import "./ui/styles.css";
@@ -33,10 +33,10 @@ const mount_scene: SceneMount = async (container, callbacks) => {
 };
 
 const toggle_theme = follow_theme(store);
-remember_runs(store);
 const state = create_page_state();
 const form = create_run_form();
-const connection = connect_page(store);
+const connected = connect_page(store);
+const { connection } = connected;
 const actions = create_actions(store, state, form, connection);
 
 // A run that was joined brings its own prompt and settings.
@@ -52,5 +52,5 @@ effect(() => {
   document.title = model ? `${model} · livelens` : "livelens";
 });
 
-const page = { store, actions, state, mount_scene };
+const page = { store, actions, state, mount_scene, keep: create_keep(store, connected) };
 render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={toggle_theme} />, document.body);

@@ -1,4 +1,4 @@
-"""The command line: `livelens serve | bench | model`. Nothing heavy is imported before a command needs it."""
+"""The command line: `livelens serve | replay | record | bench | model`. Nothing heavy is imported early."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
 import typer
 
 from livelens import __version__
+from livelens.cli_errors import fail
+from livelens.cli_recordings import RECORDING_COMMANDS, add_recording_commands
 from livelens.config import ConfigError, env_name, read_config
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ app = typer.Typer(
 model_app = typer.Typer(no_args_is_help=True, help="Models on this machine: list, fetch, path.")
 app.add_typer(model_app, name="model")
 
-_COMMANDS: Final = ("serve", "bench", "model")
+_COMMANDS: Final = ("serve", "bench", "model", *RECORDING_COMMANDS)
 _OWN_OPTIONS: Final = ("--help", "--version")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]{16,256}")
 _DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "cuda", "mps")
@@ -44,17 +46,12 @@ def main() -> None:
     try:
         defaults = read_config() if arguments[0] == "serve" else {}
     except ConfigError as error:
-        _fail(str(error), code=2)
+        fail(str(error), code=2)
     app(arguments, prog_name="livelens", default_map={"serve": defaults})
 
 
 def _leave(_: int, __: FrameType | None) -> NoReturn:
     raise SystemExit(0)
-
-
-def _fail(text: str, *, code: int) -> NoReturn:
-    typer.secho(f"livelens: {text}", err=True, fg="red")
-    raise SystemExit(code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -172,9 +169,9 @@ def serve(
     try:
         code = run_serve(settings)
     except ServeError as error:
-        _fail(str(error), code=2)
+        fail(str(error), code=2)
     except (ModelSourceError, RuntimeError) as error:
-        _fail(f"--model {model}: {error}", code=1)
+        fail(f"--model {model}: {error}", code=1)
     raise SystemExit(code)
 
 
@@ -187,6 +184,9 @@ def bench(context: typer.Context) -> None:
     from livelens.bench.main import run_bench
 
     raise SystemExit(run_bench(context.args))
+
+
+add_recording_commands(app)
 
 
 @model_app.command("list")
@@ -219,11 +219,11 @@ def _resolved_folder(name: str) -> str:
     from livelens.model.sources import resolve_source
 
     if name.startswith("fake"):
-        _fail(f"{name} is computed, not fetched: livelens serve --model {name}", code=1)
+        fail(f"{name} is computed, not fetched: livelens serve --model {name}", code=1)
     try:
         return str(resolve_source(name, progress=lambda text: typer.echo(text, err=True)).folder)
     except ModelSourceError as error:
-        _fail(str(error), code=1)
+        fail(str(error), code=1)
 
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -233,17 +233,17 @@ def _one_of(option: str, value: str, choices: tuple[_Choice, ...]) -> _Choice:
     for choice in choices:
         if value == choice:
             return choice
-    _fail(f"{option} {value} is not one of {', '.join(choices)}", code=2)
+    fail(f"{option} {value} is not one of {', '.join(choices)}", code=2)
 
 
 def _given_token(token: str | None, token_file: Path | None) -> str | None:
     if token is not None and token_file is not None:
-        _fail("give --token or --token-file, not both", code=2)
+        fail("give --token or --token-file, not both", code=2)
     if token_file is not None:
         try:
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            _fail(f"--token-file {token_file}: {error}", code=2)
+            fail(f"--token-file {token_file}: {error}", code=2)
     if token is not None and _TOKEN.fullmatch(token) is None:
-        _fail("a token has 16 to 256 letters, digits and . _ ~ -; leave it out for a random one", code=2)
+        fail("a token has 16 to 256 letters, digits and . _ ~ -; leave it out for a random one", code=2)
     return token

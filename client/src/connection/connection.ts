@@ -83,6 +83,13 @@ export class Connection {
     this.lifeline.retry();
   }
 
+  /** Another source is opened in place of this one: nothing that it said still counts. */
+  restart(): void {
+    this.queue = [];
+    this.last_seq = -1;
+    this.lifeline.retry();
+  }
+
   close(): void {
     this.lifeline.close();
   }

@@ -1,14 +1,22 @@
 // The connection as a real page has it.
 import type { Store } from "../store/store";
 import { Connection } from "./connection";
+import { has_own_recording, page_recording, PageSource } from "./replay_page";
 import { page_run_link } from "./run_link";
 import { SocketSource, socket_url } from "./socket_source";
 
-/** Connect the page to the server that sent it. */
-export function connect_page(store: Store): Connection {
+export interface PageConnection {
+  connection: Connection;
+  source: PageSource;
+}
+
+/** Connect the page to the server that sent it, or to the recording that came with it. */
+export function connect_page(store: Store): PageConnection {
+  const open_live = has_own_recording(document) ? null : () => new SocketSource(socket_url(document.baseURI));
+  const source = new PageSource(store, open_live, page_run_link());
   const connection = new Connection(store, {
-    open_source: () => new SocketSource(socket_url(document.baseURI)),
-    run_link: page_run_link(),
+    open_source: source.open,
+    run_link: source.run_link,
     next_frame: (callback) => {
       // A hidden tab gets no animation frames; what comes then is small.
       if (document.hidden) setTimeout(callback, 100);
@@ -18,11 +26,22 @@ export function connect_page(store: Store): Connection {
     probe,
   });
   document.addEventListener("visibilitychange", () => void connection.visibility_changed());
-  window.addEventListener("online", () => connection.retry());
+  window.addEventListener("online", () => source.has_server && !store.replay.peek() && connection.retry());
   window.addEventListener("pagehide", () => connection.close());
   window.addEventListener("pageshow", (event) => event.persisted && connection.retry());
-  connection.start();
-  return connection;
+  if (source.has_server) connection.start();
+  else void show_own_recording(store, source, connection);
+  return { connection, source };
+}
+
+async function show_own_recording(store: Store, source: PageSource, connection: Connection): Promise<void> {
+  try {
+    const own = await page_recording(document);
+    if (own) await source.show(own.bytes, own.name, connection);
+  } catch (error) {
+    store.connection.value = "refused";
+    store.connection_message.value = error instanceof Error ? error.message : String(error);
+  }
 }
 
 /** A websocket that fails says nothing; the same server asked over HTTP says why. */

@@ -9,6 +9,7 @@ import { InterventionsPanel } from "./interventions_panel";
 import { listen_to_keys } from "./keyboard";
 import { Network } from "./network";
 import { PageContext, type Page } from "./page";
+import { DropPlace } from "./replay/drop_place";
 import type { RunForm } from "./run_form";
 import type { Shown } from "./shown_step";
 import { TextStrip } from "./text_strip";
@@ -35,6 +36,7 @@ export function App({ page, form, shown, toggle_theme }: Props): JSX.Element {
         <InterventionsPanel />
       </aside>
       <Drawer shown={shown} />
+      <DropPlace />
       <Toasts />
       <Announcer />
       <Help />

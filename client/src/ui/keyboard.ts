@@ -2,6 +2,7 @@
 // being typed in, nor from a button that has the focus.
 import { toggle_picked } from "./interventions/picked";
 import type { Page } from "./page";
+import { show_steps, toggle_play } from "./replay/replay_bar";
 
 export interface KeyHelp {
   keys: string;
@@ -9,9 +10,10 @@ export interface KeyHelp {
 }
 
 export const KEY_HELP: readonly KeyHelp[] = [
-  { keys: "Space", does: "Pause or resume" },
+  { keys: "Space", does: "Pause or resume; in a recording, play" },
   { keys: "s", does: "Make exactly one token" },
   { keys: "← →", does: "Walk through the tokens" },
+  { keys: ", .", does: "In a recording, one token back, one on" },
   { keys: "Home End", does: "First token; newest token, and follow it" },
   { keys: "a", does: "Ablate the selected component, or restore it" },
   { keys: "g", does: "Gather the selected component, to change several together" },
@@ -57,12 +59,13 @@ type Keys = Record<string, () => void>;
 /** Keys that work whatever the person chose. */
 function named_keys(page: Page): Keys {
   const { store, actions } = page;
+  const replay = store.replay.peek();
   return {
     ArrowLeft: () => actions.move_pos(-1),
     ArrowRight: () => actions.move_pos(1),
     Home: () => actions.select_pos(0),
     End: () => actions.follow(),
-    " ": () => void actions.pause_or_resume(),
+    " ": () => (replay ? toggle_play(page, replay) : void actions.pause_or_resume()),
     Escape: () => actions.select(null),
     Delete: () => {
       const selection = store.selection.peek();
@@ -74,10 +77,14 @@ function named_keys(page: Page): Keys {
 /** Single letters, digits and signs: they can be switched off. */
 function letter_keys(page: Page): Keys {
   const { store, actions, state } = page;
+  const replay = store.replay.peek();
   const scene = state.scene.peek();
   const selection = store.selection.peek();
   return {
-    s: () => void (store.run.peek()?.state !== "finished" && actions.step()),
+    s: () => (replay ? show_steps(page, replay, replay.shown.peek() + 1)
+      : void (store.run.peek()?.state !== "finished" && actions.step())),
+    ",": () => replay && show_steps(page, replay, replay.shown.peek() - 1),
+    ".": () => replay && show_steps(page, replay, replay.shown.peek() + 1),
     a: () => selection && actions.toggle(selection),
     g: () => selection && toggle_picked(store, selection),
     u: () => actions.undo(),

@@ -10,6 +10,7 @@ import type { ImportanceMetric } from "./why/importance";
 import { create_parts_state, type PartsState } from "./parts/parts_state";
 import { create_patching_state, type PatchingState } from "./patching/patching_state";
 import type { SceneMount, SceneView } from "./scene_view";
+import type { Keep } from "./share/keep";
 import { create_why_state, type WhyState } from "./why/why_state";
 
 export type DrawerTab =
@@ -46,6 +47,8 @@ export interface Page {
   actions: Actions;
   state: PageState;
   mount_scene: SceneMount;
+  /** What can be kept of a run and opened again; a page under test has none. */
+  keep?: Keep;
 }
 
 function kept<T extends string | boolean>(key: string, fallback: T): Signal<T> {

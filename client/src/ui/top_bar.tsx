@@ -2,12 +2,15 @@
 import { useRef } from "preact/hooks";
 import type { JSX } from "preact";
 import type { ModelInfo } from "../protocol/generated";
+import { NO_MODEL } from "../store/replay";
 import type { RunView } from "../store/types";
 import { count_text } from "./format";
 import { Icon, IconButton } from "./icons";
 import { use_page } from "./page";
+import { ReplayBar } from "./replay/replay_bar";
 import type { RunForm } from "./run_form";
 import { SamplingBar } from "./sampling_bar";
+import { ShareMenu } from "./share/share_menu";
 
 const FINISHED: Record<string, string> = {
   eos: "ended its text",
@@ -22,6 +25,7 @@ const FINISHED: Record<string, string> = {
 export function TopBar({ form, toggle_theme }: { form: RunForm; toggle_theme: () => void }): JSX.Element {
   const { store, state } = use_page();
   const info = store.model_info.value;
+  const replay = store.replay.value;
   return (
     <header class="top-bar">
       <div class="top-row">
@@ -38,12 +42,13 @@ export function TopBar({ form, toggle_theme }: { form: RunForm; toggle_theme: ()
         <RunButtons />
         <RunStatus />
         <div class="top-tools">
+          <ShareMenu />
           <IconButton icon="theme" label="Switch between dark and light" onClick={toggle_theme} />
           <button type="button" class="icon-button" aria-label="Keyboard and help" title="Keyboard and help (?)"
             onClick={() => (state.help_open.value = true)}>?</button>
         </div>
       </div>
-      <SamplingBar form={form} />
+      {replay ? <ReplayBar replay={replay} /> : <SamplingBar form={form} />}
     </header>
   );
 }
@@ -66,17 +71,19 @@ function ModelLabel({ info }: { info: ModelInfo | null }): JSX.Element {
 }
 
 function PromptBox({ form }: { form: RunForm }): JSX.Element {
-  const { actions } = use_page();
+  const { store, actions } = use_page();
+  const is_recording = store.replay.value !== null;
   const box = useRef<HTMLTextAreaElement>(null);
   const on_key = (event: KeyboardEvent): void => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      void actions.start();
+      if (!is_recording) void actions.start();
     } else if (event.key === "Escape") box.current?.blur();
   };
   return (
     <div class="prompt">
       <textarea ref={box} id="prompt" rows={1} spellcheck={false} aria-label="Prompt"
+        readOnly={is_recording} title={is_recording ? NO_MODEL : undefined}
         placeholder="Text for the model to continue. Enter runs, Shift+Enter breaks the line."
         value={form.prompt.value} onKeyDown={on_key}
         onInput={(event) => (form.prompt.value = event.currentTarget.value)} />
@@ -87,25 +94,27 @@ function PromptBox({ form }: { form: RunForm }): JSX.Element {
 function RunButtons(): JSX.Element {
   const { store, actions } = use_page();
   const run = store.run.value;
-  const is_open = store.connection.value === "open";
+  const is_recording = store.replay.value !== null;
+  const is_open = store.connection.value === "open" && !is_recording;
   const is_live = run !== null && run.state !== "finished";
   const is_paused = run?.state === "paused";
+  const hint = (text: string): string => (is_recording ? NO_MODEL : text);
   return (
     <div class="run-buttons" role="group" aria-label="Run">
       <button type="button" class="button primary" id="run" disabled={!is_open} onClick={() => void actions.start()}
-        title="Start a new run with this prompt (Enter in the prompt)">
+        title={hint("Start a new run with this prompt (Enter in the prompt)")}>
         <Icon name="run" /> Run
       </button>
       <button type="button" class="button" id="pause" disabled={!is_open || !is_live}
-        onClick={() => void actions.pause_or_resume()} title={is_paused ? "Go on (Space)" : "Hold at the next token (Space)"}>
+        onClick={() => void actions.pause_or_resume()} title={hint(is_paused ? "Go on (Space)" : "Hold at the next token (Space)")}>
         <Icon name={is_paused ? "run" : "pause"} /> {is_paused ? "Resume" : "Pause"}
       </button>
       <button type="button" class="button" id="step" disabled={!is_open} onClick={() => void actions.step()}
-        title="Make exactly one token (s)">
+        title={hint("Make exactly one token (s)")}>
         <Icon name="step" /> Step
       </button>
       <button type="button" class="button" id="stop" disabled={!is_open || !is_live} onClick={() => void actions.stop()}
-        title="End the run, keeping its text">
+        title={hint("End the run, keeping its text")}>
         <Icon name="stop" /> Stop
       </button>
     </div>

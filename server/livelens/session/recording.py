@@ -159,7 +159,8 @@ def part_estimate_bytes(command: RequestRecording) -> int:
 
 
 def _recorded_snapshot(record: RunRecord) -> RunSnapshot:
-    return msgspec.structs.replace(snapshot(record), run_id=recorded_id(record.run_id), author="")
+    # The run that it branched off is named by its key, too.
+    return msgspec.structs.replace(snapshot(record), run_id=recorded_id(record.run_id), author="", branch=None)
 
 
 def _next_positions(record: RunRecord, from_pos: int, to_pos: int) -> tuple[list[int], int | None]:
