@@ -50,6 +50,23 @@ class Reply:
     body: bytes
 
 
+async def exchange(port: int, data: bytes) -> Reply:
+    """Whatever bytes to a port of this machine, and the HTTP reply that they bring."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        head = await reader.readuntil(b"\r\n\r\n")
+        status_line, *header_lines = head.decode("latin-1").split("\r\n")[:-2]
+        headers = dict(line.split(": ", 1) for line in header_lines)
+        status = int(status_line.split(" ")[1])
+        is_bare = status in (101, 204, 304) or data.startswith(b"HEAD ")
+        size = headers.get("Content-Length")
+        body = b"" if is_bare else await reader.readexactly(int(size)) if size is not None else await reader.read()
+        return Reply(status, headers, body)
+    finally:
+        writer.close()
+
+
 @dataclass
 class Served:
     server: LivelensServer
@@ -72,17 +89,7 @@ class Served:
 
     async def raw(self, data: bytes) -> Reply:
         """Whatever bytes, and the reply that they bring."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(data)
-            head = await reader.readuntil(b"\r\n\r\n")
-            status_line, *header_lines = head.decode("latin-1").split("\r\n")[:-2]
-            headers = dict(line.split(": ", 1) for line in header_lines)
-            status = int(status_line.split(" ")[1])
-            body = b"" if status == 101 else await reader.read()
-            return Reply(status, headers, body)
-        finally:
-            writer.close()
+        return await exchange(self.port, data)
 
     async def upgrade(self, *, host: str | None = None, drop: tuple[str, ...] = (), **headers: str | None) -> Reply:
         """A websocket handshake; keyword `Origin_` style names become headers, None leaves one out."""

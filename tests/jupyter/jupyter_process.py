@@ -1,0 +1,104 @@
+"""A Jupyter server of its own: nobody's configuration, the fake model, a path prefix as JupyterHub gives one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.integration.serving import free_port
+
+TOKEN = "the-jupyter-token-of-the-tests-0123456789"
+BASE_URL = "/user/me/"
+_START_SECS = 60
+
+
+@dataclass(frozen=True)
+class JupyterProcess:
+    port: int
+    pid: int
+    lines: list[str]  # what it has said so far
+    base_url: str = BASE_URL
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """livelens' page; its token logs in to Jupyter."""
+        return f"{self.origin}{self.base_url}livelens/?token={TOKEN}"
+
+
+@contextlib.contextmanager
+def jupyter_server(
+    folder: Path,
+    *options: str,
+    module: str = "jupyter_server",
+    models: dict[str, str] | None = None,
+    python: str = sys.executable,
+    enable: bool = True,
+    unauthenticated: bool | None = None,
+) -> Iterator[JupyterProcess]:
+    """Start in `folder`, wait until it answers, and end it afterwards.
+
+    enable: load the extension by name; else whatever is installed is loaded. unauthenticated: the value of
+    JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS; none leaves Jupyter's own default.
+    """
+    port = free_port()
+    command = [python, "-m", module, "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--ServerApp.base_url={BASE_URL}"]
+    config = {
+        "ServerApp": {"jpserver_extensions": {"livelens.jupyter": True}} if enable else {},
+        "LivelensExtension": {"models": models or {"fake": "fake:3x2x24"}, "grace_secs": 3.0},
+    }
+    config_file = folder / "settings.json"
+    config_file.write_text(json.dumps(config))
+    environment = {**os.environ, **_own_places(folder), "JUPYTER_TOKEN": TOKEN}
+    environment.pop("JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS", None)
+    if unauthenticated is not None:
+        environment["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = str(unauthenticated).lower()
+    process = subprocess.Popen(
+        [*command, f"--config={config_file}", *options], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        lines = _until_ready(process, port)
+        yield JupyterProcess(port, process.pid, lines)
+    finally:
+        _end(process)
+
+
+def _own_places(folder: Path) -> dict[str, str]:
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
+    return {name: str(folder / name.lower()) for name in (*names, "JUPYTERLAB_WORKSPACES_DIR")}
+
+
+def _until_ready(process: subprocess.Popen[str], port: int) -> list[str]:
+    """Until it accepts connections: it says that it runs a moment before."""
+    lines: list[str] = []
+    threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True).start()
+    deadline = time.monotonic() + _START_SECS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return lines
+        time.sleep(0.05)
+    process.kill()
+    raise RuntimeError(f"Jupyter ended with {process.wait()} before it was ready:\n{''.join(lines)}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
