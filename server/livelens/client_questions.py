@@ -254,8 +254,8 @@ class Questions(LensQuestions):
         pos: int,
         apply_chat_template: bool = False,
         without_interventions: bool = False,
-        target_id: int | None = None,
-        distractor_id: int | None = None,
+        target: Token = None,
+        distractor: Token = None,
         progress: Progress | None = None,
     ) -> Comparison:
         """Every channel at `pos` of this run and of another: of `other_prompt`, or without the interventions."""
@@ -266,8 +266,8 @@ class Questions(LensQuestions):
             other_prompt=other_prompt,
             apply_chat_template=apply_chat_template,
             without_interventions=without_interventions,
-            target_id=target_id,
-            distractor_id=distractor_id,
+            target=target,
+            distractor=distractor,
         )
         return comparison_of(await self._ask(question, ComparisonReady, progress))
 

@@ -107,7 +107,7 @@ def test_every_channel_equals_two_plain_forwards(
         runs = [reference.run(own, EDITS), reference.run(other, () if without else EDITS)]
         for pos in (4, 9):
             found = compared(
-                engine, context, pos, other_prompt="x", without_interventions=without, target_id=5, distractor_id=6
+                engine, context, pos, other_prompt="x", without_interventions=without, target=5, distractor=6
             )
             sides = [
                 expected(reference, full, pos, 5, 6, edits)
@@ -130,9 +130,9 @@ def test_the_shipped_model_at_the_token_that_differs_and_at_the_last(
     context = context_of([*own, mary], (), shipped, n_prompt=len(own))
     runs = [shipped_reference.run([*ids, mary]) for ids in (own, other)]
     for pos in (LAST, GIVER):
-        found = compared(shipped, context, pos, other_prompt=JOHN, target_id=mary, distractor_id=john)
+        found = compared(shipped, context, pos, other_prompt=JOHN, target=" Mary", distractor=" John")
         agree(found, *(expected(shipped_reference, full, pos, mary, john, ()) for full in runs), tolerance=1e-4)
-    found = compared(shipped, context, LAST, other_prompt=JOHN, target_id=mary, distractor_id=john)
+    found = compared(shipped, context, LAST, other_prompt=JOHN, target=" Mary", distractor=" John")
     metrics = [shipped_reference.metric(full, LAST, mary, john) for full in runs]
     parts = found.difference
     total = parts["direct_heads"].sum() + parts["direct_mlps"].sum() + parts["direct_ends"][:2].sum()
@@ -164,7 +164,7 @@ def test_this_run_against_itself_without_its_interventions(shipped: TorchEngine,
     context = context_of(own, edits, shipped, n_prompt=len(own))
     before = compared(shipped, context, GIVER - 1, without_interventions=True)
     assert all(not values.any() for values in before.difference.values())
-    found = compared(shipped, context, LAST, without_interventions=True, target_id=mary, distractor_id=john)
+    found = compared(shipped, context, LAST, without_interventions=True, target=" Mary", distractor=" John")
     sides = [
         expected(shipped_reference, shipped_reference.run(own, each), LAST, mary, john, each) for each in (edits, ())
     ]
@@ -186,9 +186,9 @@ def test_texts_of_two_lengths_are_compared_as_far_as_both_go(shipped: TorchEngin
         compared(shipped, context, 10, other_prompt=short)
     assert compared(shipped, context, LAST + 1, other_prompt=JOHN).other_tokens[-1] == " Mary"
     with pytest.raises(AnalysisRefusedError, match="not in the vocabulary"):
-        compared(shipped, context, 3, other_prompt=JOHN, target_id=10**6)
+        compared(shipped, context, 3, other_prompt=JOHN, target=10**6)
     with pytest.raises(AnalysisRefusedError, match="differ"):
-        compared(shipped, context, 3, other_prompt=JOHN, target_id=5, distractor_id=5)
+        compared(shipped, context, 3, other_prompt=JOHN, target=5, distractor=5)
 
 
 def test_a_question_that_is_given_up_leaves_nothing_half_done(shipped: TorchEngine) -> None:

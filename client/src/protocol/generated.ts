@@ -778,7 +778,7 @@ export interface RequestNeuronProfile {
   layer: number;
   neuron_index: number;
   /**
-   * further runs to look through, each id a key; unknown ones: skipped
+   * further runs to look through, each id a key; unknown: skipped
    *
    * Items: names one run; unguessable, so a link is a key
    */
@@ -903,13 +903,13 @@ export interface RequestComparison {
    */
   without_interventions: boolean;
   /**
-   * of direct_logit and the lens, in both; none: the run's next token
+   * of direct_logit and the lens, in both: token id, or its text, of several tokens the first; none: the run's next token
    */
-  target_id: number | null;
+  target: number | string | null;
   /**
    * none: the mean of all logits
    */
-  distractor_id: number | null;
+  distractor: number | string | null;
 }
 /**
  * Make a direction of the residual stream; the server holds it from then on, for `direction_id`.
@@ -1805,6 +1805,10 @@ export interface RelevanceReady {
    * total - what the method promises to reach
    */
   error: number;
+  /**
+   * of integrated gradients, logits (no signs) whose share of a token is an estimate: missed between gradients and placed by the slopes there
+   */
+  placed: number;
 }
 /**
  * Answer to `request_effects`: what each ablation did to the metric.

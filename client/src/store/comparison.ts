@@ -9,6 +9,14 @@ export interface OtherRun {
   other_prompt: string | null;
   apply_chat_template: boolean;
   without_interventions: boolean;
+  /** Of the direct contributions and the lens, as written by the person; none: what the shown token's step explains. */
+  target: string | null;
+  distractor: string | null;
+}
+
+export interface Pair {
+  target: number | null;
+  distractor: number | null;
 }
 
 export type ComparedView = "own" | "other" | "difference";
@@ -33,10 +41,12 @@ export class Comparison {
   }
 
   /** Ask about one position, unless it is answered or being asked. */
-  async ask(ask: Ask, pos: number, pair: { target_id: number | null; distractor_id: number | null }): Promise<void> {
+  async ask(ask: Ask, pos: number, pair: Pair): Promise<void> {
     const other_run = this.other_run.peek();
     if (!other_run || this.answers.peek().has(pos)) return;
-    const answer = await this.inquiry.ask(ask, { type: "request_comparison", pos, ...other_run, ...pair });
+    const { target, distractor, ...other } = other_run;
+    const metric = target === null && distractor === null ? pair : { target: target ?? pair.target, distractor };
+    const answer = await this.inquiry.ask(ask, { type: "request_comparison", pos, ...other, ...metric });
     if (answer && this.other_run.peek() === other_run) this.keep(answer);
   }
 

@@ -51,6 +51,9 @@ class Comparable(Protocol):
     def tokenize(self, text: str, *, apply_chat_template: bool) -> list[int]:
         """Token ids of a prompt."""
 
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a bare piece of text."""
+
     def token_text(self, token_id: int) -> str:
         """One token alone."""
 
@@ -101,19 +104,28 @@ class Comparer:
                 f"the other text has {len(other)} tokens: positions 0 to {len(other) - 1} can be compared, "
                 f"not {question.pos}",
             )
-        self._check(question)
+        pair = self._asked_pair(question)
         captured = yield from self._computed(question, own, other)
-        yield self._answer(question, context, (own, other), captured, started)
+        yield self._answer(question, context, (own, other), captured, pair, started)
 
-    def _check(self, question: RequestComparison) -> None:
-        d_vocab = self._engine.info.d_vocab
-        for role, token_id in (("target", question.target_id), ("distractor", question.distractor_id)):
-            if token_id is not None and token_id >= d_vocab:
-                raise AnalysisRefusedError(
-                    "token_unknown", f"the {role} {token_id} is not in the vocabulary: ids are 0 to {d_vocab - 1}"
-                )
-        if question.target_id is not None and question.target_id == question.distractor_id:
+    def _asked_pair(self, question: RequestComparison) -> tuple[int | None, int | None]:
+        """Target and distractor as token ids, none where none is named. Raises AnalysisRefusedError."""
+        target_id = self._named("target", question.target)
+        distractor_id = self._named("distractor", question.distractor)
+        if target_id is not None and target_id == distractor_id:
             raise AnalysisRefusedError("same_target_and_distractor", "choose a target and a distractor that differ")
+        return target_id, distractor_id
+
+    def _named(self, role: str, asked: int | str | None) -> int | None:
+        if asked is None:
+            return None
+        ids = [asked] if isinstance(asked, int) else self._engine.token_ids(asked)
+        d_vocab = self._engine.info.d_vocab
+        if not ids or ids[0] >= d_vocab:
+            raise AnalysisRefusedError(
+                "token_unknown", f"the {role} {asked!r} is not in the vocabulary: ids are 0 to {d_vocab - 1}"
+            )
+        return ids[0]
 
     def _computed(
         self, question: RequestComparison, own: Sequence[PlannedToken], other: Sequence[PlannedToken]
@@ -175,25 +187,23 @@ class Comparer:
         context: AnalysisContext,
         runs: tuple[Sequence[PlannedToken], Sequence[PlannedToken]],
         captured: tuple[Captured, Captured],
+        asked: tuple[int | None, int | None],
         started: float,
     ) -> ComparisonReady:
         own, other = runs
         info, text = self._engine.info, self._engine.token_text
-        target_id = question.target_id
+        target_id, distractor_id = asked
         if target_id is None:
             ends_here = question.pos + 1 >= len(context.token_ids)
             target_id = int(captured[0].logits.argmax()) if ends_here else context.token_ids[question.pos + 1]
-        if target_id == question.distractor_id:
+        if target_id == distractor_id:
             raise AnalysisRefusedError(
                 "same_target_and_distractor", f"target and distractor are both {text(target_id)!r}: choose another"
             )
-        pair = LogitPair(
-            target_id=target_id, distractor_id=question.distractor_id, n_neurons=info.n_layers * info.d_mlp
-        )
+        pair = LogitPair(target_id=target_id, distractor_id=distractor_id, n_neurons=info.n_layers * info.d_mlp)
         mine, theirs = (self._arrays(each, target_id, pair) for each in captured)
         prediction = captured[1].prediction(0, chosen_id=target_id, top_k=_TOP_TOKENS)
         other_lens = theirs.lens
-        distractor_id = question.distractor_id
         return ComparisonReady(
             request_id=question.request_id,
             run_id=question.run_id,

@@ -14,7 +14,7 @@ from livelens.protocol.commands import RunCommand
 from livelens.protocol.events import AnswerEvent
 from livelens.protocol.step_tensors import Tensor
 from livelens.protocol.values import TopToken
-from livelens.protocol.vocabulary import MAX_PROMPT_CHARS, Index, WireValue
+from livelens.protocol.vocabulary import MAX_PROMPT_CHARS, Index, TokenText, WireValue
 
 
 class RequestComparison(RunCommand, frozen=True, tag="request_comparison"):
@@ -33,10 +33,14 @@ class RequestComparison(RunCommand, frozen=True, tag="request_comparison"):
     without_interventions: Annotated[
         bool, Meta(description="the other run has none of the run's interventions; else all of them, by position")
     ] = False
-    target_id: Annotated[
-        Index | None, Meta(description="of direct_logit and the lens, in both; none: the run's next token")
+    target: Annotated[
+        Index | TokenText | None,
+        Meta(
+            description="of direct_logit and the lens, in both: token id, or its text, of several tokens the first; "
+            "none: the run's next token"
+        ),
     ] = None
-    distractor_id: Annotated[Index | None, Meta(description="none: the mean of all logits")] = None
+    distractor: Annotated[Index | TokenText | None, Meta(description="none: the mean of all logits")] = None
 
 
 class ComparedTensors(WireValue, frozen=True, omit_defaults=True):
