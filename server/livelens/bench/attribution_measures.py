@@ -12,6 +12,7 @@ from typing import Final
 
 from livelens.bench.measurement import Measurement
 from livelens.bench.server_process import ServerProcess
+from livelens.bench.viewing import CAPTURED
 from livelens.client import Client, connect
 from livelens.client_run import ClientRun
 from livelens.protocol.messages import Channel, Sampling
@@ -83,6 +84,7 @@ async def _times(client: Client) -> list[Measurement]:
     token_secs = await _token_secs(client, channels=("neurons", "heads"))
     forward_secs = await _forward_secs(client)
     share = await _direct_share(client)
+    live_causal = await _live_causal_ratio(client)
     run = await _finished(client, _LONG_PROMPT, n_tokens=1)
     pos = run.n_prompt_tokens - 1
     await client.attribution(run, pos=pos)  # the run is linearised at the first question about it
@@ -95,6 +97,13 @@ async def _times(client: Client) -> list[Measurement]:
             unit="of the time of a token",
             target=0.5,
             note=f"a token takes {1e3 * token_secs:.0f} ms here",
+        ),
+        Measurement(
+            name="live_causal_over_a_token",
+            value=live_causal,
+            unit="times the time of a token without",
+            target=2.0,
+            note="the 8 strongest components measured at every token",
         ),
         Measurement(
             name="clicked_node_over_a_forward_pass",
@@ -113,6 +122,15 @@ async def _direct_share(client: Client) -> float:
         without.append(await _token_secs(client, channels=("neurons", "heads")))
         with_it.append(await _token_secs(client, channels=("neurons", "heads", "direct_logit")))
     return statistics.median((b - a) / a for a, b in zip(without, with_it, strict=True))
+
+
+async def _live_causal_ratio(client: Client) -> float:
+    """The time of a token with the causal_effects channel over that without, all else as the page asks for it."""
+    ratios = []
+    for _ in range(_ROUNDS):
+        without = await _token_secs(client, channels=CAPTURED)
+        ratios.append(await _token_secs(client, channels=(*CAPTURED, "causal_effects")) / without)
+    return statistics.median(ratios)
 
 
 async def _token_secs(client: Client, *, channels: tuple[Channel, ...]) -> float:

@@ -21,7 +21,7 @@ from livelens.bench.measurement import Measurement, median_ratio
 from livelens.bench.server_process import ServerProcess
 from livelens.client import connect
 from livelens.client_run import ClientRun
-from livelens.protocol.messages import CHANNELS, Sampling
+from livelens.protocol.messages import Sampling
 
 N_TOKENS = 64
 _ROUNDS = 4
@@ -78,13 +78,13 @@ def _peer(peers: HelperProcess, name: str) -> dict[str, Any]:
 
 
 def _view(server: ServerProcess, *, lens: bool) -> viewing.Viewed:
-    channels = CHANNELS if lens else viewing.WITHOUT_LENS
+    channels = viewing.CAPTURED if lens else viewing.WITHOUT_LENS
     return asyncio.run(viewing.generate(server.url, channels=channels, n_tokens=N_TOKENS))
 
 
 def wire_and_latency(server: ServerProcess) -> list[Measurement]:
     """Bytes per token at position 100, steps from a toggle to its effect, event loop lag while generating."""
-    seen = asyncio.run(viewing.generate(server.url, channels=CHANNELS, n_tokens=_LONG_TOKENS))
+    seen = asyncio.run(viewing.generate(server.url, channels=viewing.CAPTURED, n_tokens=_LONG_TOKENS))
     delays = asyncio.run(viewing.toggle_delays(server.url, n_toggles=12))
     lag = health(server)["loop_lag_ms"]
     kilobytes = math.nan if seen.token_bytes is None else seen.token_bytes / 1000

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from livelens.client import ablate, connect
-from livelens.protocol.messages import CHANNELS, Channel, Sampling
+from livelens.protocol.messages import CHANNELS, MEASURED_CHANNELS, Channel, Sampling
 
 PROMPT: Final = "When Mary and John went to the store, John gave a drink to"
 WITHOUT_LENS: Final[tuple[Channel, ...]] = ("neurons", "heads", "attention", "residual", "direct_logit")
+# All that comes with the generation's own forward calls.
+CAPTURED: Final[tuple[Channel, ...]] = tuple(channel for channel in CHANNELS if channel not in MEASURED_CHANNELS)
 _BYTES_FROM_POS, _BYTES_TO_POS = 95, 105
 
 
@@ -45,7 +47,7 @@ async def toggle_delays(url: str, *, n_toggles: int) -> list[int]:
     """Positions between the one in progress when a toggle was sent and the first one computed under it."""
     delays: list[int] = []
     async with connect(url) as client:
-        run = await client.start_run(PROMPT, channels=CHANNELS, sampling=_sampling(5 * n_toggles))
+        run = await client.start_run(PROMPT, channels=CAPTURED, sampling=_sampling(5 * n_toggles))
         async for step in run:
             if step.pos < run.n_prompt_tokens or step.pos % 4 or len(delays) == n_toggles:
                 continue
