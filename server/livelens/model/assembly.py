@@ -31,7 +31,9 @@ from livelens.model.tokens import Tokens
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
     ANALYSIS_KINDS,
+    ATTENTION_OPERATIONS,
     CHANNELS,
+    OPERATIONS,
     AnalysisKind,
     Capabilities,
     Channel,
@@ -244,7 +246,7 @@ def _model_info(
         weights_sha256=sha256,
         capabilities=Capabilities(
             channels=[channel for channel in CHANNELS if channel not in absent],
-            operations=["zero", "scale"],
+            operations=[one for one in OPERATIONS if one not in ATTENTION_OPERATIONS or attention.is_used_by(model)],
             component_kinds=kinds,
             missing=missing,
             has_chat_template=has_template,

@@ -195,6 +195,11 @@ def register() -> None:
     AttentionMaskInterface.register(ATTENTION_NAME, eager_mask)
 
 
+def is_used_by(model: nn.Module) -> bool:
+    """Whether a model's attention comes through `watched_attention`, so that its patterns can be written."""
+    return getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION_NAME
+
+
 def use(model: nn.Module) -> bool:
     """Switch a Hugging Face model, loaded with eager attention, over; false where it cannot be."""
     switch = getattr(model, "set_attn_implementation", None)

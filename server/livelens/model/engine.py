@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.interventions import InterventionMasks
+from livelens.model.operations import Place
 from livelens.protocol.messages import Answer, Channel, Component, ModelInfo, Question
 
 F32 = NDArray[np.float32]
@@ -264,6 +265,12 @@ class Engine(Protocol):
         Each `next` is one bounded piece of work, which leaves no hook and disturbs no sequence. Raises, at any
         `next`, AnalysisRefusedError for a question that cannot be asked of this run, EngineError for a fault.
         Close it to give it up.
+        """
+
+    def values_of(self, context: AnalysisContext, places: SequenceOf[Place]) -> dict[Place, F32]:
+        """What a run computed, under its own interventions, at these sites: [n_positions, width] each.
+
+        Sites are z, neurons, attn_out and mlp_out. Computed at once; raises EngineError.
         """
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:

@@ -17,15 +17,20 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from livelens.model.comparison import Comparer
-from livelens.model.engine import AnalysisContext, AnalysisRefusedError, EngineError
+from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError, EngineError
 from livelens.model.fake_lenses import FAKE_LENS_KINDS, FakeLenses
 from livelens.model.fake_sequence import FakeSequence
 from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, make_weights
 from livelens.model.fake_words import Vocabulary, build_vocabulary
+from livelens.model.interventions import InterventionMasks
+from livelens.model.operations import Place
 from livelens.protocol.messages import (
     ANALYSIS_KINDS,
     CHANNELS,
+    OPERATIONS,
     Answer,
     Capabilities,
     Channel,
@@ -102,7 +107,7 @@ class FakeEngine:
             weights_sha256=hashlib.sha256(f"livelens fake {shape}".encode()).hexdigest(),
             capabilities=Capabilities(
                 channels=list(channels),
-                operations=["zero", "scale"],
+                operations=list(OPERATIONS),
                 component_kinds=["head", "neuron", "attn", "mlp"],
                 has_chat_template=True,
                 analyses=["comparison", *FAKE_LENS_KINDS],
@@ -151,6 +156,19 @@ class FakeEngine:
         if isinstance(question, LensQuestion):
             return self._lenses.answer(question, context)
         raise AnalysisRefusedError("analysis_unavailable", _NO_ANALYSES)
+
+    def values_of(self, context: AnalysisContext, places: Sequence[Place]) -> dict[Place, F32]:
+        """What a run computed at these sites; see `Engine.values_of`."""
+        sequence = FakeSequence(self._info, self.weights, secs_per_token=0.0)
+        bounds = [*(segment.from_pos for segment in context.segments[1:]), context.n_positions]
+        found: dict[Place, list[F32]] = {place: [] for place in places}
+        for segment, stop in zip(context.segments, bounds, strict=True):
+            token_ids = context.token_ids[segment.from_pos : min(stop, context.n_positions)]
+            if token_ids:
+                values = sequence.values_at(token_ids, segment.masks or InterventionMasks(), places)
+                for place, rows in found.items():
+                    rows.append(values[place])
+        return {place: np.concatenate(rows) for place, rows in found.items()}
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Cache and captures of `n_positions`."""

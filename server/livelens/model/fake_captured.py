@@ -30,6 +30,8 @@ class Position:
     logits: F32
     pattern: F32 | None
     neurons: F32 | None
+    is_edited: bool = False  # something else than heads and neurons may have written
+    z: F32 | None = None  # [n_layers, n_heads * d_head], kept where it is asked for
     mlp_factors: F32 = field(default_factory=lambda: np.ones(0, np.float32))
 
 
@@ -155,7 +157,7 @@ class FakeCaptured:
             distractor_id=pair.distractor_id,
             heads=p.head_out @ direction,
             mlps=p.mlp_out @ direction,
-            attn_bias=np.zeros(len(p.mlp_out), np.float32),
+            attn_bias=_other_writes(p) @ direction,
             embed=float(p.residual[0] @ direction),
             final_bias=0.0,
             total=float(p.residual[-1] @ direction),
@@ -163,6 +165,14 @@ class FakeCaptured:
             neuron_index=index.astype(np.int32),
             neuron_value=by_neuron[layer, index],
         )
+
+
+def _other_writes(p: Position) -> F32:
+    """[n_layers, d_model]: what interventions wrote that no head and no MLP did."""
+    if not p.is_edited:
+        return np.zeros_like(p.mlp_out)
+    written: F32 = p.residual[1:] - p.residual[:-1] - p.mlp_out - p.head_out.sum(axis=1)
+    return written
 
 
 def _norm(values: F32) -> F32:

@@ -12,8 +12,10 @@ import numpy as np
 
 from livelens.model.engine import F32, EngineError
 from livelens.model.fake_captured import FakeCaptured, Position, normalised
+from livelens.model.fake_edits import PositionEdits
 from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, FakeWeights
-from livelens.model.interventions import InterventionMasks
+from livelens.model.interventions import SITES, InterventionMasks, width_of
+from livelens.model.operations import EVERYWHERE, Operation, Place, Scaled, Span
 from livelens.protocol.messages import Channel, Component, ModelInfo
 
 _POSITION_GAIN: Final = 0.5
@@ -54,6 +56,22 @@ class FakeSequence:
         ablate_newest = partial(self._ablate_newest, self._n_changes, masks or InterventionMasks())
         return FakeCaptured(self._weights, positions, ablate_newest)
 
+    def values_at(
+        self, token_ids: Sequence[int], masks: InterventionMasks, places: Sequence[Place]
+    ) -> dict[Place, F32]:
+        """Append `token_ids` under `masks`; what they computed at these sites, [n, width] each."""
+        self._grow(self.n_positions + len(token_ids))
+        found: dict[Place, list[F32]] = {place: [] for place in places}
+        for token_id in token_ids:
+            out = self._one(token_id, masks, frozenset(("neurons",)), keep_z=True)
+            sites = {"z": out.z, "neurons": out.neurons, "attn_out": out.attn_out, "mlp_out": out.mlp_out}
+            for (site, layer), rows in found.items():
+                values = sites[site]
+                if values is None:
+                    raise ValueError(f"{site} is no site that values are taken from")
+                rows.append(values[layer])
+        return {place: np.stack(rows) for place, rows in found.items()}
+
     def truncate(self, n_positions: int) -> None:
         """Forget every position from `n_positions` on."""
         del self._tokens[n_positions:]
@@ -80,7 +98,9 @@ class FakeSequence:
             padding = max(room, n_positions - room)
             self._cache = np.pad(self._cache, ((0, 0), (0, 0), (0, 0), (0, padding), (0, 0)))
 
-    def _one(self, token_id: int, masks: InterventionMasks, channels: frozenset[Channel]) -> Position:
+    def _one(
+        self, token_id: int, masks: InterventionMasks, channels: frozenset[Channel], *, keep_z: bool = False
+    ) -> Position:
         weights, info = self._weights, self._info
         self._tokens.append(token_id)
         pos = len(self._tokens) - 1
@@ -95,6 +115,7 @@ class FakeSequence:
             logits=np.empty(0, np.float32),
             pattern=np.empty((n_layers, n_heads, pos + 1), np.float32) if "attention" in channels else None,
             neurons=np.empty((n_layers, info.d_mlp), np.float32) if keep_neurons else None,
+            z=np.empty((n_layers, n_heads * D_HEAD), np.float32) if keep_z else None,
             mlp_factors=_factors(masks.mlp, n_layers),
         )
         bias = _habit_bias(self._tokens)
@@ -104,12 +125,16 @@ class FakeSequence:
 
     def _layers(self, first: int, pos: int, bias: F32, masks: InterventionMasks, out: Position) -> None:
         """The layers from `first` on, and the logits."""
+        edits = PositionEdits(masks.operations_on(Span(pos, (out.token_id,))), pos)
+        out.is_edited = bool(masks.operations)
         x = out.residual[first]
+        if first == 0:
+            x = out.residual[0] = edits.changed("resid", 0, x)
         with np.errstate(over="ignore", invalid="ignore"):  # an overflowing intervention is reported, not warned of
             for layer in range(first, self._info.n_layers):
-                x = x + self._attention(layer, pos, x, bias, masks, out)
-                x = x + self._mlp(layer, x, masks, out)
-                out.residual[layer + 1] = x
+                x = x + self._attention(layer, pos, x, bias, masks, edits, out)
+                x = x + self._mlp(layer, x, masks, edits, out)
+                x = out.residual[layer + 1] = edits.changed("resid", layer + 1, x)
             out.logits = self._weights.W_U @ normalised(x)
 
     def _ablate_newest(
@@ -135,7 +160,9 @@ class FakeSequence:
         self._cache[:, :, :, pos] = own
         return scratch.logits
 
-    def _attention(self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, out: Position) -> F32:
+    def _attention(
+        self, layer: int, pos: int, x: F32, bias: F32, masks: InterventionMasks, edits: PositionEdits, out: Position
+    ) -> F32:
         weights, n_heads = self._weights, self._info.n_heads
         q, k, v = (weights.W_QKV[layer] @ normalised(x)).reshape(3, n_heads, D_HEAD)
         keys, values = self._cache[:, layer]
@@ -143,49 +170,47 @@ class FakeSequence:
         scores = (keys[:, : pos + 1] @ q[:, :, None])[:, :, 0] + bias[weights.head_habits[layer]]
         pattern = np.exp(scores - scores.max(axis=-1, keepdims=True))
         pattern /= pattern.sum(axis=-1, keepdims=True)
+        pattern = edits.changed("pattern", layer, pattern)
         if out.pattern is not None:
             out.pattern[layer] = pattern
         z = pattern[:, None, :] @ values[:, : pos + 1]
         if layer in masks.heads:
             z = z * masks.heads[layer][:, None, None]
+        z = edits.changed("z", layer, z.reshape(-1)).reshape(z.shape)
+        if out.z is not None:
+            out.z[layer] = z.reshape(-1)
         out.head_out[layer] = (z @ weights.W_O[layer])[:, 0]
         out.head_out[layer] *= np.float32(masks.attn.get(layer, 1.0))
-        written: F32 = out.head_out[layer].sum(axis=0)
+        written = edits.changed("attn_out", layer, out.head_out[layer].sum(axis=0))
+        if edits.is_replaced("attn_out", layer):
+            out.head_out[layer] = 0
         out.attn_out[layer] = written
         return written
 
-    def _mlp(self, layer: int, x: F32, masks: InterventionMasks, out: Position) -> F32:
+    def _mlp(self, layer: int, x: F32, masks: InterventionMasks, edits: PositionEdits, out: Position) -> F32:
         weights = self._weights
         neurons = weights.w_in(layer) @ (normalised(x) * weights.in_signs[layer])
         neurons *= np.maximum(neurons, np.float32(-0.3))
         if layer in masks.neurons:
             neurons *= masks.neurons[layer]
+        neurons = edits.changed("neurons", layer, neurons)
         if out.neurons is not None:
             out.neurons[layer] = neurons
         written: F32 = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
+        written = edits.changed("mlp_out", layer, written)
+        if edits.is_replaced("mlp_out", layer):
+            out.mlp_factors[layer] = 0
         out.mlp_out[layer] = written
         return written
 
 
 def _zeroed(masks: InterventionMasks, component: Component, info: ModelInfo) -> InterventionMasks:
-    layer, index = component.layer, component.index
-    match component.kind:
-        case "head":
-            return replace(masks, heads={**masks.heads, layer: _without(masks.heads.get(layer), index, info.n_heads)})
-        case "neuron":
-            return replace(
-                masks, neurons={**masks.neurons, layer: _without(masks.neurons.get(layer), index, info.d_mlp)}
-            )
-        case "attn":
-            return replace(masks, attn={**masks.attn, layer: 0.0})
-        case "mlp":
-            return replace(masks, mlp={**masks.mlp, layer: 0.0})
-
-
-def _without(factors: F32 | None, index: int, size: int) -> F32:
-    factors = np.ones(size, np.float32) if factors is None else factors.copy()
-    factors[index] = 0.0
-    return factors
+    """`masks`, and after all of them the component's output times zero."""
+    place: Place = (SITES[component.kind], component.layer)
+    size = {"head": D_HEAD, "neuron": 1}.get(component.kind, info.d_model)
+    factors = np.ones(width_of(place, info), np.float32)
+    factors[component.index * size : (component.index + 1) * size] = 0.0
+    return replace(masks, operations=[*masks.operations, Operation(place, EVERYWHERE, Scaled(factors))])
 
 
 def _habit_bias(tokens: list[int]) -> F32:

@@ -11,8 +11,9 @@ from livelens.model.ablated_rows import AblatedRows
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import hooks_on
 from livelens.model.comparison import Comparer
-from livelens.model.engine import AnalysisContext
+from livelens.model.engine import F32, AnalysisContext
 from livelens.model.lens_thread import LensThread
+from livelens.model.operations import Place
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.sequence import TorchSequence
 from livelens.model.tokens import Tokens, TokenTextStream
@@ -21,6 +22,7 @@ from livelens.protocol.messages import Answer, Channel, ModelInfo, Question, Req
 if TYPE_CHECKING:
     from livelens.model.analyst import TorchAnalyst
     from livelens.model.bridge import TransformerBridge
+    from livelens.model.replay import ModelParts
 
 
 class TorchEngine:
@@ -119,18 +121,26 @@ class TorchEngine:
             return self._comparer.answer(question, context)
         if self._analyst is None:
             from livelens.model.analyst import TorchAnalyst  # not needed to watch
-            from livelens.model.replay import ModelParts
 
-            self._analyst = TorchAnalyst(
-                ModelParts(
-                    model=self._model,
-                    readout=self._readout,
-                    weights=self._weights,
-                    tokens=self._tokens,
-                    info=self._info,
-                )
-            )
+            self._analyst = TorchAnalyst(self._parts())
         return self._analyst.answer(question, context)
+
+    def values_of(self, context: AnalysisContext, places: Sequence[Place]) -> dict[Place, F32]:
+        """What a run computed at these sites; see `Engine.values_of`."""
+        from livelens.model.reference_values import values_of  # not needed to watch
+
+        return values_of(self._parts(), context, places)
+
+    def _parts(self) -> ModelParts:
+        from livelens.model.replay import ModelParts  # not needed to watch
+
+        return ModelParts(
+            model=self._model,
+            readout=self._readout,
+            weights=self._weights,
+            tokens=self._tokens,
+            info=self._info,
+        )
 
     def estimate_bytes(self, n_positions: int, channels: frozenset[Channel]) -> int:
         """Memory that a run of `n_positions` takes: its cache, and the captures of `channels` if all were held."""

@@ -158,7 +158,7 @@ class RequestNeuronProfile(RunCommand, frozen=True, tag="request_neuron_profile"
     neuron_index: Index
     past_run_ids: Annotated[
         list[RunId],
-        Meta(max_length=MAX_PAST_RUNS, description="further runs to look through, each id a key; unknown ones: skipped"),
+        Meta(max_length=MAX_PAST_RUNS, description="further runs to look through, each id a key; unknown: skipped"),
     ] = field(default_factory=list)
 
 
@@ -263,6 +263,13 @@ class RelevanceReady(AnswerEvent, frozen=True, tag="relevance_ready"):
     bias: float
     total: float
     error: Annotated[float, Meta(description="total - what the method promises to reach")]
+    placed: Annotated[
+        float,
+        Meta(
+            description="of integrated gradients, logits (no signs) whose share of a token is an estimate: missed "
+            "between gradients and placed by the slopes there"
+        ),
+    ] = 0.0
 
 
 class EffectsReady(AnswerEvent, frozen=True, tag="effects_ready"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -66,3 +67,8 @@ class DirectionInfo(WireValue, frozen=True):
     d_model: Count
     norm: float
     layer: Annotated[Index | None, Meta(description="where it was read: resid_post of this layer; none: nowhere")]
+
+
+def direction_id_of(data: bytes) -> str:
+    """The id of a direction's float32 little-endian bytes: equal vectors, equal ids, on every server."""
+    return hashlib.sha256(data).hexdigest()[:32]

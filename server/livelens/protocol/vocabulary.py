@@ -51,6 +51,18 @@ Operation = Literal[
     "attention_set",
     "attention_turn",
 ]
+OPERATIONS: tuple[Operation, ...] = (
+    "zero",
+    "scale",
+    "mean",
+    "resample",
+    "set",
+    "add_direction",
+    "project_out",
+    "attention_knockout",
+    "attention_set",
+    "attention_turn",
+)
 PositionScope = Literal["from_now", "range", "all", "tokens"]
 ReferenceSource = Literal["prompt", "text", "run"]
 # Of add_direction's amount: times the direction as it stands, times its unit vector, or times its unit vector and

@@ -6,6 +6,7 @@ from livelens.model.engine import Engine
 from livelens.protocol.messages import AppliedInterventions, BranchPoint, Sampling
 from livelens.run.jobs import ForkJob
 from livelens.run.opening import Opening, RefusedError, first_token
+from livelens.run.reach import check_reach
 from livelens.run.run import Run
 from livelens.run.sampler import Sampler
 from livelens.run.schedule import Segment
@@ -43,7 +44,7 @@ def fork_opening(engine: Engine, parent: Run, job: ForkJob) -> Opening:
         n_prompt=before.n_prompt,
         pair=before.pair,
         notice=notice,
-        log=_log(parent.segments, job),
+        log=_log(parent.segments, job, n_most=min(engine.info.n_ctx, before.n_prompt + sampling.max_new_tokens)),
         sequence=sequence,
         readout=readout,
         branch=BranchPoint(run_id=parent.run_id, from_pos=job.from_pos, n_shared=sequence.n_positions, token_id=put),
@@ -66,11 +67,15 @@ def _text(engine: Engine, token_ids: list[int]) -> str:
     return "".join(stream.push(token_id) for token_id in token_ids) + stream.flush()
 
 
-def _log(segments: tuple[Segment, ...], job: ForkJob) -> list[AppliedInterventions]:
-    """The parent's sets, from `from_pos` - 1 on replaced by the fork's where it brings one."""
+def _log(segments: tuple[Segment, ...], job: ForkJob, *, n_most: int) -> list[AppliedInterventions]:
+    """The parent's sets, from `from_pos` - 1 on replaced by the fork's where it brings one; raises RefusedError."""
     log = [(segment.from_pos, segment.revision, segment.interventions) for segment in segments]
     if job.interventions is not None:
         boundary, revision = job.from_pos - 1, log[-1][1] + 1
+        try:
+            check_reach(job.interventions, boundary, segments, n_most=n_most)
+        except ValueError as error:
+            raise RefusedError("positions_out_of_reach", str(error)) from error
         log = [entry for entry in log if entry[0] < boundary]
         log.append((boundary, revision, list(job.interventions)))
     return [

@@ -154,9 +154,17 @@ class CancelJob:
     request_id: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectionJob:
+    """Hold a direction [d_model] for interventions that name it; vector none: let go of it."""
+
+    direction_id: str
+    vector: NDArray[np.float32] | None
+
+
 RunJob = ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
 OpeningJob = StartJob | ForkJob
-Job = OpeningJob | CancelJob | RunJob
+Job = OpeningJob | CancelJob | RunJob | DirectionJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,10 @@ from livelens.protocol.messages import (
     TokenInfo,
 )
 from livelens.run.jobs import Applied, InterveneJob, Report, RunReady, StateChanged, Tag
-from livelens.run.opening import Opening
+from livelens.run.opening import Opening, RefusedError
+from livelens.run.reach import check_reach
 from livelens.run.readout import Readout, UnreadPosition, chunk_length
+from livelens.run.resources import RunResources, Surroundings
 from livelens.run.schedule import Schedule, Segment
 from livelens.run.steps import EmitStep, StepMaker
 
@@ -36,8 +38,15 @@ class Run:
     """One prompt, one sampler, a growing list of tokens. Used by the model thread only."""
 
     def __init__(
-        self, engine: Engine, opening: Opening, *, emit: Callable[[Report], None], emit_step: EmitStep
+        self,
+        engine: Engine,
+        opening: Opening,
+        *,
+        emit: Callable[[Report], None],
+        emit_step: EmitStep,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        """Get ready; raises RefusedError when its interventions name what is not there."""
         self.opening = opening
         job = opening.job
         self.run_id = job.run_id
@@ -54,6 +63,10 @@ class Run:
         self._schedule = Schedule(
             [Segment(s.from_pos, s.revision, s.interventions) for s in opening.log], self._make_masks
         )
+        known = Surroundings(directions={}) if surroundings is None else surroundings
+        self._resources = RunResources(engine, self.tokens[: self._n_prompt], known)
+        for segment in self._schedule.segments:
+            self._schedule.masks_of(segment)
         self._sequence = opening.sequence
         self._text = engine.text_stream(self.tokens[: self._n_prompt])
         self._generated_text = "".join(self._text.push(token_id) for token_id in self.tokens[self._n_prompt :])
@@ -194,17 +207,21 @@ class Run:
         self._emit(StateChanged(run_id=self.run_id, state=self.state, tag=tag))
 
     def intervene(self, job: InterveneJob) -> None:
-        """Put a set in force: from the next position on, or from an earlier one that is run again."""
-        if self._held is not None:
-            # Nothing was chosen from the held position yet: run it again, so that the set reaches the next token.
-            self._held = None
-            self._sequence.truncate(len(self.tokens) - 1)
-        n_positions = self._sequence.n_positions
+        """Put a set in force: from the next position on, or from an earlier one that is run again.
+
+        Raises RefusedError, and leaves the run as it was, when the set cannot do what it says.
+        """
+        # Nothing was chosen from a held position yet: it is run again, so that the set reaches the next token.
+        n_positions = self._sequence.n_positions if self._held is None else len(self.tokens) - 1
         if job.mode == "from_now":
             from_pos = n_positions
         else:
             from_pos = min(job.recompute_from, n_positions, self._n_prompt - 1 if job.restart else n_positions)
         segment = Segment(from_pos, self._schedule.revision + 1, list(job.interventions))
+        self._prepare(segment)
+        if self._held is not None:
+            self._held = None
+            self._sequence.truncate(n_positions)
         self._schedule.replace_from(segment)
         if job.mode == "recompute":
             self._rewind(from_pos, restart=job.restart, revision=segment.revision)
@@ -372,7 +389,18 @@ class Run:
     # ------------------------------------------------------------------ helpers
 
     def _make_masks(self, interventions: list[InterventionSpec]) -> InterventionMasks:
-        return masks_from(interventions, self._info)
+        try:
+            return masks_from(interventions, self._info, self._resources)
+        except ValueError as error:
+            raise RefusedError("bad_interventions", str(error)) from error
+
+    def _prepare(self, segment: Segment) -> None:
+        n_most = min(self._info.n_ctx, self._n_prompt + self._sampling.max_new_tokens)
+        try:
+            check_reach(segment.interventions, segment.from_pos, self.segments, n_most=n_most)
+        except ValueError as error:
+            raise RefusedError("positions_out_of_reach", str(error)) from error
+        self._schedule.masks_of(segment)
 
     def _rewind(self, from_pos: int, *, restart: bool, revision: int) -> None:
         self._sequence.truncate(from_pos)

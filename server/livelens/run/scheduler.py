@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from livelens.model.engine import Engine, EngineError
+import numpy as np
+from numpy.typing import NDArray
+
+from livelens.model.engine import AnalysisContext, Engine, EngineError
 from livelens.run.analyses import Analyses
 from livelens.run.forking import fork_opening
 from livelens.run.jobs import (
@@ -14,6 +17,7 @@ from livelens.run.jobs import (
     CancelJob,
     ChannelsJob,
     ControlJob,
+    DirectionJob,
     ForgetJob,
     ForkJob,
     InterveneJob,
@@ -22,12 +26,14 @@ from livelens.run.jobs import (
     OpeningJob,
     Refused,
     Report,
+    RunJob,
     StartJob,
     StopJob,
     Tag,
 )
 from livelens.run.memory import available_bytes, run_bytes
 from livelens.run.opening import Opening, RefusedError, opening_of
+from livelens.run.resources import Surroundings
 from livelens.run.run import Run
 from livelens.run.steps import EmitStep
 
@@ -48,6 +54,8 @@ class Scheduler:
         self._emit_step = emit_step
         self._runs: dict[str, Run] = {}
         self._turn: list[str] = []
+        self._directions: dict[str, NDArray[np.float32]] = {}
+        self._surroundings = Surroundings(directions=self._directions, run_of=self._run_context)
         self._analyses = Analyses(engine, emit=emit)
         self._n_since_turn = 0  # forward calls of runs since a question had its turn
 
@@ -87,13 +95,18 @@ class Scheduler:
 
     def handle(self, job: Job) -> None:
         """Carry out one job."""
-        if isinstance(job, StartJob | ForkJob):
-            self._start(job)
-            return
-        if isinstance(job, CancelJob):
-            self._analyses.cancel(job)
-            return
-        run = self._runs.get(job.run_id)
+        match job:
+            case StartJob() | ForkJob():
+                self._start(job)
+            case DirectionJob():
+                self._hold_direction(job)
+            case CancelJob():
+                self._analyses.cancel(job)
+            case _:
+                self._handle_for(self._runs.get(job.run_id), job)
+                self._settle()
+
+    def _handle_for(self, run: Run | None, job: RunJob) -> None:
         match job:
             case ControlJob() | InterveneJob():
                 self._command(run, job)
@@ -113,7 +126,6 @@ class Scheduler:
                     self._analyses.forget_run(job.run_id)
                     self._runs.pop(job.run_id).close()
                     self._turn.remove(job.run_id)
-        self._settle()
 
     def close(self) -> None:
         """Let go of every question and every run."""
@@ -160,7 +172,7 @@ class Scheduler:
         if run is None or run.finish_reason is not None:
             self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
         elif isinstance(job, InterveneJob):
-            self._guarded(run, lambda: run.intervene(job))
+            self._intervene(run, job)
             self._analyses.forget_from(run.run_id, run.n_computed)
         elif job.action == "pause":
             run.pause(job.tag)
@@ -168,6 +180,24 @@ class Scheduler:
             run.resume(job.tag)
         else:
             run.step_once(job.tag)
+
+    def _hold_direction(self, job: DirectionJob) -> None:
+        self._directions.pop(job.direction_id, None)
+        if job.vector is not None:
+            self._directions[job.direction_id] = job.vector
+
+    def _intervene(self, run: Run, job: InterveneJob) -> None:
+        def work() -> None:
+            try:
+                run.intervene(job)
+            except RefusedError as error:
+                self._refuse(job.run_id, job.tag, error.code, str(error))
+
+        self._guarded(run, work)
+
+    def _run_context(self, run_id: str) -> AnalysisContext | None:
+        run = self._runs.get(run_id)
+        return None if run is None else run.analysis_context()
 
     def _ask(self, run: Run | None, job: AnalysisJob) -> None:
         if run is None:
@@ -179,9 +209,13 @@ class Scheduler:
         opening: Opening | None = None
         try:
             opening = self._opening(job)
-            run = Run(self._engine, opening, emit=self._emit, emit_step=self._emit_step)
+            run = Run(
+                self._engine, opening, emit=self._emit, emit_step=self._emit_step, surroundings=self._surroundings
+            )
         except RefusedError as error:
             self._refuse(job.run_id, job.tag, error.code, str(error))
+            if opening is not None:
+                opening.sequence.close()
         except Exception as error:
             _log.error("starting a run failed: %r", error)
             self._refuse(job.run_id, job.tag, "engine_fault", f"the engine could not start this run: {error}")

@@ -11,6 +11,7 @@ from livelens.protocol.messages import (
     Acknowledged,
     CancelAnalysis,
     Command,
+    DirectionStored,
     ForkRun,
     InterventionSegment,
     InterventionSpec,
@@ -18,6 +19,7 @@ from livelens.protocol.messages import (
     Pause,
     Ping,
     Pong,
+    PutDirection,
     Question,
     RequestAttention,
     RequestKeyframe,
@@ -59,6 +61,11 @@ if TYPE_CHECKING:
 _ROW_ESTIMATE_BYTES = 64
 
 
+RunRequest = (
+    RequestKeyframe | RequestPositions | RequestValues | RequestAttention | RequestRecording | CancelAnalysis | Question
+)
+
+
 class CommandError(Exception):
     """A command that is refused; `code` is stable, the text says what to do."""
 
@@ -89,6 +96,16 @@ class CommandHandler:
                 self._set_interventions(viewer, command)
             case Subscribe():
                 self._subscribe(viewer, command)
+            case PutDirection():
+                self._put_direction(viewer, command)
+            case Ping():
+                self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
+            case _:
+                self._handle_request(viewer, command)
+
+    def _handle_request(self, viewer: Viewer, command: RunRequest) -> None:
+        """What is asked about the run that is watched, and changes nothing in it."""
+        match command:
             case RequestKeyframe():
                 self._watched(viewer, command.run_id)
                 viewer.outbox.need_keyframe()
@@ -104,8 +121,6 @@ class CommandHandler:
                 frame = recording_frame(command, record, self._session.model_info)
                 viewer.outbox.answer_later(frame, part_estimate_bytes(command))
                 self._session.wake(viewer)
-            case Ping():
-                self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
             case _:
                 self._ask(viewer, command)
 
@@ -184,6 +199,12 @@ class CommandHandler:
             check_interventions(interventions, self._session.model_info)
         except ValueError as error:
             raise CommandError("bad_interventions", str(error)) from error
+        for spec in interventions:
+            if spec.direction_id is not None and self._session.directions.use(spec.direction_id) is None:
+                message = f"this server holds no direction {spec.direction_id!r}: put it, or have it made, once more"
+                raise CommandError("direction_unknown", message)
+            if spec.reference is not None and spec.reference.run_id is not None:
+                self._known(spec.reference.run_id)
 
     def _join_run(self, viewer: Viewer, command: JoinRun, now: float) -> None:
         session = self._session
@@ -238,6 +259,14 @@ class CommandHandler:
                 restart=command.restart,
             )
         )
+
+    def _put_direction(self, viewer: Viewer, command: PutDirection) -> None:
+        try:
+            info, vector = self._session.directions.read(command)
+        except ValueError as error:
+            raise CommandError("bad_direction", str(error)) from error
+        self._session.hold_direction(info, vector)
+        self._session.answer(viewer, DirectionStored(request_id=command.request_id, direction=info))
 
     def _subscribe(self, viewer: Viewer, command: Subscribe) -> None:
         missing = set(command.channels) - set(self._session.model_info.capabilities.channels)

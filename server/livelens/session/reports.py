@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from livelens.protocol.codec import encode_event
 from livelens.protocol.messages import (
     AnalysisProgress,
+    DirectionReady,
     ErrorReport,
     InterventionsApplied,
     RunFinished,
@@ -17,6 +19,7 @@ from livelens.protocol.messages import (
     RunStateChanged,
     Tensor,
 )
+from livelens.protocol.tensors import reconstruct
 from livelens.run.jobs import (
     Answered,
     Applied,
@@ -126,6 +129,8 @@ class ReportHandler:
     def _answered(self, report: Answered) -> None:
         """For who asked alone; packed off the event loop, for a head's pattern of a long run is megabytes."""
         viewer, answer = self._session.viewers.get(report.tag.viewer_id), report.answer
+        if isinstance(answer, DirectionReady):
+            self._session.hold_direction(answer.direction, reconstruct(answer.vector).astype(np.float32))
         if viewer is None:
             return
         if isinstance(answer, AnalysisProgress | ErrorReport):

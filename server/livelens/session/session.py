@@ -11,6 +11,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from livelens import __version__
 from livelens.protocol.codec import CodecError, decode_command
 from livelens.protocol.messages import (
@@ -21,15 +24,17 @@ from livelens.protocol.messages import (
     PROTOCOL_VERSION,
     Channel,
     Command,
+    DirectionInfo,
     ErrorReport,
     Event,
     Hello,
     Limits,
     ModelInfo,
 )
-from livelens.run.jobs import CancelJob, ChannelsJob, ForgetJob, Job, OpeningJob, Report, StopJob
+from livelens.run.jobs import CancelJob, ChannelsJob, DirectionJob, ForgetJob, Job, OpeningJob, Report, StopJob
 from livelens.session.bucket import TokenBucket
 from livelens.session.commands import CommandError, CommandHandler
+from livelens.session.directions import Directions
 from livelens.session.frames import Frame
 from livelens.session.outbox import Outbox
 from livelens.session.record import RunRecord
@@ -72,6 +77,7 @@ class Session:
         self.viewers: dict[str, Viewer] = {}
         self.records: dict[str, RunRecord] = {}  # least recently used first
         self.starting: dict[str, OpeningJob] = {}
+        self.directions = Directions(model_info.d_model)
         self._jobs: list[Job] = []
         self._drops: list[Drop] = []
         self._awake: set[str] = set()
@@ -186,6 +192,12 @@ class Session:
     def submit(self, job: Job) -> None:
         """Queue a job for the model thread."""
         self._jobs.append(job)
+
+    def hold_direction(self, info: DirectionInfo, vector: NDArray[np.float32]) -> None:
+        """Hold a direction for every viewer, here and in the model thread."""
+        for gone in self.directions.hold(info):
+            self.submit(DirectionJob(direction_id=gone, vector=None))
+        self.submit(DirectionJob(direction_id=info.direction_id, vector=vector))
 
     def answer(self, viewer: Viewer, event: Event) -> None:
         """Queue an event for one viewer."""
