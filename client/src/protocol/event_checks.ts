@@ -275,7 +275,7 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   relevance_ready: struct({
     type: tag("relevance_ready"), request_id: count, run_id: text, metric,
     method: one_of("frozen", "gradient_x_input", "integrated_gradients"), tokens: tensor_check, bias: real,
-    total: real, error: real,
+    total: real, error: real, placed: with_default(real, 0),
   }),
   effects_ready: struct({
     type: tag("effects_ready"), request_id: count, run_id: text, metric,

@@ -9,6 +9,7 @@ after it this is direct logit attribution (Elhage et al. 2021).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -230,11 +231,15 @@ def by_head(tensor: Tensor, n_heads: int) -> Tensor:
     return tensor.reshape(tensor.shape[0], n_heads, -1)
 
 
-def gradients(outputs: list[Tensor], given: list[Tensor | None], inputs: list[Tensor]) -> list[Tensor]:
-    """The gradient of `outputs` at each of `inputs`, float32, zeros where there is no way; the graph is kept."""
+def gradients(
+    outputs: list[Tensor], given: Sequence[Tensor | None], inputs: list[Tensor], *, keep_graph: bool = True
+) -> list[Tensor]:
+    """The gradient of `outputs` at each of `inputs`, float32, zeros where there is no way."""
     given = [None if row is None else row.to(out.dtype) for out, row in zip(outputs, given, strict=True)]
     with torch.enable_grad():
-        found = torch.autograd.grad(outputs, inputs, grad_outputs=given, retain_graph=True, materialize_grads=True)
+        found = torch.autograd.grad(
+            outputs, inputs, grad_outputs=given, retain_graph=keep_graph, materialize_grads=True
+        )
     return [gradient.detach().float() for gradient in found]
 
 

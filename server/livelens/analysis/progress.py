@@ -21,6 +21,10 @@ class Work:
     def step(self) -> AnalysisProgress:
         """One more piece is done."""
         self.done += 1
+        return self.now()
+
+    def now(self) -> AnalysisProgress:
+        """As far as it is."""
         return AnalysisProgress(
             request_id=self.question.request_id,
             run_id=self.question.run_id,

@@ -24,7 +24,7 @@ from livelens.analysis.nodes import AttributionError, Node, Part, parse_node
 from livelens.analysis.pacing import Pacing
 from livelens.analysis.paths import MAX_NODES, PathGraph, strongest_paths
 from livelens.analysis.progress import Work
-from livelens.analysis.relevance import gradient_x_input, integrated_gradients
+from livelens.analysis.relevance import N_STEPS, IntegratedGradients, gradient_x_input, integrated_gradients
 from livelens.model.answers import incoming_part, outgoing_part, overview_answer, paths_answer
 from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
@@ -61,8 +61,8 @@ from livelens.protocol.tensors import encode_tensor
 
 # The linearised forward pass, its gradients, and what is read off them.
 _PIECES = 3
-# Guesses, for the progress that is told: most graphs and integrals end below them.
-_STEPS_PER_NODE, _INTEGRATION_STEPS = 3, 12
+# A guess, for the progress that is told: most graphs end below it.
+_STEPS_PER_NODE = 3
 _LEAST_THRESHOLD = 1e-3
 _NEURONS_LISTED = 32
 
@@ -204,7 +204,7 @@ class TorchAnalyst:
         work = Work(question, total=_PIECES)
         explained = yield from self._explained(question.metric, context, work)
         metric = explained.metric
-        tokens, bias = yield from self._token_relevance(question, explained, work)
+        tokens, bias, placed = yield from self._token_relevance(question, explained, work)
         total = float(tokens.sum(dtype="float64")) + bias
         yield RelevanceReady(
             request_id=question.request_id,
@@ -215,27 +215,57 @@ class TorchAnalyst:
             bias=bias,
             total=total,
             error=total - metric.value,
+            placed=placed,
         )
 
     def _token_relevance(
         self, question: RequestRelevance, explained: _Explained, work: Work
-    ) -> Generator[AnalysisProgress, None, tuple[F32, float]]:
-        """[n_pos] and what no token is credited with: biases, or integrated gradients' baseline."""
+    ) -> Generator[AnalysisProgress, None, tuple[F32, float, float]]:
+        """[n_pos]; what no token is credited with, biases or integrated gradients' baseline; and what was placed."""
         model, run, metric = self._frozen_model(), explained.attribution.run, explained.metric
         target_id, distractor_id = metric.target_id, metric.distractor_id
         if question.method == "gradient_x_input":
-            return gradient_x_input(model, run, target_id=target_id, distractor_id=distractor_id), 0.0
-        if question.method == "integrated_gradients":
-            steps = in_turns(
-                lambda between: integrated_gradients(
-                    model, run, target_id=target_id, distractor_id=distractor_id, between=between
+            gradient = in_turns(
+                lambda between: gradient_x_input(
+                    model, run, target_id=target_id, distractor_id=distractor_id, pacing=Pacing(between)
                 )
             )
-            integrated = yield from _as_progress(steps, work, n_expected=_INTEGRATION_STEPS)
-            return integrated.tokens, integrated.baseline_metric
+            return (yield from _as_progress(gradient, work, n_expected=_PIECES)), 0.0, 0.0
+        if question.method == "integrated_gradients":
+            integrated = yield from self._integrated(run, metric, work)
+            return integrated.tokens, integrated.baseline_metric, integrated.placed
         found = explained.attribution.relevance(n_neurons=0)
         tokens = found.embed if found.pos_embed is None else found.embed + found.pos_embed
-        return tokens, float(found.bias.sum(dtype="float64")) + found.final_bias
+        return tokens, float(found.bias.sum(dtype="float64")) + found.final_bias, 0.0
+
+    def _integrated(
+        self, run: FrozenRun, metric: Metric, work: Work
+    ) -> Generator[AnalysisProgress, None, IntegratedGradients]:
+        """Its progress is the gradients taken of those allowed, however often it stops between them."""
+        before = work.done
+        work.expect(N_STEPS)
+
+        def taken(n_steps: int) -> None:
+            work.done = before + n_steps
+
+        steps = in_turns(
+            lambda between: integrated_gradients(
+                self._frozen_model(),
+                run,
+                target_id=metric.target_id,
+                distractor_id=metric.distractor_id,
+                pacing=Pacing(between),
+                tell=taken,
+            )
+        )
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    result: IntegratedGradients = end.value
+                    return result
+                yield work.now()
 
     # ------------------------------------------------------------------ measured
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -38,13 +37,24 @@ def is_close(ours: Tensor, theirs: Tensor) -> bool:
     return bool(gap <= tolerance * theirs.detach().float().abs().max().clamp(min=1.0))
 
 
-@contextmanager
-def replaced_stream(anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    handle = _hook_stream(anatomy, stream_of)
-    try:
-        yield
-    finally:
-        handle.remove()
+class StreamHook:
+    """Context manager round one forward call that gives layer 0 `stream_of(stream)` in place of the stream."""
+
+    def __init__(self, anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> None:
+        self._anatomy = anatomy
+        self._stream_of = stream_of
+        self._handle: RemovableHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._handle = _hook_stream(self._anatomy, self._stream_of)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
 
 
 def _hook_stream(anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> RemovableHandle:
@@ -208,7 +218,9 @@ class StopHooks:
     neither frozen nor edited by this one's.
     """
 
-    def __init__(self, anatomy: Anatomy, hooks: tuple[FreezeHooks, ForwardHooks], pacing: Pacing) -> None:
+    def __init__(
+        self, anatomy: Anatomy, hooks: tuple[FreezeHooks | ForwardHooks | StreamHook, ...], pacing: Pacing
+    ) -> None:
         self._anatomy = anatomy
         self._hooks = hooks
         self._pacing = pacing

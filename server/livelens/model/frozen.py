@@ -27,7 +27,7 @@ from livelens.model.anatomy import Anatomy, bias_of
 from livelens.model.attention import FrozenAttention, frozen_patterns
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import SiteEdits, edits_by_position
-from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, StopHooks, is_close, replaced_stream
+from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, StopHooks, StreamHook, is_close
 from livelens.model.interventions import InterventionMasks
 from livelens.model.operations import Replacement, RowsWritten, Scaled, Span
 
@@ -173,19 +173,28 @@ class FrozenModel:
         )
 
     def plain(
-        self, stream_of: Callable[[Tensor], Tensor], token_ids: Sequence[int], edits: SiteEdits, rows: int
-    ) -> Tensor:
-        """normed [rows, pos, d_model] of the real model, nothing frozen, with gradients.
+        self,
+        stream_of: Callable[[Tensor], Tensor],
+        token_ids: Sequence[int],
+        edits: SiteEdits,
+        rows: int,
+        *,
+        pacing: Pacing | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """normed [rows, pos, d_model] of the real model, nothing frozen, with gradients; and the streams.
 
+        The streams [rows, pos, d_model]: after each layer, so that gradients can be taken a layer at a time.
         stream_of: from the residual stream before layer 0 [1, pos, d_model] to what goes in for it
-        [rows, pos, d_model].
+        [rows, pos, d_model]. pacing: as in `run`.
         """
         ids = torch.tensor([list(token_ids)] * rows, device=self.model.device)
         with torch.enable_grad(), ExitStack() as stack:
-            stack.enter_context(replaced_stream(self.anatomy, stream_of))
-            stack.enter_context(ForwardHooks(self.anatomy, edits=edits, sites=frozenset(("resid",))))
+            replaced = stack.enter_context(StreamHook(self.anatomy, stream_of))
+            captured = stack.enter_context(ForwardHooks(self.anatomy, edits=edits, sites=frozenset(("resid",))))
+            if pacing is not None:
+                stack.enter_context(StopHooks(self.anatomy, (replaced, captured), pacing))
             normed: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return normed
+        return normed, [_there(tensor) for tensor in captured.tensors["resid"][1:]]
 
     def direction(self, target_id: int, distractor_id: int | None) -> tuple[Tensor, float]:
         """Direction [d_model] and constant: `normed . direction + constant` is the metric, before any soft cap.
