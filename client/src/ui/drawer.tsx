@@ -4,6 +4,7 @@ import { AttentionMap } from "./attention_map";
 import { BranchesPanel } from "./branches/branches_panel";
 import { ComponentTable } from "./component_table";
 import { IconButton } from "./icons";
+import { DirectionsPanel } from "./interventions/directions_panel";
 import { TurnPanel } from "./interventions/turn_panel";
 import { LensTable } from "./lens_table";
 import { NextTokens } from "./next_tokens";
@@ -24,6 +25,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "patching", label: "Two prompts" },
   { tab: "why", label: "Why" },
   { tab: "turn", label: "Turn attention" },
+  { tab: "directions", label: "Directions" },
   { tab: "branches", label: "Branches" },
 ];
 
@@ -63,6 +65,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "causal" && <CausalMap shown={shown} />}
           {tab === "patching" && <PatchingPanel shown={shown} />}
           {tab === "why" && <WhyPanel />}
+          {tab === "directions" && <DirectionsPanel />}
           {tab === "turn" && <TurnPanel shown={shown} />}
         </div>
       )}

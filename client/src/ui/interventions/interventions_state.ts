@@ -1,6 +1,9 @@
 // What the interventions panels remember: what is being written, what is picked, which sets and directions are kept.
 import { signal, type Signal } from "@preact/signals";
 import type { InterventionSpec } from "../../protocol/generated";
+import type { Question } from "../../protocol/questions";
+import { Inquiry } from "../../store/analysis";
+import type { DirectionDraft } from "./direction_form";
 import type { HeldDirection } from "./held_direction";
 import { new_turn, type MarkMode } from "./turn_draft";
 import { read_saved_sets, type SavedSet } from "./saved_sets";
@@ -23,6 +26,8 @@ export interface InterventionsState {
   opened: Signal<string | null>;
   /** Directions that this page has made or opened, newest first. */
   directions: Signal<readonly HeldDirection[]>;
+  direction_draft: DirectionDraft;
+  direction_inquiry: Inquiry<Extract<Question, { type: "request_direction" }>>;
   /** The attention edit that is being drawn, and what a click on a token marks. */
   turn: Signal<InterventionSpec>;
   turn_marks: Signal<MarkMode>;
@@ -39,6 +44,10 @@ export function create_interventions_state(): InterventionsState {
     draft: signal<InterventionSpec | null>(null),
     opened: signal<string | null>(null),
     directions: signal<readonly HeldDirection[]>([]),
+    direction_draft: {
+      kind: signal("contrast"), positive: signal(""), negative: signal(""), token: signal(""), layer: signal(""), axis: signal("1"),
+    },
+    direction_inquiry: new Inquiry(),
     turn: signal(new_turn()),
     turn_marks: signal<MarkMode>("query"),
     runs: signal<readonly SeenRun[]>([]),

@@ -1,0 +1,111 @@
+// Making, keeping, saving and opening directions of the residual stream.
+import { Refusal } from "../../connection/connection";
+import type { DirectionRecipe, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import type { DirectionAnswer } from "../../protocol/questions";
+import { add_notice } from "../../store/store";
+import type { Page } from "../page";
+import { save_file } from "../why/picture_file";
+import { named_spec } from "./draft";
+import type { HeldDirection } from "./held_direction";
+import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "./safetensors";
+
+const MAX_HELD = 64;
+
+/** Keep what the server made of a recipe, newest first; equal vectors are one. */
+export function keep_answer(page: Page, answer: DirectionAnswer): void {
+  const { direction: info, vector, separation, accuracy } = answer;
+  hold(page, {
+    info, vector: Float32Array.from(vector.values),
+    separation: separation && Float32Array.from(separation.values), accuracy: accuracy && Float32Array.from(accuracy.values),
+  });
+}
+
+function hold({ state }: Page, held: HeldDirection): void {
+  const { directions } = state.interventions;
+  const others = directions.peek().filter(({ info }) => info.direction_id !== held.info.direction_id);
+  directions.value = [held, ...others].slice(0, MAX_HELD);
+}
+
+/** Forget a direction here; the server keeps it for interventions that use it. */
+export function forget_direction({ state }: Page, direction_id: string): void {
+  const { directions } = state.interventions;
+  directions.value = directions.peek().filter(({ info }) => info.direction_id !== direction_id);
+}
+
+export function save_direction(page: Page, { info, vector }: HeldDirection): void {
+  const model = page.store.model_info.peek();
+  const notes: Notes = {
+    format: "livelens-direction", name: info.name, recipe: JSON.stringify(info.recipe),
+    ...(info.layer === null ? {} : { layer: String(info.layer) }),
+    ...(model ? { model_name: model.model_name, weights_sha256: model.weights_sha256 } : {}),
+  };
+  const file_name = info.name.replaceAll(/[^\p{L}\p{N} ._-]/gu, "_").slice(0, 60) || "direction";
+  save_file(new Blob([write_safetensors(vector, notes)]), `${file_name}.safetensors`, "application/octet-stream");
+}
+
+/** Read a direction from `file`, give it to the server, and keep it; says in one sentence why not. */
+export async function open_direction(page: Page, file: File): Promise<void> {
+  const { store, actions } = page;
+  const model = store.model_info.peek();
+  try {
+    if (!model) throw new SafetensorsError("There is no model yet: wait for the server.");
+    if (file.size > 20_000_000) throw new SafetensorsError("This cannot be opened as a direction: it is too large.");
+    const { vector, notes } = read_safetensors(new Uint8Array(await file.arrayBuffer()));
+    if (vector.length !== model.d_model) {
+      throw new SafetensorsError(`${file.name} has ${vector.length} numbers; ${model.model_name}'s stream has ${model.d_model}.`);
+    }
+    if (notes["weights_sha256"] && notes["weights_sha256"] !== model.weights_sha256) {
+      add_notice(store, "info", `${file.name} was made with other weights than the running model's.`);
+    }
+    const info = await actions.put_direction({
+      name: (notes["name"] ?? file.name.replace(/\.safetensors$/i, "")).slice(0, 120) || "direction",
+      data: new Uint8Array(vector.slice().buffer), layer: read_layer(notes["layer"], model),
+    });
+    hold(page, { info, vector, separation: null, accuracy: null });
+  } catch (error) {
+    if (!(error instanceof SafetensorsError || error instanceof Refusal)) throw error;
+    add_notice(store, "fault", error.message);
+  }
+}
+
+function read_layer(text: string | undefined, model: ModelInfo): number | null {
+  const layer = text !== undefined && /^\d{1,4}$/.test(text) ? Number(text) : NaN;
+  return layer < model.n_layers ? layer : null;
+}
+
+/** Words for what made a direction. */
+export function recipe_words({ kind, layer, index, pos, token, positive, negative }: DirectionRecipe): string {
+  switch (kind) {
+    case "contrast":
+      return `${positive?.length ?? 0} prompts against ${negative?.length ?? 0}`;
+    case "neuron":
+      return `what L${layer}N${index} writes`;
+    case "head":
+      return typeof pos === "number" ? `what L${layer}H${index} wrote at ${pos}` : `what L${layer}H${index} wrote on average`;
+    case "unembed":
+      return `token ${typeof token === "string" ? `“${token}”` : `#${token}`}`;
+    case "pca":
+      return `axis ${(index ?? 0) + 1} of the stream after L${layer}`;
+    default:
+      return "opened from a file";
+  }
+}
+
+export type StreamOperation = "add_direction" | "project_out";
+
+/** Steer with a direction, or take it out, after the layers `from` to `to`. */
+export function use_direction(
+  { store, actions, state }: Page, held: HeldDirection, operation: StreamOperation, from: number, to: number,
+): void {
+  const stream = Array.from({ length: to - from + 1 }, (_, i) => ({ layer: from + i, hook: "resid_post" as const }));
+  // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
+  const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";
+  const is_adding = operation === "add_direction";
+  const draft: InterventionSpec = {
+    intervention_id: "direction", operation, components: [], enabled: true, direction_id: held.info.direction_id, stream,
+    amount: is_adding ? (is_sized ? 1 : 0.3) : 0, unit: is_adding && !is_sized ? "stream" : "direction",
+  };
+  const spec = named_spec(draft, store.interventions.peek());
+  actions.change((specs) => [...specs, spec]);
+  state.interventions.opened.value = spec.intervention_id;
+}

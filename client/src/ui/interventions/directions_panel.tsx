@@ -1,0 +1,112 @@
+// Directions of the residual stream: made on the left, used on the right, live in the list of interventions.
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import type { ModelInfo } from "../../protocol/generated";
+import { number_text, percent_text } from "../format";
+import { IconButton } from "../icons";
+import { use_missing } from "../parts/asking";
+import { use_page } from "../page";
+import { DirectionForm } from "./direction_form";
+import { forget_direction, open_direction, recipe_words, save_direction, use_direction } from "./direction_actions";
+import type { HeldDirection } from "./held_direction";
+
+export function DirectionsPanel(): JSX.Element {
+  const page = use_page();
+  const { store, state } = page;
+  const info = store.model_info.value;
+  const missing = use_missing("direction");
+  const { directions, direction_draft } = state.interventions;
+  if (!info) return <p class="muted pad">No model yet.</p>;
+  return (
+    <div class="directions" onDragOver={(event) => event.preventDefault()} onDrop={(event) => {
+      event.preventDefault();
+      const file = event.dataTransfer?.files[0];
+      if (file) void open_direction(page, file);
+    }}>
+      <section class="direction-make" aria-label="Make a direction">
+        {missing ? <p class="muted">{missing}</p> : <DirectionForm draft={direction_draft} info={info} />}
+        <label class="button small file-button">Open a .safetensors…
+          <input type="file" accept=".safetensors" class="visually-hidden" aria-label="Open a direction from a file"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              event.currentTarget.value = "";
+              if (file) void open_direction(page, file);
+            }} />
+        </label>
+      </section>
+      <section class="direction-list" aria-label="Directions" tabIndex={0}>
+        {directions.value.length === 0 && (
+          <p class="muted">
+            A direction is a vector of {info.d_model} numbers. Added to the residual stream it steers every token that
+            follows; taken out, nothing after it can use it. Make one on the left, or open a file.
+          </p>
+        )}
+        {directions.value.map((held) => <Direction key={held.info.direction_id} held={held} info={info} />)}
+      </section>
+    </div>
+  );
+}
+
+function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JSX.Element {
+  const page = use_page();
+  const { name, recipe, norm, layer, direction_id } = held.info;
+  const best = layer ?? Math.floor(info.n_layers / 2);
+  const [from, to] = [useSignal(best), useSignal(best)];
+  const can = info.capabilities.operations;
+  const layers: [number, number] = [Math.min(from.value, to.value), Math.max(from.value, to.value)];
+  return (
+    <article class="direction" aria-label={name}>
+      <div class="direction-head">
+        <h3>{name}</h3>
+        <span class="muted">{recipe_words(recipe)}{layer !== null && ` · after L${layer}`} · length {number_text(norm)}</span>
+        <button type="button" class="button small" aria-label={`Save ${name}`} onClick={() => save_direction(page, held)}>Save</button>
+        <IconButton icon="close" label={`Forget ${name}`} onClick={() => forget_direction(page, direction_id)} />
+      </div>
+      {held.separation && <Separation held={held} />}
+      <div class="field-row">
+        after layers
+        <LayerField label={`First layer for ${name}`} value={from.value} n_layers={info.n_layers} set={(value) => (from.value = value)} />
+        to
+        <LayerField label={`Last layer for ${name}`} value={to.value} n_layers={info.n_layers} set={(value) => (to.value = value)} />
+        <button type="button" class="button small primary" disabled={!can.includes("add_direction")} aria-label={`Steer with ${name}`}
+          title={can.includes("add_direction") ? "Its strength is a slider in the list of interventions" : "This model cannot do that."}
+          onClick={() => use_direction(page, held, "add_direction", ...layers)}>Steer</button>
+        <button type="button" class="button small" disabled={!can.includes("project_out")} aria-label={`Take out ${name}`}
+          title={can.includes("project_out") ? "Nothing of it is left in the stream there" : "This model cannot do that."}
+          onClick={() => use_direction(page, held, "project_out", ...layers)}>Take out</button>
+      </div>
+    </article>
+  );
+}
+
+function LayerField({ label, value, n_layers, set }: { label: string; value: number; n_layers: number; set(value: number): void }): JSX.Element {
+  return (
+    <input type="number" class="pos-field" min={0} max={n_layers - 1} step={1} value={value} aria-label={label}
+      onChange={(event) => {
+        const layer = Math.round(Number(event.currentTarget.value));
+        set(Number.isFinite(layer) ? Math.max(0, Math.min(n_layers - 1, layer)) : value);
+        event.currentTarget.value = String(layer);
+      }} />
+  );
+}
+
+/** How far apart held-out prompts lie along the direction of each layer. */
+function Separation({ held }: { held: HeldDirection }): JSX.Element {
+  const separation = held.separation!;
+  const largest = Math.max(...Array.from(separation, Math.abs), 1e-9);
+  const chosen = held.info.layer;
+  const accuracy = chosen === null ? undefined : held.accuracy?.[chosen];
+  const words = chosen === null ? "" : `After L${chosen} prompts that were held out lie ${number_text(separation[chosen])} `
+    + `standard deviations apart, ${percent_text(accuracy)} of them on their own side.`;
+  return (
+    <figure class="separation">
+      <svg viewBox={`0 0 ${separation.length} 10`} preserveAspectRatio="none" role="img" aria-label={`Separation by layer. ${words}`}>
+        {Array.from(separation, (value, layer) => (
+          <rect key={layer} x={layer + 0.1} width={0.8} y={10 - 10 * Math.max(0, value) / largest} height={10 * Math.max(0, value) / largest}
+            data-chosen={layer === chosen || undefined}><title>{`L${layer}: ${number_text(value)}`}</title></rect>
+        ))}
+      </svg>
+      <figcaption class="muted">{words}</figcaption>
+    </figure>
+  );
+}
