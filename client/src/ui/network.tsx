@@ -5,14 +5,18 @@ import { useEffect, useRef } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { LegendSpec } from "../layout/legend";
 import type { Component } from "../protocol/generated";
+import type { CausalView } from "../store/causal";
 import { explained_step } from "../store/explained";
 import { activation_of, direct_of, factor_on } from "../store/query";
 import { add_notice } from "../store/store";
 import type { DisplayChannel, ViewPreset } from "../store/types";
-import { kind_name, value_meaning } from "./component_words";
+import { direct_name, kind_name, value_meaning, value_name } from "./component_words";
 import { number_text, signed_text } from "./format";
+import { StreamKeeper } from "./lens/stream_keeper";
 import { IconButton, type IconName } from "./icons";
 import { use_page, type Page } from "./page";
+import { ComparedSwitch } from "./patching/compared_switch";
+import { use_comparison } from "./patching/use_comparison";
 import type { SceneView } from "./scene_view";
 import { go } from "./why/why_actions";
 
@@ -24,6 +28,7 @@ interface Pointed {
 
 export function Network(): JSX.Element {
   const page = use_page();
+  use_comparison(page);
   const place = useRef<HTMLDivElement>(null);
   const pointed = useSignal<Pointed | null>(null);
   useEffect(() => {
@@ -48,6 +53,7 @@ export function Network(): JSX.Element {
       <ChannelPicker />
       <Legend />
       <FlatStatus />
+      <StreamKeeper />
       {pointed.value && <PointedCard pointed={pointed.value} />}
     </main>
   );
@@ -124,18 +130,47 @@ function ViewButtons(): JSX.Element {
 function ChannelPicker(): JSX.Element {
   const { store } = use_page();
   const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "direct_logit");
+  const { answers } = store.analysis.causal;
+  const channel = store.display_channel.value;
+  const nothing_measured = answers.value.length === 0;
   const options: { value: DisplayChannel; label: string; hint: string; off?: boolean }[] = [
     { value: "activation", label: "Activation", hint: "How strongly each component acts at this token" },
     {
       value: "direct_logit", label: "Direct logit", off: !!missing,
       hint: missing ? missing.reason : "What each component adds to (orange) or takes from (blue) the target's logit",
     },
+    {
+      value: "causal", label: "Causal", off: nothing_measured && channel !== "causal",
+      hint: nothing_measured ? "Nothing is measured yet: see the Causal map tab below"
+        : "What the metric loses when each component is switched off alone",
+    },
   ];
   return (
-    <div class="channel-picker segmented" role="group" aria-label="What brightness shows">
-      {options.map(({ value, label, hint, off }) => (
-        <button type="button" key={value} aria-pressed={store.display_channel.value === value} disabled={off}
-          title={hint} onClick={() => (store.display_channel.value = value)}>{label}</button>
+    <div class="channel-picker">
+      <div class="segmented" role="group" aria-label="What brightness shows">
+        {options.map(({ value, label, hint, off }) => (
+          <button type="button" key={value} aria-pressed={channel === value} disabled={off}
+            title={hint} onClick={() => (store.display_channel.value = value)}>{label}</button>
+        ))}
+      </div>
+      {channel === "causal" ? <CausalSwitch /> : <ComparedSwitch />}
+    </div>
+  );
+}
+
+const CAUSAL_VIEWS: { view: CausalView; label: string; hint: string }[] = [
+  { view: "attributed", label: "Attributed", hint: "What attribution says of the parts that were measured" },
+  { view: "measured", label: "Measured", hint: "What the metric lost with each part switched off alone" },
+  { view: "difference", label: "Difference", hint: "Measured minus attributed: where attribution misleads" },
+];
+
+function CausalSwitch(): JSX.Element {
+  const { view } = use_page().store.analysis.causal;
+  return (
+    <div class="segmented" role="group" aria-label="Which map">
+      {CAUSAL_VIEWS.map(({ view: own, label, hint }) => (
+        <button type="button" key={own} aria-pressed={view.value === own} title={hint}
+          onClick={() => (view.value = own)}>{label}</button>
       ))}
     </div>
   );
@@ -199,8 +234,9 @@ function PointedCard({ pointed }: { pointed: Pointed }): JSX.Element | null {
     <div class="pointed-card" style={style} data-flip={flip || undefined} role="tooltip">
       <b>{component_id(component)}</b> <span class="muted">{kind_name(component)}</span>
       <div class="card-value" title={value_meaning(component)}>
-        {number_text(activation_of(step, component, info))}
-        {direct !== null && <span class="muted"> · {signed_text(direct)} logit</span>}
+        {step?.compared && <span class="muted">{value_name(step)} </span>}
+        {step?.compared === "difference" ? signed_text(activation_of(step, component, info)) : number_text(activation_of(step, component, info))}
+        {direct !== null && <span class="muted"> · {signed_text(direct)} logit{step?.signed?.of === "causal" && ` ${direct_name(step).toLowerCase()}`}</span>}
       </div>
       {factor !== null && <div class="off-mark">{factor === 0 ? "ablated" : `× ${number_text(factor)}`}</div>}
     </div>

@@ -7,6 +7,7 @@ import type { Actions } from "./actions";
 import { create_branches_state, type BranchesState } from "./branches/branches_state";
 import { create_interventions_state, type InterventionsState } from "./interventions/interventions_state";
 import type { ImportanceMetric } from "./why/importance";
+import { create_lens_state, type LensState } from "./lens/lens_state";
 import { create_parts_state, type PartsState } from "./parts/parts_state";
 import { create_patching_state, type PatchingState } from "./patching/patching_state";
 import type { SceneMount, SceneView } from "./scene_view";
@@ -37,6 +38,7 @@ export interface PageState {
   scene: Signal<SceneView | null>;
   branches: BranchesState;
   interventions: InterventionsState;
+  lens: LensState;
   parts: PartsState;
   patching: PatchingState;
   why: WhyState;
@@ -88,6 +90,7 @@ export function create_page_state(): PageState {
     scene: signal<SceneView | null>(null),
     branches: create_branches_state(),
     interventions: create_interventions_state(),
+    lens: create_lens_state(),
     parts: create_parts_state(),
     patching: create_patching_state(),
     why: create_why_state(),

@@ -21,6 +21,8 @@ interface Props {
   values: Float32Array;
   /** The size that has the strongest colour. */
   scale: number;
+  /** Signed values around zero, or sizes from zero up; signed where it is not said. */
+  colours?: "signed" | "size";
   hovered: Signal<GridCell | null>;
   selected: GridCell | null;
   on_pick: (cell: GridCell) => void;
@@ -31,22 +33,25 @@ const SIGNED_SHARE = 0.3;
 const COLUMN_PX = 11;
 
 export function HeatGrid(props: Props): JSX.Element {
-  const { title, label, n_rows, n_columns, values, scale, hovered, selected, on_pick } = props;
+  const { title, label, n_rows, n_columns, values, scale, colours = "signed", hovered, selected, on_pick } = props;
   const { store } = use_page();
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = store.theme.value;
   useEffect(() => {
-    const { lut } = colour_map("direct_logit", theme);
-    const place = (row: number, column: number): number => 0.5 + values[row * n_columns + column]! / (2 * scale);
+    const { lut } = colour_map(colours === "signed" ? "direct_logit" : "activation", theme);
+    const place = (row: number, column: number): number => {
+      const share = values[row * n_columns + column]! / scale;
+      return colours === "signed" ? 0.5 + share / 2 : share;
+    };
     if (canvas.current) paint_cells(canvas.current, n_rows, n_columns, lut, place);
-  }, [values, scale, n_rows, n_columns, theme]);
+  }, [values, scale, colours, n_rows, n_columns, theme]);
   const under = (event: MouseEvent): GridCell | null =>
     canvas.current && cell_under(event, canvas.current, n_rows, n_columns);
   const box = ({ row, column }: GridCell): Record<string, string> => ({
     left: `${(100 * column) / n_columns}%`, top: `${(100 * row) / n_rows}%`,
     width: `${100 / n_columns}%`, height: `${100 / n_rows}%`,
   });
-  const strong = Array.from(values.keys()).filter((i) => Math.abs(values[i]!) >= SIGNED_SHARE * scale);
+  const strong = colours === "size" ? [] : Array.from(values.keys()).filter((i) => Math.abs(values[i]!) >= SIGNED_SHARE * scale);
   return (
     <figure class="heat-grid">
       <figcaption>{title}</figcaption>
