@@ -15,6 +15,7 @@ export class ChipList {
   private held: Held[] = [];
   private current = -1;
   private n_prompt = 0;
+  private differing: ReadonlySet<number> = new Set();
 
   constructor(
     private readonly root: HTMLElement,
@@ -67,6 +68,12 @@ export class ChipList {
     keep_in_view(this.root, element);
   }
 
+  /** Tokens that another run has not, by position: underlined, whatever tints them. */
+  mark_differing(others: ReadonlySet<number>): void {
+    this.differing = others;
+    for (const held of this.held) held.element.classList.toggle("differs", others.has(held.chip.pos));
+  }
+
   chip_at(element: EventTarget | null): TokenChip | null {
     const button = element instanceof Element ? element.closest<HTMLElement>("button.chip") : null;
     return button ? (this.held[Number(button.dataset["pos"])]?.chip ?? null) : null;
@@ -92,6 +99,7 @@ export class ChipList {
     element.textContent = word_label(chip.text);
     element.className = "chip";
     element.classList.toggle("first-generated", this.n_prompt > 0 && chip.pos === this.n_prompt);
+    element.classList.toggle("differs", this.differing.has(chip.pos));
     element.classList.toggle("space", chip.text.startsWith(" "));
     this.tint(held, metric);
   }

@@ -91,8 +91,9 @@ export class ComponentRows {
         values[start + at] = activation_of(step, this.component(start + at), this.shape) ?? Number.NaN;
       }
       const scale = scales?.[layer];
-      if (!codes || scale === undefined) continue;
       const first = start + n_heads + 2;
+      if (codes instanceof Float32Array) values.set(codes.subarray(layer * d_mlp, (layer + 1) * d_mlp), first);
+      if (!codes || scale === undefined) continue;
       for (let i = 0; i < d_mlp; i++) values[first + i] = expand_int8(codes[layer * d_mlp + i] ?? 0, scale);
     }
     return values;
@@ -111,7 +112,10 @@ export class ComponentRows {
     const layers = step?.tensors.direct_neuron_layer?.values ?? [];
     const indices = step?.tensors.direct_neuron_index?.values ?? [];
     const rows = new Set<number>();
-    layers.forEach((layer, k) => rows.add(this.row({ kind: "neuron", layer, index: indices[k] ?? 0 })));
+    const add = (layer: number, index: number): void => void rows.add(this.row({ kind: "neuron", layer, index }));
+    const { d_mlp } = this.shape;
+    if (step?.signed?.of === "causal") step.signed.neurons?.at?.forEach((cell) => add(Math.floor(cell / d_mlp), cell % d_mlp));
+    else layers.forEach((layer, k) => add(layer, indices[k] ?? 0));
     this.strongest_of = { step, rows };
     return rows;
   }

@@ -1,13 +1,14 @@
 // Every component as a row: the way in for the keyboard, for screen readers, and for people who want numbers.
-import { useComputed, useSignal, type Signal } from "@preact/signals";
+import { useComputed, useSignal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { Component, ModelInfo } from "../protocol/generated";
+import { explained_step } from "../store/explained";
 import { activation_of, direct_of, factor_on } from "../store/query";
 import { same_component, type StepRecord } from "../store/types";
 import { ComponentRows, type Sort, type SortBy } from "./component_rows";
-import { kind_name, value_meaning } from "./component_words";
+import { direct_name, kind_name, value_meaning, value_name } from "./component_words";
 import { count_text, number_text, signed_text } from "./format";
 import { use_page, type ComponentFilter } from "./page";
 import { throttled, type Shown } from "./shown_step";
@@ -26,10 +27,11 @@ export function ComponentTable({ shown }: { shown: Shown }): JSX.Element {
 }
 
 function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element {
-  const { actions, state } = use_page();
+  const { store, actions, state } = use_page();
   const sort = useSignal<Sort>({ by: "id", descending: false });
   const rows = useMemo(() => new ComponentRows(info), [info]);
-  const order = use_order(rows, sort, shown);
+  const step = useComputed(() => explained_step(store, shown.step.value.step));
+  const order = use_order(rows, sort, step);
   /** Enter selects the first row found and hands the keys to the table. */
   const take_first = (event: KeyboardEvent): void => {
     const first = order?.[0];
@@ -57,21 +59,21 @@ function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element 
         </label>
         <span class="muted">{order === null ? "Write L12H3, L7N1404, L5.attn, L5 or H3" : `${count_text(order.length)} rows`}</span>
       </div>
-      <Grid info={info} rows={rows} order={order ?? []} sort={sort} shown={shown} />
+      <Grid info={info} rows={rows} order={order ?? []} sort={sort} step={step.value} />
     </div>
   );
 }
 
 /** The rows shown, in order; re-sorted calmly while tokens come. */
-function use_order(rows: ComponentRows, sort: Signal<Sort>, shown: Shown): readonly number[] | null {
+function use_order(rows: ComponentRows, sort: Signal<Sort>, shown: ReadonlySignal<StepRecord | undefined>): readonly number[] | null {
   const { store, state } = use_page();
   const step_sorted = useSignal<StepRecord | undefined>(undefined);
   useEffect(() => {
-    const resort = throttled(() => (step_sorted.value = shown.step.peek().step), RESORT_MS);
-    return shown.step.subscribe(() => {
+    const resort = throttled(() => (step_sorted.value = shown.peek()), RESORT_MS);
+    return shown.subscribe(() => {
       if (rows.n_rows <= LIVE_SORT_ROWS || store.run.peek()?.state !== "running") resort();
     });
-  }, [rows]);
+  }, [rows, shown]);
   const { by, descending } = sort.value;
   const step = by === "id" ? undefined : step_sorted.value;
   const [search, filter] = [state.search.value, state.filter.value];
@@ -88,10 +90,11 @@ interface GridProps {
   rows: ComponentRows;
   order: readonly number[];
   sort: Signal<Sort>;
-  shown: Shown;
+  /** As it is shown: of this run, of the other, with what was asked or measured. */
+  step: StepRecord | undefined;
 }
 
-function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
+function Grid({ info, rows, order, sort, step }: GridProps): JSX.Element {
   const { store, actions, state } = use_page();
   const scroller = useRef<HTMLDivElement>(null);
   const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT, ROW_HEIGHT);
@@ -121,14 +124,13 @@ function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
     event.stopPropagation();
     go(to);
   };
-  const { step } = shown.step.value;
   const is_active_drawn = active >= view.first && active < view.first + view.n_visible;
   return (
     <div class="grid" role="grid" aria-label="Components" aria-rowcount={order.length + 1} aria-colcount={5}
       tabIndex={0} id="component-grid" onKeyDown={on_key}
       aria-activedescendant={is_active_drawn ? `component-row-${active}` : undefined}>
       <div class="grid-body" ref={scroller}>
-        <HeaderRow sort={sort} />
+        <HeaderRow sort={sort} step={step} />
         <div class="grid-space" role="rowgroup" style={{ height: `${view.height}px` }}>
           {order.slice(view.first, view.first + view.n_visible).map((row, i) => (
             <Row key={row} index={view.first + i} top={view.top_of(view.first + i)} component={rows.component(row)}
@@ -140,15 +142,17 @@ function Grid({ info, rows, order, sort, shown }: GridProps): JSX.Element {
   );
 }
 
-const COLUMNS: { by: SortBy | null; label: string }[] = [
-  { by: "id", label: "Component" },
-  { by: null, label: "Kind" },
-  { by: "value", label: "Value" },
-  { by: "direct", label: "Direct logit" },
-  { by: null, label: "Ablated" },
-];
+function columns_of(step: StepRecord | undefined): { by: SortBy | null; label: string }[] {
+  return [
+    { by: "id", label: "Component" },
+    { by: null, label: "Kind" },
+    { by: "value", label: value_name(step) },
+    { by: "direct", label: direct_name(step) },
+    { by: null, label: "Ablated" },
+  ];
+}
 
-function HeaderRow({ sort }: { sort: Signal<Sort> }): JSX.Element {
+function HeaderRow({ sort, step }: { sort: Signal<Sort>; step: StepRecord | undefined }): JSX.Element {
   const now = sort.value;
   const choose = (by: SortBy): void => {
     sort.value = { by, descending: now.by === by ? !now.descending : by !== "id" };
@@ -156,10 +160,10 @@ function HeaderRow({ sort }: { sort: Signal<Sort> }): JSX.Element {
   return (
     <div role="rowgroup" class="grid-head">
       <div role="row" aria-rowindex={1} class="grid-row">
-        {COLUMNS.map(({ by, label }) => {
+        {columns_of(step).map(({ by, label }) => {
           const is_sorted = by !== null && now.by === by;
           return (
-            <div role="columnheader" key={label} aria-sort={is_sorted ? (now.descending ? "descending" : "ascending") : undefined}>
+            <div role="columnheader" key={`${by} ${label}`} aria-sort={is_sorted ? (now.descending ? "descending" : "ascending") : undefined}>
               {by === null ? label : (
                 <button type="button" onClick={() => choose(by)}>
                   {label}<span aria-hidden="true">{is_sorted ? (now.descending ? " ↓" : " ↑") : ""}</span>
@@ -185,6 +189,7 @@ function Row({ index, top, component, info, step }: RowProps): JSX.Element {
   const { store, actions } = use_page();
   const is_selected = useComputed(() => same_component(store.selection.value, component)).value;
   const factor = factor_on(store.interventions.value, component);
+  const value = activation_of(step, component, info);
   const direct = direct_of(step, component, info);
   const id = component_id(component);
   return (
@@ -194,7 +199,7 @@ function Row({ index, top, component, info, step }: RowProps): JSX.Element {
       <div role="gridcell" class="id">{id}</div>
       <div role="gridcell" class="muted">{kind_name(component)}</div>
       <div role="gridcell" class="number" title={value_meaning(component)}>
-        {number_text(activation_of(step, component, info))}
+        {step?.compared === "difference" ? signed_text(value) : number_text(value)}
       </div>
       <div role="gridcell" class="number" data-sign={direct === null ? undefined : Math.sign(direct)}>{signed_text(direct)}</div>
       <div role="gridcell" class="ablate">

@@ -1,4 +1,5 @@
 import type { Component } from "../protocol/generated";
+import type { StepRecord } from "../store/types";
 
 const KIND: Record<Component["kind"], string> = {
   head: "attention head",
@@ -21,4 +22,15 @@ export function value_meaning(component: Component): string {
     default:
       return "norm of what the layer's " + (component.kind === "attn" ? "attention" : "MLP") + " writes to the stream";
   }
+}
+
+/** What the shown step's values are of: this run's, the other's, or the difference. */
+export function value_name(step: StepRecord | undefined): string {
+  return step?.compared === "other" ? "Other run" : step?.compared === "difference" ? "This − other" : "Value";
+}
+
+/** What stands in the place of the direct contribution. */
+export function direct_name(step: StepRecord | undefined): string {
+  if (step?.signed?.of === "causal") return step.signed.title;
+  return step?.compared === "other" ? "Direct, other" : step?.compared === "difference" ? "Direct, difference" : "Direct logit";
 }

@@ -5,13 +5,14 @@ import type { Component, ModelInfo } from "../protocol/generated";
 import { explained_step } from "../store/explained";
 import { direct_of } from "../store/query";
 import { AttendedKeys } from "./attended_keys";
-import { kind_name, value_meaning } from "./component_words";
+import { direct_name, kind_name, value_meaning } from "./component_words";
 import { use_exact_history } from "./exact_history";
 import { number_text, percent_text, signed_text, token_quote, word_label } from "./format";
 import { HistoryChart } from "./history_chart";
 import { IconButton } from "./icons";
 import { InterveneControls } from "./intervene_controls";
 import { use_page } from "./page";
+import { ComparedFacts } from "./patching/compared_facts";
 import { PartSection } from "./parts/part_section";
 import type { Shown } from "./shown_step";
 
@@ -69,7 +70,8 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
   const { pos, step } = shown.step.value;
   const history = use_exact_history(component, info, shown);
   const value = history.values.get(pos);
-  const direct = direct_of(explained_step(store, step), component, info);
+  const shown_step = explained_step(store, step);
+  const direct = direct_of(shown_step, component, info);
   const no_direct = info.capabilities.missing.find((item) => item.channel === "direct_logit");
   return (
     <>
@@ -82,7 +84,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
           </dd>
         </div>
         <div title={no_direct?.reason ?? "Direct contribution to the metric at this token, in logits"}>
-          <dt>Direct logit</dt>
+          <dt>{direct_name(shown_step)}</dt>
           <dd data-sign={direct === null ? undefined : Math.sign(direct)}>
             {no_direct ? <span class="muted">not available</span> : <b>{signed_text(direct)}</b>}
             {!no_direct && direct === null && component.kind === "neuron" && step && (
@@ -91,6 +93,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
           </dd>
         </div>
       </dl>
+      <ComparedFacts component={component} info={info} step={step} />
       <h3>Along the text</h3>
       <HistoryChart history={history} pos={pos} tokens={store.tokens.value} is_signed={component.kind === "neuron"}
         on_pick={(at) => actions.select_pos(at)} />

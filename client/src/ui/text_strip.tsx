@@ -2,6 +2,7 @@
 import { effect, useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import type { Store } from "../store/store";
 import type { TokenChip } from "../store/types";
 import { ChipList } from "./chip_list";
 import { METRIC_RANGE, tint_of } from "./chip_tint";
@@ -9,12 +10,27 @@ import { number_text, percent_text, token_quote } from "./format";
 import { IconButton } from "./icons";
 import { ProbBars } from "./prob_bars";
 import { use_page, type ChipMetric, type Page } from "./page";
-import { completeness_words, IMPORTANCE_WORDS, is_importance, keep_importance } from "./why/importance";
+import { IMPORTANCE_WORDS, is_importance, keep_importance } from "./why/importance";
+import { ImportanceState } from "./why/importance_state";
 
 interface Hovered {
   chip: TokenChip;
   x: number;
   y: number;
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** Where the run beside this one has another token; the same for every position that was asked about. */
+function differing_positions({ analysis: { comparison } }: Store): ReadonlySet<number> {
+  const [answer] = comparison.answers.value.values();
+  return answer && answer.differing.length > 0 ? new Set(answer.differing) : NONE;
+}
+
+/** The other run's token, where it is another. */
+function other_token(page: Page, pos: number): string | null {
+  const [answer] = page.store.analysis.comparison.answers.value.values();
+  return answer?.differing.includes(pos) ? (answer.other_tokens[pos] ?? null) : null;
 }
 
 export function TextStrip(): JSX.Element {
@@ -57,6 +73,7 @@ function keep_chips(root: HTMLElement, page: Page, ref: { current: ChipList | nu
       void store.analysis.relevance.slot.value;
       list.retint(state.chip_metric.value);
     }),
+    effect(() => list.mark_differing(differing_positions(store))),
     keep_importance(page),
     effect(() => list.mark_current(store.current_pos.value)),
     store.history.subscribe((pos) => (pos >= 0 ? list.step_arrived(pos, state.chip_metric.peek()) : undefined)),
@@ -68,7 +85,6 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
   const { store } = use_page();
   const range = METRIC_RANGE[metric.value];
   const lens = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
-  const completeness = is_importance(metric.value) ? completeness_words(store, metric.value) : null;
   const no_importance = store.model_info.value?.capabilities.missing_analyses.find((item) => item.analysis === "relevance");
   return (
     <div class="metric">
@@ -91,9 +107,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
           <span>{range.low}</span><i /><span>{range.high}</span>
         </div>
       )}
-      {is_importance(metric.value) && (
-        <p class="tint-note muted" role="status" id="completeness" title={completeness?.full}>{completeness?.short}</p>
-      )}
+      {is_importance(metric.value) && <ImportanceState metric={metric.value} />}
     </div>
   );
 }
@@ -117,6 +131,7 @@ function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
   const { chip } = hovered;
   const before = page.store.history.get(chip.pos - 1);
   const tint = tint_of(page.store, chip, page.state.chip_metric.value);
+  const other = other_token(page, chip.pos);
   const left = Math.max(8, Math.min(hovered.x, window.innerWidth - 276));
   return (
     <div class="chip-card" role="tooltip" style={{ left: `${left}px`, top: `${hovered.y + 6}px` }}>
@@ -124,6 +139,7 @@ function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
         <b>{token_quote(chip.text)}</b>
         <span class="muted">position {chip.pos} · id {chip.token_id}</span>
       </div>
+      {other !== null && <p>In the other run: <b>{token_quote(other)}</b></p>}
       {chip.logprob !== null && (
         <p class="muted">
           probability {percent_text(Math.exp(chip.logprob))}

@@ -32,11 +32,11 @@ export interface StrongRow {
 export const GROUPS: { group: MapGroup; label: string; says: string }[] = [
   {
     group: "layers", label: "Stream, attention, MLP by token",
-    says: "What the run has at this place, put into the other prompt’s run: 0 changes nothing, +1 brings the whole answer back.",
+    says: "What this run (clean) has at a place, put into the other prompt’s (corrupted): (patched − corrupted) ÷ (clean − corrupted), so 0 changes nothing and +1 brings the whole answer back.",
   },
   {
     group: "heads", label: "Each head",
-    says: "One head’s output put into the other prompt’s run, at the last token only, and at every token.",
+    says: "One head’s output put into the other prompt’s run, at the last token only, and at every token: (patched − corrupted) ÷ (clean − corrupted).",
   },
   {
     group: "apart", label: "How far apart the two runs are",
@@ -64,7 +64,7 @@ export function maps_of(answer: PatchingAnswer, group: MapGroup): PatchMap[] {
         { title: "Heads, every token", tensor: answer.heads_all, columns: "heads", kind: "head" },
       ];
   const scale = Math.max(...named.map(({ tensor }) => largest_size(tensor.values, 0.1)));
-  return named.map((map) => ({ ...map, scale, unit: "of the difference" }));
+  return named.map((map) => ({ ...map, scale, unit: "of (clean − corrupted)" }));
 }
 
 export function value_at({ tensor }: PatchMap, { row, column }: MapCell): number {

@@ -8,6 +8,7 @@ import { number_text, signed_text, token_quote } from "../format";
 import { use_page, type Page } from "../page";
 import { use_missing } from "../parts/asking";
 import type { Shown } from "../shown_step";
+import { ComparisonPanel } from "./comparison_panel";
 import { PatchGrid, type Pointed } from "./patch_grid";
 import {
   GROUPS, cell_name, component_of, maps_of, pos_of, short_name, strongest, value_at, type MapCell, type PatchMap, type StrongRow,
@@ -20,21 +21,45 @@ const TABLE_ROWS = 12;
 
 export function PatchingPanel({ shown }: { shown: Shown }): JSX.Element {
   const { store } = use_page();
-  const missing = use_missing("patching");
-  if (missing) return <p class="muted pad">No patching: {missing}</p>;
+  const { state: { patching: { looks_at } } } = use_page();
+  const [missing, no_comparison] = [use_missing("patching"), use_missing("comparison")];
+  if (missing && no_comparison) return <p class="muted pad">No patching: {missing}</p>;
   const { answer, error, progress } = store.analysis.patching.slot.value;
+  const other_run = store.analysis.comparison.other_run.value;
+  const is_comparison = looks_at.value === "comparison" && other_run !== null;
   return (
     <div class="patching" tabIndex={0} role="region" aria-label="Two prompts" aria-busy={progress !== null}>
       <PatchingForm shown={shown} />
+      {(answer || progress) && other_run && <LooksAt />}
+      {is_comparison ? <ComparisonPanel shown={shown} /> : <Patching answer={answer} error={error} />}
+    </div>
+  );
+}
+
+/** Both were asked: which is looked at. */
+function LooksAt(): JSX.Element {
+  const { looks_at } = use_page().state.patching;
+  return (
+    <div class="segmented patching-looks" role="group" aria-label="What to look at">
+      <button type="button" aria-pressed={looks_at.value === "patching"} onClick={() => (looks_at.value = "patching")}>Patching</button>
+      <button type="button" aria-pressed={looks_at.value === "comparison"} onClick={() => (looks_at.value = "comparison")}>Side by side</button>
+    </div>
+  );
+}
+
+function Patching({ answer, error }: { answer: PatchingAnswer | null; error: string | null }): JSX.Element {
+  return (
+    <>
       {error && <p class="patching-words" role="alert">{error}</p>}
       {answer ? <Answered answer={answer} /> : !error && (
         <p class="muted patching-words">
           Write the prompt again with one thing changed, so that the answer changes, in as many tokens. What this run
           computes is then put into the other prompt’s run, one place at a time: where the answer comes back, that
-          place carries what made the difference. Nothing of the run itself changes.
+          place carries what made the difference. Or compare both runs side by side: every channel at the shown
+          token, of prompts of any length. Nothing of the run itself changes.
         </p>
       )}
-    </div>
+    </>
   );
 }
 
@@ -51,7 +76,7 @@ function Answered({ answer }: { answer: PatchingAnswer }): JSX.Element {
       <div class="patching-words" role="status">
         <p>
           logit({token_quote(metric.target_text)}) − logit({against}): <b id="clean-value">{signed_text(metric.value)}</b> in
-          this run, <b id="corrupted-value">{signed_text(answer.corrupted_value)}</b> in the other prompt’s;{" "}
+          this run (clean), <b id="corrupted-value">{signed_text(answer.corrupted_value)}</b> in the other prompt’s (corrupted);{" "}
           {answer.n_patches} patches in {number_text(answer.secs)} s.{metric.notice && ` ${metric.notice}`}
         </p>
         <p class="muted">
