@@ -3,7 +3,7 @@ import { effect, untracked } from "@preact/signals";
 import type { Metric } from "../../protocol/generated";
 import type { RelevanceAnswer } from "../../protocol/questions";
 import type { Store } from "../../store/store";
-import { percent_text, signed_text } from "../format";
+import { number_text, percent_text, signed_text } from "../format";
 import type { Page } from "../page";
 import { question_of } from "./why_actions";
 
@@ -18,6 +18,12 @@ export const IMPORTANCE_WORDS: Record<ImportanceMetric, string> = {
   importance_frozen: "Relevance",
   importance_gradient: "Gradient × input",
   importance_integrated: "Integrated gradients",
+};
+
+const CREDITED_TO_NONE: Record<ImportanceMetric, string> = {
+  importance_frozen: "biases",
+  importance_gradient: "nothing else",
+  importance_integrated: "what the model says of mean embeddings",
 };
 
 export function is_importance(metric: string): metric is ImportanceMetric {
@@ -46,7 +52,8 @@ export function keep_importance(page: Page): () => void {
     if (!question) return;
     const method = METHODS[metric];
     const key = JSON.stringify([run.run_id, run.revision, question, method]);
-    if (key === asked) return;
+    const { progress, answer, error } = store.analysis.relevance.slot.peek();
+    if (key === asked && (progress || answer || error)) return;
     timer = setTimeout(() => untracked(() => {
       asked = key;
       store.analysis.explain(question);
@@ -80,13 +87,21 @@ function target_words(metric: Metric): string {
 /** How far the method is complete, in short and in full; none before there is an answer. */
 export function completeness_words(store: Store, metric: ImportanceMetric): { short: string; full: string } | null {
   const slot = store.analysis.relevance.slot.value;
-  const said = slot.progress ? "working…" : slot.error;
-  if (said !== null) return { short: said, full: said };
+  if (slot.progress) {
+    const { done, total } = slot.progress;
+    const said = total > 0 ? `working… ${Math.round((100 * done) / total)} %` : "working…";
+    return { short: said, full: said };
+  }
+  if (slot.error !== null) return { short: slot.error, full: slot.error };
   const answer = slot.answer;
   if (!answer || answer.method !== METHODS[metric]) return null;
   const reached = answer.metric.value === 0 ? null : answer.total / answer.metric.value;
+  const placed = answer.placed > 0 ? number_text(answer.placed, 2) : null;
+  const sum = `Tokens and ${CREDITED_TO_NONE[metric]} sum to ${signed_text(answer.total)} of ${signed_text(answer.metric.value)}`;
+  const error = `against what the method promises the error is ${signed_text(answer.error, 2)}`;
+  const estimate = placed && `${placed} logits (signs aside) lie between the gradients taken and were placed by the slopes there`;
   return {
-    short: `${percent_text(reached)} of ${signed_text(answer.metric.value)} logits`,
-    full: `Tokens and biases sum to ${signed_text(answer.total)} of ${signed_text(answer.metric.value)}; against what the method promises the error is ${signed_text(answer.error, 2)}`,
+    short: `${percent_text(reached)} of ${signed_text(answer.metric.value)} logits${placed ? `, ${placed} placed` : ""}`,
+    full: `${[sum, error, estimate].filter(Boolean).join("; ")}.`,
   };
 }

@@ -1,0 +1,98 @@
+"""Token importance as tints, on the shipped model: three methods, each against the Python functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import OpenPage
+
+from livelens.analysis.attribution import Attribution
+from livelens.analysis.relevance import gradient_x_input, integrated_gradients
+from livelens.bench.server_process import ServerProcess
+from livelens.model.frozen import FrozenModel
+from livelens.model.loading import load_torch_engine
+from livelens.model.sources import resolve_source
+from livelens.model.torch_engine import TorchEngine
+
+PROMPT = "The Eiffel Tower is in the city of"
+LAST = 8
+TIMEOUT_MS = 120_000
+ANSWER = "window.livelens.store.analysis.relevance.slot.value.answer"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[TorchEngine]:
+    """The shipped model in this process, to compare with."""
+    loaded = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+    """A finished run, the last token of its prompt shown: what made " Paris" of it?"""
+    page = open_page(real_server)
+    page.set_default_timeout(TIMEOUT_MS)
+    driving.run_to_end(page, PROMPT, length=2)
+    page.locator(".chips button").nth(LAST).click()
+    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
+    return page
+
+
+def tinted(page: Page, method: str) -> list[float]:
+    """Choose the tint, wait for its answer: the logits of each token."""
+    page.locator(".metric select").select_option(label=method)
+    page.wait_for_function(
+        f"method => {ANSWER}?.method === method && !document.querySelector('#completeness + button')",
+        arg={
+            "Relevance": "frozen",
+            "Gradient × input": "gradient_x_input",
+            "Integrated gradients": "integrated_gradients",
+        }[method],
+    )
+    return list(page.evaluate(f"() => Array.from({ANSWER}.tokens.values)"))
+
+
+def test_three_methods_tint_the_tokens_with_the_python_functions_numbers(page: Page, engine: TorchEngine) -> None:
+    """And say how complete they are: the first and the last wholly, the gradient alone by no means."""
+    model = FrozenModel(engine.model, engine.anatomy)
+    run = model.run(driving.token_ids(page)[: LAST + 1], [])
+    frozen = tinted(page, "Relevance")
+    target, distractor = page.evaluate(f"() => [{ANSWER}.metric.target_id, {ANSWER}.metric.distractor_id]")
+    ids = {"target_id": target, "distractor_id": distractor}
+    assert frozen == pytest.approx(Attribution(model, run, **ids).relevance(n_neurons=0).embed.tolist(), abs=1e-3)
+    expect(page.locator("#completeness")).to_contain_text("100.0 % of")
+
+    gradient = tinted(page, "Gradient × input")
+    assert gradient == pytest.approx(gradient_x_input(model, run, **ids).tolist(), abs=1e-3)
+    value = page.evaluate(f"() => {ANSWER}.metric.value")
+    assert f"{100 * sum(gradient) / value:.1f} %" in page.locator("#completeness").inner_text()
+
+    integrated = tinted(page, "Integrated gradients")
+    here = integrated_gradients(model, run, **ids)
+    assert integrated == pytest.approx(here.tokens.tolist(), abs=0.05)
+    completeness = page.locator("#completeness")
+    expect(completeness).to_contain_text("100.0 % of")
+    assert "placed" in completeness.inner_text()
+    assert "mean embeddings sum to" in (completeness.get_attribute("title") or "")
+
+    strongest = max(range(LAST + 1), key=lambda pos: abs(integrated[pos]))
+    page.locator(".chips button").nth(strongest).hover()
+    sign = "+" if integrated[strongest] > 0 else "\N{MINUS SIGN}"
+    expect(page.locator(".chip-card")).to_contain_text(f"{sign}{abs(integrated[strongest]):.2g}"[:4])
+    assert len({gradient.index(max(gradient)), frozen.index(max(frozen)), integrated.index(max(integrated))}) >= 1
+
+
+def test_integrated_gradients_tell_their_progress_and_can_be_given_up_and_asked_again(page: Page) -> None:
+    """What is given up takes its tint along."""
+    choose = page.locator(".metric select")
+    choose.select_option(label="Integrated gradients")
+    expect(page.locator("#completeness")).to_contain_text("working… 2", timeout=TIMEOUT_MS)
+    page.get_by_role("button", name="Give up the importance").click()
+    expect(choose).to_have_value("none")
+    assert page.evaluate(f"() => {ANSWER}") is None
+    page.wait_for_function("() => document.querySelectorAll('.chips .chip[data-against]').length === 0")
+    assert len(tinted(page, "Integrated gradients")) == LAST + 1
