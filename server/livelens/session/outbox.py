@@ -110,10 +110,14 @@ class Outbox:
         record = self._record
         if record is None:
             return None
-        if self._cursor < len(record.entries):
+        while self._cursor < len(record.entries):
             entry = record.entries[self._cursor]
             self._cursor += 1
-            return self._event(entry) if isinstance(entry, EventEntry) else self._live(entry, record, now)
+            if isinstance(entry, EventEntry):
+                return self._event(entry)
+            # More of a position that is still owed whole goes out with that, not ahead of it as if it were all.
+            if not (entry.is_more and entry.step.pos in self._older):
+                return self._live(entry, record, now)
         self._is_lagging = False
         while self._older:
             found = record.latest.get(self._older.popleft())

@@ -29,11 +29,15 @@ QUANTISED_BUDGET_BYTES: Final = 1024 * 1024 * 1024
 
 @dataclass(slots=True)
 class StepEntry:
-    """A step in the order of emission. `arrays` is emptied when the step is void or its memory is needed."""
+    """A step in the order of emission. `arrays` is emptied when the step is void or its memory is needed.
+
+    is_more: its position was told of before, and this adds to it.
+    """
 
     step: Step
     arrays: Arrays
     at: float
+    is_more: bool = False
 
 
 @dataclass(slots=True)
@@ -103,7 +107,7 @@ class RunRecord:
         before = self.latest.get(report.step.pos)
         step = msgspec.structs.replace(report.step, seq=self.last_seq)
         whole = self.history.put(step.pos, report.arrays, report.exact)
-        entry = StepEntry(step, report.arrays, now)
+        entry = StepEntry(step, report.arrays, now, is_more=before is not None)
         self.entries.append(entry)
         if before is not None and step.lens_texts is None and before.step.lens_texts is not None:
             step = msgspec.structs.replace(step, lens_texts=before.step.lens_texts)

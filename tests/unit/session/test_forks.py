@@ -59,8 +59,11 @@ def fork_and_finish(viewer: SimViewer, run: ClientRun, from_pos: int, **options:
 def assert_same_steps(one: ClientRun, other: ClientRun) -> None:
     assert set(one.steps) == set(other.steps)
     for pos, step in one.steps.items():
-        assert set(step.tensors) == set(other.steps[pos].tensors)
-        for name, values in step.tensors.items():
+        # What is measured live is measured of a token as it is chosen, not of one that is computed again.
+        names = {name for name in step.tensors if not name.startswith("causal")}
+        assert names == {name for name in other.steps[pos].tensors if not name.startswith("causal")}
+        for name in names:
+            values = step.tensors[name]
             np.testing.assert_array_equal(values, other.steps[pos].tensors[name], err_msg=f"{name} at {pos}")
         for field in ("token_id", "chosen_id", "logprob", "entropy", "top_tokens", "lens_texts", "revision"):
             assert getattr(step.info, field) == getattr(other.steps[pos].info, field), (field, pos)

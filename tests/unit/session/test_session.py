@@ -10,6 +10,7 @@ from livelens.protocol.messages import (
     CHANNELS,
     Component,
     ErrorReport,
+    JoinRun,
     Ping,
     Pong,
     RequestPositions,
@@ -194,3 +195,25 @@ def test_quantised_values_stand_in_for_exact_ones_and_say_so() -> None:
 
 def _fields(command: RequestValues) -> dict[str, object]:
     return {name: getattr(command, name) for name in command.__struct_fields__}
+
+
+def test_who_joins_while_lenses_are_made_holds_every_position_whole_once_complete() -> None:
+    hub = Hub()
+    author = hub.viewer()
+    author.start(sampling=greedy(1))
+    assert author.run is not None
+    while author.run.finish_reason is None:
+        hub.work()
+        author.drain()
+    joiner = hub.viewer()
+    joiner.send(JoinRun(request_id=joiner.next_id(), run_id=author.run.run_id))
+    n_before = len(hub.session.records[author.run.run_id].entries)
+    hub.work_all()
+    n_lenses = len(hub.session.records[author.run.run_id].entries) - n_before
+    assert n_lenses > 3, "lenses came of positions that the joiner has not been sent"
+    n_frames = 0
+    while not (joiner.run is not None and joiner.run.is_complete):
+        assert joiner.drain(1), "nothing more comes, and the run is not complete"
+        n_frames += 1
+    assert n_frames > n_lenses
+    assert all("neurons" in step.tensors for step in joiner.run.steps.values()), "complete, and one lacks its arrays"
