@@ -1,5 +1,6 @@
 // One listed intervention: what it does in words, from where it holds, its switch, and its fields when opened.
 import type { JSX } from "preact";
+import { alteration_of } from "../../layout/alterations";
 import type { InterventionSpec } from "../../protocol/generated";
 import { effective_since } from "../../store/query";
 import { add_notice } from "../../store/store";
@@ -8,6 +9,7 @@ import { IconButton } from "../icons";
 import { use_page, type Page } from "../page";
 import { Switch } from "../switch";
 import { incomplete } from "./draft";
+import { Glyph } from "./glyph";
 import { SpecForm } from "./spec_form";
 import { operation_words, positions_words, target_words } from "./spec_words";
 
@@ -27,6 +29,7 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
       <div class="intervention-text">
         <button type="button" class="link" disabled={spec.components.length === 0}
           onClick={() => actions.select(spec.components[0] ?? null)}>{target}</button>
+        <Glyph how={alteration_of(spec)} />
         <span class="operation">{operation_words(spec, store.tokens.value, names)}</span>
         {where && <span class="muted where-at">{where}</span>}
         <span class="muted where">{since_words(page, spec)}</span>

@@ -1,7 +1,6 @@
 // Turning attention: which heads, which token looks, where to.
 import type { JSX } from "preact";
 import type { Component, InterventionSpec } from "../../protocol/generated";
-import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
 import { use_page, type Page } from "../page";
 import type { Shown } from "../shown_step";
@@ -69,6 +68,7 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
             ))}
           </div>
           <button type="button" class="button small" onClick={() => (turn.value = new_turn())}>Clear</button>
+          <Apply draft={draft} heads={heads} />
         </div>
         <ArcStrip draft={draft} shown_query={query} weights={weights} on_mark={mark} on_drag={drag} />
         <TurnWords draft={draft} heads={heads} query={query} />
@@ -76,7 +76,6 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
       <section class="turn-fields" aria-label="Weights and positions">
         <TurnFields draft={draft} edit={(next) => (turn.value = next)} />
         <PositionsField positions={draft.positions} edit={(positions) => (turn.value = { ...draft, positions })} />
-        <Apply draft={draft} heads={heads} />
       </section>
     </div>
   );
@@ -99,14 +98,16 @@ function TurnWords({ draft, heads, query }: { draft: InterventionSpec; heads: re
 function Apply({ draft, heads }: { draft: InterventionSpec; heads: readonly Component[] }): JSX.Element {
   const page = use_page();
   const problem = turn_problem(draft, heads);
+  const is_over = page.store.run.value?.state === "finished";
+  const note = problem ?? (is_over ? "This run has ended: it holds for the next one." : null);
   return (
-    <div class="set-row">
+    <>
       <button type="button" class="button small primary" id="turn-apply" disabled={problem !== null}
         onClick={() => apply(page, draft, heads)}>
         {heads.length > 1 ? `Apply to ${heads.length} heads` : "Apply"}
       </button>
-      {problem && <span class="muted field-note" role="status">{problem}</span>}
-    </div>
+      {note && <span class="muted field-note" role="status">{note}</span>}
+    </>
   );
 }
 
@@ -114,7 +115,4 @@ function apply({ store, actions, state }: Page, draft: InterventionSpec, heads: 
   const spec = named_spec({ ...draft, components: [...heads] }, store.interventions.peek());
   actions.change((specs) => [...specs, spec]);
   state.announcement.value = `${heads.length} heads: ${operation_words(spec, store.tokens.peek(), new Map())}`;
-  if (store.run.peek()?.state === "finished") {
-    add_notice(store, "info", "This run has ended: the change holds from the start of the next one. Press Run.");
-  }
 }
