@@ -72,6 +72,13 @@ export class Connection {
     });
     options.run_link.on_change(() => void this.follow_link());
     store.current_pos.subscribe((pos) => this.ask_for_shown(pos));
+    let is_live = store.is_measuring_live.peek();
+    store.is_measuring_live.subscribe((wanted) => {
+      if (wanted !== is_live && store.connection.peek() === "open") {
+        void this.subscribe().catch((error: unknown) => this.report(error));
+      }
+      is_live = wanted;
+    });
   }
 
   start(): void {

@@ -10,6 +10,7 @@ import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
 import { Arcs } from "./arcs";
+import { CausalMarks } from "./causal_marks";
 import { Marks, type Mark } from "./marks";
 import { PathOverlay } from "./path_overlay";
 import { StreamPathOverlay } from "./stream_path";
@@ -18,6 +19,7 @@ import { rgb_floats, type SceneTheme } from "./theme";
 export class Overlays {
   private readonly arcs = new Arcs(MAX_ARCS);
   private readonly marks = new Marks();
+  readonly causal: CausalMarks;
   readonly paths: PathOverlay;
   readonly stream: StreamPathOverlay;
   readonly meshes: Object3D[];
@@ -25,9 +27,10 @@ export class Overlays {
   arc_targets: readonly ArcTarget[] = [];
 
   constructor(private readonly store: Store) {
+    this.causal = new CausalMarks(store);
     this.paths = new PathOverlay(store);
     this.stream = new StreamPathOverlay(store);
-    this.meshes = [this.arcs.mesh, this.marks.mesh, ...this.paths.meshes, ...this.stream.meshes];
+    this.meshes = [this.arcs.mesh, this.marks.mesh, this.causal.mesh, ...this.paths.meshes, ...this.stream.meshes];
   }
 
   /** Attribution paths anew from the store; while they are shown, attention makes room for them. */
@@ -69,6 +72,7 @@ export class Overlays {
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
     if (!blocks || !rect) {
       this.arcs.set([]);
+    this.causal.set_theme(theme, name);
       return;
     }
     const head: Vec3 = [rect.x + rect.w / 2, rect.y + rect.h / 2, 0];
@@ -78,6 +82,7 @@ export class Overlays {
 
   set_theme(theme: SceneTheme, name: Theme): void {
     const accent = rgb_floats(theme.accent);
+    this.causal.set_pixel_ratio(pixel_ratio);
     this.arcs.set_colours(accent, accent, theme.glow);
     this.paths.set_theme(theme, name);
     this.stream.set_theme(theme, name);
@@ -85,6 +90,7 @@ export class Overlays {
   }
 
   /** Device pixels, and how many of them a CSS pixel has. */
+    this.causal.dispose();
   set_viewport(width: number, height: number, pixel_ratio: number): void {
     this.arcs.set_viewport(width, height, pixel_ratio);
     this.marks.set_viewport(width, height, pixel_ratio);

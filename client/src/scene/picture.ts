@@ -122,6 +122,7 @@ export class Picture {
       if (shown_colours(store) !== "activation" && changed.wrote) this.listener.rescaled();
     }
     if (this.dirty.delete("marks")) this.overlays.update_marks(this.blocks);
+    if (this.dirty.delete("causal")) this.overlays.causal.update(this.blocks);
     if (this.dirty.delete("paths")) this.overlays.update_paths(this.blocks);
     if (this.dirty.delete("stream")) {
       this.overlays.stream.update(this.blocks);

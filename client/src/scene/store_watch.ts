@@ -5,8 +5,8 @@ import type { ModelInfo } from "../protocol/generated";
 import type { Store } from "../store/store";
 import { stream_answer } from "../store/stream_paths";
 
-export type Dirty = "values" | "marks" | "arcs" | "paths" | "stream" | "colours";
-export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", "stream", "colours"];
+export type Dirty = "values" | "marks" | "arcs" | "paths" | "stream" | "causal" | "colours";
+export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", "stream", "causal", "colours"];
 
 export interface StoreListener {
   model(info: ModelInfo | null): void;
@@ -31,8 +31,8 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
       listener.legend();
     }),
     effect(() => {
-      void store.current_pos.value;
-      listener.dirty("values", "arcs");
+      void [store.current_pos.value, store.is_measuring_live.value];
+      listener.dirty("values", "arcs", "causal");
     }),
     effect(() => {
       void store.tokens.value;
@@ -75,6 +75,7 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
       const current = store.current_pos.peek();
       if (pos < 0) listener.dropped();
       if (pos < 0 || (pos <= current && pos >= current - MAX_PAST_SHEETS)) listener.dirty("values", "arcs");
+      if (pos < 0 || pos === current) listener.dirty("causal");
     }),
   ];
 }

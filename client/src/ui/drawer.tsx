@@ -64,7 +64,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "heads" && <HeadFinder shown={shown} />}
           {tab === "causal" && <CausalMap shown={shown} />}
           {tab === "patching" && <PatchingPanel shown={shown} />}
-          {tab === "why" && <WhyPanel />}
+          {tab === "why" && <WhyPanel shown={shown} />}
           {tab === "directions" && <DirectionsPanel />}
           {tab === "turn" && <TurnPanel shown={shown} />}
         </div>

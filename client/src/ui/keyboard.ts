@@ -3,6 +3,7 @@
 import { toggle_picked } from "./interventions/picked";
 import type { Page } from "./page";
 import { show_steps, toggle_play } from "./replay/replay_bar";
+import { set_live } from "./why/live_causal";
 
 export interface KeyHelp {
   keys: string;
@@ -25,6 +26,7 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "+ −", does: "Zoom in and out" },
   { keys: "[ ]", does: "Turn the picture left and right" },
   { keys: "d", does: "Show activation or direct logit" },
+  { keys: "m", does: "Measure the strongest components of every new token (live causal), or stop that" },
   { keys: "/", does: "Search the table of components" },
   { keys: "Escape", does: "Clear the selection; leave a field" },
   { keys: "?", does: "This list" },
@@ -93,6 +95,7 @@ function letter_keys(page: Page): Keys {
       const is_missing = store.model_info.peek()?.capabilities.missing.some((item) => item.channel === "direct_logit");
       if (!is_missing) store.display_channel.value = store.display_channel.peek() === "activation" ? "direct_logit" : "activation";
     },
+    m: () => set_live(page, !store.is_measuring_live.peek()),
     "0": () => scene?.fit(),
     "1": () => scene?.set_view("three_quarter"),
     "2": () => scene?.set_view("front"),

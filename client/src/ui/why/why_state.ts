@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { OpenedGraph } from "./graph_file";
 
-export type WhyView = "list" | "layers" | "heads" | "graph";
+export type WhyView = "list" | "layers" | "heads" | "live" | "graph";
 
 export interface WhyState {
   /** As written by the person; empty: the token that followed, and the likeliest other one. */
