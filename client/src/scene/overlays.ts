@@ -72,7 +72,6 @@ export class Overlays {
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
     if (!blocks || !rect) {
       this.arcs.set([]);
-    this.causal.set_theme(theme, name);
       return;
     }
     const head: Vec3 = [rect.x + rect.w / 2, rect.y + rect.h / 2, 0];
@@ -82,19 +81,19 @@ export class Overlays {
 
   set_theme(theme: SceneTheme, name: Theme): void {
     const accent = rgb_floats(theme.accent);
-    this.causal.set_pixel_ratio(pixel_ratio);
     this.arcs.set_colours(accent, accent, theme.glow);
     this.paths.set_theme(theme, name);
+    this.causal.set_theme(theme, name);
     this.stream.set_theme(theme, name);
     this.marks.set_theme(theme);
   }
 
   /** Device pixels, and how many of them a CSS pixel has. */
-    this.causal.dispose();
   set_viewport(width: number, height: number, pixel_ratio: number): void {
     this.arcs.set_viewport(width, height, pixel_ratio);
     this.marks.set_viewport(width, height, pixel_ratio);
     this.paths.set_viewport(width, height, pixel_ratio);
+    this.causal.set_pixel_ratio(pixel_ratio);
     this.stream.set_viewport(width, height, pixel_ratio);
   }
 
@@ -102,6 +101,7 @@ export class Overlays {
     this.arcs.dispose();
     this.marks.dispose();
     this.paths.dispose();
+    this.causal.dispose();
     this.stream.dispose();
   }
 }
