@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tests.integration.serving import free_port
 TOKEN = "the-jupyter-token-of-the-tests-0123456789"
 BASE_URL = "/user/me/"
 _START_SECS = 60
+_OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shim")
+ONLY_OURS = {"livelens.jupyter": True, **dict.fromkeys(_OTHERS, False)}  # the others take a second to start
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,19 @@ def jupyter_server(
     module: str = "jupyter_server",
     models: dict[str, str] | None = None,
     python: str = sys.executable,
-    enable: bool = True,
+    extensions: Mapping[str, bool] = ONLY_OURS,
     unauthenticated: bool | None = None,
 ) -> Iterator[JupyterProcess]:
     """Start in `folder`, wait until it answers, and end it afterwards.
 
-    enable: load the extension by name; else whatever is installed is loaded. unauthenticated: the value of
-    JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS; none leaves Jupyter's own default.
+    extensions: which to load or not; one that is not named is loaded where it is installed. unauthenticated:
+    the value of JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS; none leaves Jupyter's own default.
     """
     port = free_port()
     command = [python, "-m", module, "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--ServerApp.base_url={BASE_URL}"]
     config = {
-        "ServerApp": {"jpserver_extensions": {"livelens.jupyter": True}} if enable else {},
+        "ServerApp": {"jpserver_extensions": dict(extensions)},
         "LivelensExtension": {"models": models or {"fake": "fake:3x2x24"}, "grace_secs": 3.0},
     }
     config_file = folder / "settings.json"

@@ -1,0 +1,111 @@
+"""livelens in a browser that is logged in to Jupyter, below a path prefix: the page itself, and JupyterLab's panel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Frame, Keyboard, Page, expect, sync_playwright
+from tests.browser.page_driving import start_run, token_ids, wait_state
+from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
+
+from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
+
+LABEXTENSIONS = Path(__file__).parents[2] / "server" / "jupyter_data" / "labextensions"
+PROMPT = "When Mary and John went to the store, John gave a drink to"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterProcess]:
+    """JupyterLab with two models allowed, of which none is loaded until somebody looks."""
+    with jupyter_server(
+        tmp_path_factory.mktemp("lab"),
+        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        module="jupyterlab",
+        extensions={"livelens.jupyter": True},
+        models={"other": "fake:4x2x8@30", "small": "fake:3x2x24@30"},
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(LAUNCH_ARGS))
+        yield chromium
+        chromium.close()
+
+
+def is_ours(entry: ConsoleMessage) -> bool:
+    """An error of our page or panel; JupyterLab logs its own."""
+    return entry.type == "error" and "livelens" in entry.location["url"] + entry.text
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh browser; afterwards our page may have logged no error and no CSP report."""
+    problems: list[str] = []
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
+    opened.on("console", lambda entry: problems.append(entry.text) if is_ours(entry) else None)
+    yield opened
+    context.close()
+    assert not problems
+
+
+def ready(page: Page | Frame) -> None:
+    page.wait_for_function("() => window.livelens?.store.model_info.value")
+
+
+def ablate_in_the_middle(page: Page | Frame, keyboard: Keyboard) -> None:
+    """A run, and the same with three whole layers off from its middle on: equal before, other after."""
+    start_run(page, PROMPT, length=60)
+    wait_state(page, "finished")
+    clean = token_ids(page)
+    start_run(page, PROMPT, length=60)
+    page.get_by_role("button", name="Pause").click()
+    wait_state(page, "paused")
+    for layer in (0, 1, 2):
+        page.evaluate("layer => (window.livelens.store.selection.value = {kind: 'attn', layer, index: 0})", layer)
+        keyboard.press("a")
+    page.wait_for_function("() => window.livelens.store.run.value.revision === 3")
+    from_pos = page.evaluate("() => window.livelens.store.run.value.intervention_log.at(-1).from_pos")
+    page.get_by_role("button", name="Resume").click()
+    wait_state(page, "finished")
+    changed = token_ids(page)
+    assert len(clean) == len(changed) > from_pos
+    assert changed[: from_pos + 1] == clean[: from_pos + 1]
+    assert changed != clean
+
+
+def test_the_page_generates_and_ablates_inside_jupyter(lab: JupyterProcess, page: Page) -> None:
+    page.goto(lab.url)
+    ready(page)
+    assert page.url == f"{lab.origin}{BASE_URL}livelens/"  # Jupyter's token is out of sight
+    ablate_in_the_middle(page, page.keyboard)
+
+
+def test_the_launcher_opens_a_panel_with_the_page(lab: JupyterProcess, page: Page) -> None:
+    """A card for each allowed model; the panel generates and ablates, and is there again after a reload."""
+    page.goto(f"{lab.origin}{BASE_URL}lab?token={TOKEN}")
+    cards = page.locator(".jp-LauncherCard", has_text="livelens: ")
+    expect(cards).to_have_count(2, timeout=60_000)
+    cards.filter(has_text="small").click()
+    frame = panel(page)
+    assert frame.url == f"{lab.origin}{BASE_URL}livelens/model/small/"
+    ablate_in_the_middle(frame, page.keyboard)
+    with page.expect_response(lambda reply: "/lab/api/workspaces" in reply.url and reply.request.method == "PUT"):
+        page.get_by_role("tab", name="livelens: small").dblclick()  # any change of the layout has it written
+    page.reload()
+    ready(panel(page))
+
+
+def panel(page: Page) -> Frame:
+    """The frame in JupyterLab's panel, once its page has met the server."""
+    frame = page.locator("iframe[title='livelens: small']").element_handle().content_frame()
+    assert frame is not None
+    ready(frame)
+    return frame
