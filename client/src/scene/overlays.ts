@@ -1,14 +1,14 @@
-// What is laid over the shown sheet: marks on what is ablated, hovered or selected, and the selected head's attention.
+// What is laid over the shown sheet: marks on what is changed, gathered, hovered or selected, and the selected head's attention.
 import type { Object3D } from "three";
 import { arc_controls, MAX_ARCS, strongest_keys, type ArcTarget } from "../layout/attention_arcs";
-import { block_rect, has_component, rect_of, type Blocks } from "../layout/blocks";
-import { component_of_key } from "../layout/component_id";
+import { rect_of, type Blocks } from "../layout/blocks";
 import type { Vec3 } from "../layout/framing";
 import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
+import { altered_marks } from "./altered_marks";
 import { Arcs } from "./arcs";
 import { CausalMarks } from "./causal_marks";
 import { Marks, type Mark } from "./marks";
@@ -41,24 +41,13 @@ export class Overlays {
 
   /** Marks anew from the store; without a model there are none. */
   update_marks(blocks: Blocks | null): void {
-    const marks: Mark[] = [];
+    const marks: Mark[] = blocks ? altered_marks(this.store.interventions.peek(), this.store.picked.peek(), blocks) : [];
     if (blocks) {
-      this.add_ablated(marks, blocks);
       const [selection, hovered] = [this.store.selection.peek(), this.store.hovered.peek()];
       if (!same_component(selection, hovered)) add_outline(marks, blocks, hovered, "hovered");
       add_outline(marks, blocks, selection, "selected");
     }
     this.marks.set(marks);
-  }
-
-  private add_ablated(marks: Mark[], blocks: Blocks): void {
-    for (const key of this.store.touched.peek()) {
-      const component = component_of_key(key);
-      if (!component || !has_component(blocks, component)) continue;
-      const { kind, layer } = component;
-      if (kind === "attn" || kind === "mlp") marks.push({ rect: block_rect(blocks, kind, layer), style: "hatch" });
-      else marks.push({ rect: rect_of(blocks, component)!, style: "cross" });
-    }
   }
 
   /** Arcs anew from the store and the shown step. */

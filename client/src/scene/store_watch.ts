@@ -39,7 +39,7 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
       listener.dirty();
     }),
     effect(() => {
-      void store.touched.value;
+      void [store.interventions.value, store.picked.value];
       void store.hovered.value;
       listener.dirty("marks");
     }),
