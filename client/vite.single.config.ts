@@ -13,19 +13,21 @@ function one_file(): Plugin {
   return {
     name: "one-file",
     enforce: "post",
-    generateBundle(_, bundle) {
-      const outputs = Object.values(bundle);
-      const script = in_script(outputs.flatMap((item) => (item.type === "chunk" && item.isEntry ? [item.code] : [])).join("\n"));
-      const style = outputs
-        .flatMap((item) => (item.type === "asset" && item.fileName.endsWith(".css") ? [String(item.source)] : []))
-        .join("\n");
-      const chunks = outputs.filter((item) => item.type === "chunk");
-      if (chunks.length !== 1) this.error(`one chunk was expected, got ${chunks.map((item) => item.fileName).join(", ")}`);
-      for (const name of Object.keys(bundle)) delete bundle[name];
-      const policy =
-        `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src data: blob:; ` +
-        "media-src blob:; base-uri 'none'; form-action 'none'";
-      const source = `<!doctype html>
+    generateBundle: {
+      order: "post", // after vite has put its own names in
+      handler(_, bundle) {
+        const outputs = Object.values(bundle);
+        const script = in_script(outputs.flatMap((item) => (item.type === "chunk" && item.isEntry ? [item.code] : [])).join("\n"));
+        const style = outputs
+          .flatMap((item) => (item.type === "asset" && item.fileName.endsWith(".css") ? [String(item.source)] : []))
+          .join("\n");
+        const chunks = outputs.filter((item) => item.type === "chunk");
+        if (chunks.length !== 1) this.error(`one chunk was expected, got ${chunks.map((item) => item.fileName).join(", ")}`);
+        for (const name of Object.keys(bundle)) delete bundle[name];
+        const policy =
+          `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src data: blob:; ` +
+          "media-src blob:; base-uri 'none'; form-action 'none'";
+        const source = `<!doctype html>
 <html lang="en" data-theme="dark">
 <head>
 <meta charset="utf-8">
@@ -43,7 +45,8 @@ ${PLACE}
 </body>
 </html>
 `;
-      this.emitFile({ type: "asset", fileName: "single.html", source });
+        this.emitFile({ type: "asset", fileName: "single.html", source });
+      },
     },
   };
 }

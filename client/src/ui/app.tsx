@@ -1,6 +1,7 @@
 // The one screen.
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import { NO_MODEL } from "../store/replay";
 import { Announcer } from "./announcer";
 import { Drawer } from "./drawer";
 import { Help } from "./help";
@@ -25,6 +26,7 @@ interface Props {
 
 export function App({ page, form, shown, toggle_theme }: Props): JSX.Element {
   useEffect(() => listen_to_keys(page), [page]);
+  const is_recording = page.store.replay.value !== null;
   useEffect(() => page.state.parts.runs_seen.keep(page.store), [page]);
   return (
     <PageContext.Provider value={page}>
@@ -33,7 +35,9 @@ export function App({ page, form, shown, toggle_theme }: Props): JSX.Element {
       <Network />
       <aside class="side" aria-label="Selection and interventions">
         <Inspector shown={shown} />
-        <InterventionsPanel />
+        <fieldset class="plain" disabled={is_recording} title={is_recording ? NO_MODEL : undefined}>
+          <InterventionsPanel />
+        </fieldset>
       </aside>
       <Drawer shown={shown} />
       <DropPlace />

@@ -203,7 +203,8 @@ function Row({ index, top, component, info, step }: RowProps): JSX.Element {
       </div>
       <div role="gridcell" class="number" data-sign={direct === null ? undefined : Math.sign(direct)}>{signed_text(direct)}</div>
       <div role="gridcell" class="ablate">
-        <Switch checked={factor === 0} label={`Ablate ${id}`} on_change={() => actions.toggle(component)} />
+        <Switch checked={factor === 0} disabled={store.replay.value !== null} label={`Ablate ${id}`}
+          on_change={() => actions.toggle(component)} />
         {factor !== null && factor !== 0 && <span class="off-mark">× {number_text(factor)}</span>}
       </div>
     </div>

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { component_id } from "../layout/component_id";
 import type { Component } from "../protocol/generated";
 import { factor_on } from "../store/query";
+import { NO_MODEL } from "../store/replay";
 import { with_factor } from "../store/interventions";
 import { number_text } from "./format";
 import { DraftSection } from "./interventions/draft_form";
@@ -33,7 +34,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
           scale(amount);
           actions.end_gesture();
         }} />
-      {!can_do && <p class="muted">This model cannot change a {component.kind}.</p>}
+      {!can_do && <p class="muted">{store.replay.value ? NO_MODEL : `This model cannot change a ${component.kind}.`}</p>}
       {can_do && info && <DraftSection component={component} info={info} />}
     </div>
   );

@@ -37,7 +37,10 @@ export function ReplayBar({ replay }: { replay: Replay }): JSX.Element {
       <label class="replay-speed" title="Times the run's own pace; a pause of more than two seconds is shortened">
         <span class="visually-hidden">Speed</span>
         <select value={String(replay.speed.value)} id="replay-speed"
-          onChange={(event) => (replay.speed.value = Number(event.currentTarget.value))}>
+          onChange={(event) => {
+            replay.speed.value = Number(event.currentTarget.value);
+            event.currentTarget.blur(); // Space plays, then, and does not open the list again
+          }}>
           {SPEEDS.map((speed) => <option key={speed} value={String(speed)}>{speed}×</option>)}
         </select>
       </label>

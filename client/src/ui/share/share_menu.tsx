@@ -1,6 +1,6 @@
 // What can be kept of a run, opened again, and passed on.
 import type { JSX } from "preact";
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { use_page, type Page } from "../page";
 import { RECORDING_SUFFIX, type Keep } from "./keep";
 
@@ -8,19 +8,32 @@ export function ShareMenu(): JSX.Element | null {
   const page = use_page();
   const { keep } = page;
   const menu = useRef<HTMLDetailsElement>(null);
-  if (!keep) return null;
   const close = (): void => {
     if (menu.current) menu.current.open = false;
   };
+  useEffect(() => close_elsewhere(menu), []);
+  if (!keep) return null;
   const busy = keep.busy.value;
   return (
-    <details class="share-menu" ref={menu} onKeyDown={(event) => event.key === "Escape" && close()}>
+    <details class="share-menu" ref={menu}>
       <summary class="button small" id="share" title="Save, open, share">{busy ?? "Save"}</summary>
       <div class="share-items">
         <Recordings page={page} keep={keep} then={(work) => () => { close(); void work(); }} />
       </div>
     </details>
   );
+}
+
+/** A press anywhere else, or Escape, closes the menu, until the returned function is called. */
+function close_elsewhere(menu: { current: HTMLDetailsElement | null }): () => void {
+  const abort = new AbortController();
+  const close = (event: Event): void => {
+    const is_inside = event.target instanceof Node && menu.current?.contains(event.target);
+    const is_meant = event instanceof KeyboardEvent ? event.key === "Escape" : !is_inside;
+    if (menu.current && is_meant) menu.current.open = false;
+  };
+  for (const type of ["pointerdown", "keydown"]) window.addEventListener(type, close, { signal: abort.signal });
+  return () => abort.abort();
 }
 
 interface Part {
