@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.client_connection import Connection
+from livelens.client_directions import Directions
 from livelens.client_questions import Questions
 from livelens.client_recording import Recordings
 from livelens.client_run import Attention, ClientRun, LivelensError, StepData, Values
@@ -87,7 +88,7 @@ def connect(url: str, *, token: str | None = None, reconnect_secs: float = 30.0)
     return Client(address, token if token is not None else next(iter(in_url), None), reconnect_secs=reconnect_secs)
 
 
-class Client(Questions, Recordings):
+class Client(Questions, Directions, Recordings):
     """One viewer of one server. `model_info` and `viewer_id` are there once it is connected."""
 
     def __init__(self, address: str, token: str | None, *, reconnect_secs: float) -> None:

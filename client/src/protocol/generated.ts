@@ -2379,7 +2379,7 @@ export interface DirectionReady {
    */
   vector: Tensor;
   /**
-   * float32 [n_layers], of contrast: held-out prompts' distance along the direction, between the two means, in pooled standard deviations; both folds' mean
+   * float32 [n_layers], of contrast, each prompt held out in turn: how far on its own side of the others' midpoint it lies, along their difference; the mean over all, in standard deviations
    */
   separation: Tensor | null;
   /**

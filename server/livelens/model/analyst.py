@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from livelens.analysis.attribution import Attribution
+from livelens.analysis.directions import make_direction
 from livelens.analysis.edges import Edges
 from livelens.analysis.head_profile import head_profile
 from livelens.analysis.head_scores import head_scores
@@ -45,6 +46,8 @@ from livelens.protocol.messages import (
     RelevanceReady,
     RequestAttentionEntropy,
     RequestAttribution,
+    RequestComparison,
+    RequestDirection,
     RequestEffects,
     RequestHeadLens,
     RequestHeadProfile,
@@ -129,8 +132,13 @@ class TorchAnalyst:
                 yield from self._patching(question, context)
             case RequestLens() | RequestHeadLens() | RequestStreamPca() | RequestAttentionEntropy():
                 yield from self._lenses.answer(question, context)
-            case _:
+            case RequestDirection():
+                computed = list(context.token_ids[: context.n_positions])
+                yield from make_direction(question, computed, _segments(context), self._parts)
+            case RequestHeadProfile() | RequestHeadScores() | RequestNeuronProfile():
                 yield from self._profile(question, context)
+            case RequestComparison():
+                raise RuntimeError("two runs are compared by the engine, not by its analyst")
 
     def _profile(
         self, question: RequestHeadProfile | RequestHeadScores | RequestNeuronProfile, context: AnalysisContext

@@ -198,7 +198,7 @@ def _missing_analyses(
     model: PreTrainedModel, anatomy: Anatomy, missing: list[MissingCapability], logit_scale: float
 ) -> list[MissingAnalysis]:
     """The questions that cannot be answered about this model, and why."""
-    reasons: dict[AnalysisKind, str] = {"direction": "this version cannot make directions yet"}
+    reasons: dict[AnalysisKind, str] = {}
     for entry in missing:
         if entry.channel == "neurons":
             reasons["neuron_profile"] = entry.reason

@@ -404,8 +404,8 @@ class DirectionReady(AnswerEvent, frozen=True, tag="direction_ready"):
     separation: Annotated[
         Tensor | None,
         Meta(
-            description="float32 [n_layers], of contrast: held-out prompts' distance along the direction, between "
-            "the two means, in pooled standard deviations; both folds' mean"
+            description="float32 [n_layers], of contrast, each prompt held out in turn: how far on its own side of the "
+            "others' midpoint it lies, along their difference; the mean over all, in standard deviations"
         ),
     ] = None
     accuracy: Annotated[

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated
 
+import numpy as np
 from msgspec import Meta, field
+from numpy.typing import NDArray
 
 from livelens.protocol.vocabulary import (
     MAX_CONTRAST_PROMPTS,
@@ -72,3 +74,22 @@ class DirectionInfo(WireValue, frozen=True):
 def direction_id_of(data: bytes) -> str:
     """The id of a direction's float32 little-endian bytes: equal vectors, equal ids, on every server."""
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def direction_info(
+    vector: NDArray[np.float32], *, name: str, recipe: DirectionRecipe, layer: int | None
+) -> DirectionInfo:
+    """What is said of a direction; raises ValueError for one that is not finite or has no length."""
+    if not np.isfinite(vector).all():
+        raise ValueError("a direction must be finite numbers: this one holds NaN or infinity")
+    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if norm < 1e-12:
+        raise ValueError("a direction of length zero points nowhere")
+    return DirectionInfo(
+        direction_id=direction_id_of(vector.astype("<f4").tobytes()),
+        name=name,
+        recipe=recipe,
+        d_model=vector.size,
+        norm=norm,
+        layer=layer,
+    )

@@ -52,7 +52,7 @@ class _Waiting:
             case RequestHeadScores():
                 return 0
             case RequestDirection(recipe=recipe):
-                return self.context.n_positions if recipe.kind in ("head", "pca") else 0
+                return max(1, self.context.n_positions) if recipe.kind in ("head", "pca") else 0
             case RequestHeadProfile() | RequestNeuronProfile() | RequestStreamPca():
                 return max(1, self.context.n_positions)
             case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():

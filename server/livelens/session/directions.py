@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.protocol.directions import direction_id_of
-from livelens.protocol.messages import DirectionInfo, DirectionRecipe, PutDirection
+from livelens.protocol.directions import direction_info
+from livelens.protocol.messages import DirectionInfo, PutDirection
 
 MAX_DIRECTIONS: Final = 256
 
@@ -45,22 +45,3 @@ class Directions:
             )
         vector = np.frombuffer(command.data, "<f4").astype(np.float32)
         return direction_info(vector, name=command.name, recipe=command.recipe, layer=command.layer), vector
-
-
-def direction_info(
-    vector: NDArray[np.float32], *, name: str, recipe: DirectionRecipe, layer: int | None
-) -> DirectionInfo:
-    """What is said of a direction; raises ValueError for one that is not finite or has no length."""
-    if not np.isfinite(vector).all():
-        raise ValueError("a direction must be finite numbers: this one holds NaN or infinity")
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
-    if norm < 1e-12:
-        raise ValueError("a direction of length zero points nowhere")
-    return DirectionInfo(
-        direction_id=direction_id_of(vector.astype("<f4").tobytes()),
-        name=name,
-        recipe=recipe,
-        d_model=vector.size,
-        norm=norm,
-        layer=layer,
-    )
