@@ -21,7 +21,11 @@ function stream_sizes(step: StepRecord | undefined): Float32Array | null {
   if (!(residual instanceof Float32Array)) return null;
   if (step?.compared !== "difference") return residual;
   let distances = DISTANCES.get(residual);
-  if (!distances) DISTANCES.set(residual, (distances = residual.map(Math.abs)));
+  if (!distances) {
+    const sizes = residual.map(Math.abs);
+    const floor = 0.03 * Math.max(...sizes); // sizes are told apart on a log scale, on which none at all is far away
+    DISTANCES.set(residual, (distances = sizes.map((size) => size + floor)));
+  }
   return distances;
 }
 

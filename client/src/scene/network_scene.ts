@@ -5,6 +5,7 @@ import type { SceneCallbacks, SceneHandle, SceneStats } from "../layout/scene_ha
 import { node_point } from "../layout/path_places";
 import { z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
+import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import type { ViewPreset } from "../store/types";
@@ -93,7 +94,7 @@ export class NetworkScene implements SceneHandle {
   private click(x: number, y: number, toggle: boolean): void {
     const pos = this.picture.label_layer.pos_at(x, y);
     if (pos !== null) {
-      this.callbacks.on_select_pos(pos);
+      if (!drawn_file(this.store)) this.callbacks.on_select_pos(pos); // a file's tokens are not the run's
       return;
     }
     const dot = toggle ? null : this.pick_stream(x, y);
@@ -121,7 +122,7 @@ export class NetworkScene implements SceneHandle {
 
   node_position(node: string): { x: number; y: number } | null {
     const { blocks, rig, surface } = this.picture;
-    const point = blocks && node_point(blocks, node, this.store.current_pos.peek());
+    const point = blocks && node_point(blocks, node, drawn_text(this.store).current_pos);
     if (!point) return null;
     rig.camera.updateMatrixWorld();
     const at = project(point, rig.camera, ...surface.size);
@@ -190,7 +191,8 @@ export class NetworkScene implements SceneHandle {
 
   legend(): LegendSpec {
     const { store } = this;
-    const step = explained_step(store, store.history.get(store.current_pos.peek()));
+    const { history, current_pos } = drawn_text(store);
+    const step = explained_step(store, history.get(current_pos));
     return legend_of(store.display_channel.peek(), store.theme.peek(), step);
   }
 

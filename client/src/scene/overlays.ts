@@ -2,9 +2,11 @@
 import type { Object3D } from "three";
 import { arc_controls, MAX_ARCS, strongest_keys, type ArcTarget } from "../layout/attention_arcs";
 import { rect_of, type Blocks } from "../layout/blocks";
+import { colour_at } from "../layout/colour";
 import type { Vec3 } from "../layout/framing";
 import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
+import { drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
@@ -54,8 +56,8 @@ export class Overlays {
   update_arcs(blocks: Blocks | null): void {
     const { store } = this;
     const selection = store.selection.peek();
-    const current = store.current_pos.peek();
-    const step = explained_step(store, store.history.get(current));
+    const { history, current_pos: current } = drawn_text(store);
+    const step = explained_step(store, history.get(current));
     const is_free = !this.paths.is_shown;
     const rect = blocks && is_free && selection?.kind === "head" ? rect_of(blocks, selection) : null;
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
@@ -70,7 +72,9 @@ export class Overlays {
 
   set_theme(theme: SceneTheme, name: Theme): void {
     const accent = rgb_floats(theme.accent);
-    this.arcs.set_colours(accent, accent, theme.glow);
+    // A difference may be negative: the other run looks there more.
+    const [r, g, b] = colour_at("direct_logit", name, 0.15);
+    this.arcs.set_colours(accent, [r / 255, g / 255, b / 255], theme.glow);
     this.paths.set_theme(theme, name);
     this.causal.set_theme(theme, name);
     this.stream.set_theme(theme, name);

@@ -6,6 +6,7 @@ import type { Vec3 } from "../layout/framing";
 import { parse_node } from "../layout/node_id";
 import { curve_point, MAX_PATH_EDGES, MAX_PATH_NODES, node_point, path_controls } from "../layout/path_places";
 import { edge_share } from "../store/graph";
+import { drawn_file, drawn_text } from "../store/drawn_text";
 import type { Store } from "../store/store";
 import type { Theme } from "../store/types";
 import { Arcs, type Arc } from "./arcs";
@@ -44,12 +45,13 @@ export class PathOverlay {
   /** Anew from the store. */
   update(blocks: Blocks | null): void {
     const { walk } = this.store.analysis;
-    const graph = walk.is_open.peek() ? walk.graph.peek() : null;
+    const file = drawn_file(this.store);
+    const graph = file?.graph ?? (walk.is_open.peek() ? walk.graph.peek() : null);
     this.marks = [];
     this.lines = [];
     const arcs: Arc[] = [];
     if (graph && blocks) {
-      const current = this.store.current_pos.peek();
+      const current = drawn_text(this.store).current_pos;
       const points = new Map<string, Vec3>();
       for (const { node } of graph.nodes) {
         const point = node_point(blocks, node, current);
@@ -64,7 +66,7 @@ export class PathOverlay {
         arcs.push({ controls, weight: Math.sign(edge.weight) * Math.max(0.004, edge_share(edge, graph)) });
       }
       this.lines = lines;
-      this.marks = marks_of(graph.nodes, points, walk.node.peek());
+      this.marks = marks_of(graph.nodes, points, file ? null : walk.node.peek());
     }
     const starts = this.marks.filter((mark) => parse_node(mark.node)?.kind === "embed");
     const largest = Math.max(...starts.map((mark) => mark.share), 1e-12);

@@ -3,6 +3,7 @@ import { Scene } from "three";
 import type { Blocks } from "../layout/blocks";
 import { colour_map } from "../layout/colour";
 import type { ModelInfo } from "../protocol/generated";
+import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step, shown_colours } from "../store/explained";
 import type { Store } from "../store/store";
 import { CameraRig } from "./camera_rig";
@@ -109,7 +110,7 @@ export class Picture {
     const { store, view } = this;
     const theme = SCENE_THEMES[store.theme.peek()];
     const channel = store.display_channel.peek();
-    const current = store.current_pos.peek();
+    const { history, current_pos: current } = drawn_text(store);
     if (this.dirty.delete("colours")) {
       this.surface.renderer.setClearColor(theme.background, 1);
       this.overlays.set_theme(theme, store.theme.peek());
@@ -117,16 +118,16 @@ export class Picture {
     }
     let changed = { wrote: false, more: false };
     if (view && this.dirty.delete("values")) {
-      changed = view.bring_up(store.history, current, channel, theme, (step) => explained_step(store, step));
+      changed = view.bring_up(history, current, channel, theme, (step) => explained_step(store, step));
       if (changed.more) this.dirty.add("values");
       if (shown_colours(store) !== "activation" && changed.wrote) this.listener.rescaled();
     }
     if (this.dirty.delete("marks")) this.overlays.update_marks(this.blocks);
-    if (this.dirty.delete("causal")) this.overlays.causal.update(this.blocks);
+    if (this.dirty.delete("causal")) this.overlays.causal.update(drawn_file(store) ? null : this.blocks);
     if (this.dirty.delete("paths")) this.overlays.update_paths(this.blocks);
     if (this.dirty.delete("stream")) {
-      this.overlays.stream.update(this.blocks);
-      this.rig.make_room(this.overlays.stream.corners);
+      this.overlays.stream.update(drawn_file(store) ? null : this.blocks);
+      if (this.rig.make_room(this.overlays.stream.corners)) changed = { ...changed, more: true };
     }
     if (this.dirty.delete("arcs")) this.overlays.update_arcs(this.blocks);
     view?.place(current, this.past_strength);
@@ -154,15 +155,15 @@ export class Picture {
       return;
     }
     const [width, height] = this.surface.size;
-    const current_pos = store.current_pos.peek();
+    const { history, tokens, current_pos } = drawn_text(store);
     const specs = this.labels.collect({
       blocks,
       camera: this.rig.camera,
       width,
       height,
       current_pos,
-      tokens: store.tokens.peek(),
-      step: explained_step(store, store.history.get(current_pos)),
+      tokens,
+      step: explained_step(store, history.get(current_pos)),
       selection: store.selection.peek(),
       hovered: store.hovered.peek(),
       arcs: this.overlays.arc_targets,

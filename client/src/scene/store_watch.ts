@@ -2,6 +2,7 @@
 import { effect } from "@preact/signals";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import type { ModelInfo } from "../protocol/generated";
+import { drawn_file } from "../store/drawn_text";
 import type { Store } from "../store/store";
 import { stream_answer } from "../store/stream_paths";
 
@@ -33,6 +34,11 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
     effect(() => {
       void [store.current_pos.value, store.is_measuring_live.value];
       listener.dirty("values", "arcs", "causal");
+    }),
+    effect(() => {
+      void drawn_file(store);
+      listener.dirty(...ALL_DIRTY);
+      listener.legend();
     }),
     effect(() => {
       void store.tokens.value;

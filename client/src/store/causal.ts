@@ -101,13 +101,13 @@ function metric_unit(metric: Metric): string {
 }
 
 const NOTES: Record<CausalView, string> = {
-  measured: "Orange helps, blue holds back: what the metric lost with that part alone switched off.",
+  measured: "Orange helps, blue holds back: what was lost with that part alone switched off.",
   attributed: "Orange helps, blue holds back: what attribution says of the same parts.",
-  difference: "Orange: it does more than attribution says; blue: less.",
+  difference: "Orange: measured above attributed; blue: below.",
 };
 
 function note_of(answers: readonly EffectsAnswer[], view: CausalView): string {
-  return `${NOTES[view]} Square-root scale. Dark: zero, or not measured. ${rank_words(answers)}`;
+  return `${NOTES[view]} No colour: zero, or not measured. ${rank_words(answers)}`;
 }
 
 /** The rank correlations of measured and attributed, a scope each. */
@@ -115,5 +115,5 @@ export function rank_words(answers: readonly EffectsAnswer[]): string {
   const known = answers.filter(({ spearman }) => spearman !== null);
   if (known.length === 0) return "No rank correlation: attribution says nothing of these parts.";
   const each = known.map(({ scope, spearman }) => `${SCOPE_WORDS[scope]} ${spearman!.toFixed(2).replace("-", "−")}`);
-  return `Rank correlation of measured and attributed (Spearman): ${each.join(", ")}.`;
+  return `Rank correlation (Spearman) of measured and attributed: ${each.join(", ")}.`;
 }

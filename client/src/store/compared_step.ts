@@ -88,7 +88,7 @@ function difference_values(answer: ComparisonAnswer, channel: DisplayChannel): S
   return (made.signed[channel] ??= channel === "direct_logit" ? direct_differences(answer) : value_differences(answer));
 }
 
-const SAME = "Dark: both runs are the same there.";
+const SAME = "Where there is no colour both runs are the same.";
 
 function value_differences({ difference: d }: ComparisonAnswer): SignedValues {
   const neurons = floats(d.neurons);
@@ -96,7 +96,7 @@ function value_differences({ difference: d }: ComparisonAnswer): SignedValues {
     of: "value",
     title: "This run − the other",
     unit: "activation; heads and strips: norm of what is written",
-    note: `Orange: more in this run; blue: more in the other. Square-root scale over the whole model. ${SAME}`,
+    note: `Orange: more in this run; blue: more in the other. ${SAME} Dots on the stream: how far its norms are apart.`,
     heads: floats(d.heads), attn: floats(d.attn_out), mlps: floats(d.mlp_out),
     neurons: neurons && { at: null, values: neurons },
   };
@@ -106,11 +106,11 @@ function direct_differences(answer: ComparisonAnswer): SignedValues {
   const { difference: d, target_text, distractor_text } = answer;
   const [layers, indices, values] = [d.direct_neuron_layer?.values, d.direct_neuron_index?.values, floats(d.direct_neuron_value)];
   const d_mlp = d.neurons?.shape[1] ?? answer.other.neurons?.shape[1];
-  const against = distractor_text === null ? "the mean" : `“${distractor_text}”`;
+  const against = distractor_text === null ? "the mean" : `“${distractor_text.trim()}”`;
   return {
     of: "direct",
     title: "Direct contribution, this run − the other",
-    unit: `logits, “${target_text}” − ${against}`,
+    unit: `logits, “${target_text.trim()}” − ${against}`,
     note: `Orange: adds more in this run; blue: more in the other. The 64 neurons that differ most. ${SAME}`,
     heads: floats(d.direct_heads), attn: attention_terms(d), mlps: floats(d.direct_mlps),
     neurons: layers && indices && values && d_mlp !== undefined

@@ -31,7 +31,7 @@ function direct_tensors(answer: OverviewAnswer): StepRecord["tensors"] {
  * this token, with what was measured where the causal map is looked at, and of the other run where that is.
  */
 export function explained_step(store: Store, step: StepRecord | undefined): StepRecord | undefined {
-  if (!step) return undefined;
+  if (!step || step.signed) return step; // a file's: it has no other side
   const { analysis } = store;
   const channel = store.display_channel.value;
   const info = store.model_info.value;

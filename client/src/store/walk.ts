@@ -1,5 +1,6 @@
 // Walking along paths: where a person has been, back and forward, and what they keep hold of.
 import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import type { FileGraph } from "./drawn_text";
 import { shown_graph, type Answered, type Pin, type ShownGraph } from "./graph";
 
 export interface Trail {
@@ -20,6 +21,8 @@ export class Walk {
   /** The person looks at "why": the picture shows the graph, and a click walks. */
   readonly is_open: Signal<boolean> = signal(false);
   readonly node: ReadonlySignal<string | null> = computed(() => this.trail.value.nodes[this.trail.value.at] ?? null);
+  /** A graph from a file, drawn in place of the run's; none where there is none, or it does not fit the model. */
+  readonly from_file: Signal<FileGraph | null> = signal(null);
   readonly graph: ReadonlySignal<ShownGraph | null>;
 
   constructor(answered: () => Answered | null) {

@@ -4,8 +4,10 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { LegendSpec } from "../layout/legend";
+import { component_of_node } from "../layout/node_id";
 import type { Component } from "../protocol/generated";
 import type { CausalView } from "../store/causal";
+import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import { activation_of, direct_of, factor_on } from "../store/query";
 import { add_notice } from "../store/store";
@@ -68,7 +70,7 @@ function show_scene(container: HTMLElement, page: Page, on_hover: (c: Component 
     on_select: (component: Component | null) => actions.select(component),
     on_hover,
     on_select_pos: (pos: number) => actions.select_pos(pos),
-    on_select_node: (node: string) => go(page, node),
+    on_select_node: (node: string) => (drawn_file(store) ? actions.select(component_of_node(node)) : go(page, node)),
     on_toggle: (component: Component) => actions.toggle(component),
   };
   page.mount_scene(container, callbacks).then(
@@ -225,7 +227,8 @@ function PointedCard({ pointed }: { pointed: Pointed }): JSX.Element | null {
   const info = store.model_info.value;
   if (!info) return null;
   const { component } = pointed;
-  const step = explained_step(store, store.history.get(store.current_pos.value));
+  const { history, current_pos } = drawn_text(store);
+  const step = explained_step(store, history.get(current_pos));
   const direct = direct_of(step, component, info);
   const factor = factor_on(store.interventions.value, component);
   const flip = pointed.x > window.innerWidth - 260;

@@ -16,10 +16,14 @@ export interface FileToken {
   text: string;
 }
 
+export type ModelShape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
+
 export interface OpenedGraph {
   file_name: string;
   model_name: string;
   weights_sha256: string;
+  /** None in a file that does not say it. */
+  shape: ModelShape | null;
   graph: ShownGraph;
   tokens: FileToken[];
 }
@@ -44,7 +48,10 @@ export function graph_text({ info, graph, tokens, threshold, with_text }: Saved)
   const { metric, nodes, edges, n_hidden, scale, score_scale } = graph;
   const file = {
     format: FORMAT, version: VERSION,
-    model: { model_name: info.model_name, weights_sha256: info.weights_sha256 },
+    model: {
+      model_name: info.model_name, weights_sha256: info.weights_sha256,
+      n_layers: info.n_layers, n_heads: info.n_heads, d_mlp: info.d_mlp,
+    },
     metric, threshold, nodes, edges, n_hidden, scale, score_scale,
     tokens: shown.map(({ pos, token_id, text }) => ({ pos, token_id, text })),
     ...(with_text ? { text: shown.map((token) => token.text).join("") } : {}),
@@ -78,10 +85,19 @@ export function read_graph(text: string, file_name: string): OpenedGraph {
     file_name, graph,
     model_name: string(model["model_name"], "model_name"),
     weights_sha256: string(model["weights_sha256"], "weights_sha256"),
+    shape: read_shape(model),
     tokens: list(file["tokens"], "tokens").map((entry) => {
       const token = object(entry, "a token");
       return { pos: count(token["pos"], "pos"), token_id: count(token["token_id"], "token_id"), text: string(token["text"], "text") };
     }),
+  };
+}
+
+/** The first files did not say it. */
+function read_shape(model: Fields): ModelShape | null {
+  if (model["n_layers"] === undefined) return null;
+  return {
+    n_layers: count(model["n_layers"], "n_layers"), n_heads: count(model["n_heads"], "n_heads"), d_mlp: count(model["d_mlp"], "d_mlp"),
   };
 }
 
