@@ -6,7 +6,9 @@ import type { Vec3 } from "./framing";
 
 /** Paths drawn at once: more cannot be told apart. */
 export const MAX_STREAM_PATHS = 16;
-const [BOX_WIDTH, BOX_HEIGHT, BOX_DEPTH] = [9.6, 4.4, 4.4];
+/** Of the box: width, height, depth. */
+const LARGEST = [11, 4.6, 5] as const;
+const LEAST_SIDE = 0.8;
 const BOX_GAP = 1.1;
 /** Share of the box that the paths fill. */
 const FILLED = 0.94;
@@ -26,15 +28,6 @@ export function stream_colour(theme: Theme, order: number): string {
 export interface StreamBox {
   low: Vec3;
   high: Vec3;
-}
-
-export function stream_box(blocks: Blocks): StreamBox {
-  const bottom = blocks.top + BOX_GAP;
-  const left = (SHEET_WIDTH - BOX_WIDTH) / 2;
-  return {
-    low: [left, bottom, -BOX_DEPTH],
-    high: [left + BOX_WIDTH, bottom + BOX_HEIGHT, 0],
-  };
 }
 
 /** The corners of a box, x fastest, then y, then z. */
@@ -60,14 +53,29 @@ export interface StreamCoordinates {
   values: ArrayLike<number>;
 }
 
-/** World units by coordinate, and the coordinate in the middle of the box. */
+/** Where the paths lie: the box around them, world units by coordinate, and the coordinate in its middle. */
 export interface StreamScale {
+  box: StreamBox;
   unit: number;
   middle: Vec3;
 }
 
-/** The scale at which the paths of `positions` fill the box. */
-export function stream_scale(coordinates: StreamCoordinates, positions: Iterable<number>, box: StreamBox): StreamScale {
+/** The box above the network that the paths of `positions` fill, as large as there is room for. */
+export function stream_scale(blocks: Blocks, coordinates: StreamCoordinates, positions: Iterable<number>): StreamScale {
+  const { low, high } = extent(coordinates, positions);
+  const ranges = [0, 1, 2].map((axis) => Math.max(high[axis]! - low[axis]!, 1e-9));
+  const unit = Math.min(...ranges.map((range, axis) => (FILLED * LARGEST[axis]!) / range));
+  // A path that hardly leaves a plane still has a box to be seen in.
+  const [width, height, depth] = ranges.map((range) => Math.max((range * unit) / FILLED, LEAST_SIDE)) as [number, number, number];
+  const [left, bottom] = [(SHEET_WIDTH - width) / 2, blocks.top + BOX_GAP];
+  const middle = [0, 1, 2].map((axis) => (Number.isFinite(low[axis]) ? (low[axis]! + high[axis]!) / 2 : 0));
+  return {
+    box: { low: [left, bottom, -depth], high: [left + width, bottom + height, 0] },
+    unit, middle: middle as unknown as Vec3,
+  };
+}
+
+function extent(coordinates: StreamCoordinates, positions: Iterable<number>): { low: number[]; high: number[] } {
   const [n_positions = 0, n_points = 0] = coordinates.shape;
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
@@ -79,15 +87,12 @@ export function stream_scale(coordinates: StreamCoordinates, positions: Iterable
       if (value > high[i % 3]!) high[i % 3] = value;
     }
   }
-  const sides = [0, 1, 2].map((axis) => box.high[axis]! - box.low[axis]!);
-  const units = sides.map((side, axis) => (FILLED * side) / Math.max(high[axis]! - low[axis]!, 1e-9));
-  const middle = [0, 1, 2].map((axis) => (Number.isFinite(low[axis]) ? (low[axis]! + high[axis]!) / 2 : 0));
-  return { unit: Math.min(...units), middle: middle as unknown as Vec3 };
+  return { low, high };
 }
 
 /** The points of one token's path, before layer 0 and after each layer; none where the answer has no such token. */
 export function stream_points(
-  coordinates: StreamCoordinates, pos: number, { unit, middle }: StreamScale, box: StreamBox,
+  coordinates: StreamCoordinates, pos: number, { unit, middle, box }: StreamScale,
 ): Vec3[] {
   const [n_positions = 0, n_points = 0] = coordinates.shape;
   if (pos < 0 || pos >= n_positions) return [];

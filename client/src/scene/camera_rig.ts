@@ -68,11 +68,16 @@ export class CameraRig {
     this.set_view("three_quarter", false);
   }
 
-  /** Frame these points together with the model. A camera that the person has moved stays where it is. */
-  make_room(points: readonly Vec3[]): void {
+  /**
+   * Frame these points together with the model; true where the camera goes elsewhere for it. One that the person has
+   * moved stays where it is.
+   */
+  make_room(points: readonly Vec3[]): boolean {
     const changed = points.length !== this.besides.length;
     this.besides = points;
-    if (changed && this.untouched) this.set_view(this.preset);
+    if (!changed || !this.untouched) return false;
+    this.set_view(this.preset);
+    return true;
   }
 
   resize(width: number, height: number): void {

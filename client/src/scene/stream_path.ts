@@ -5,7 +5,7 @@ import type { Blocks } from "../layout/blocks";
 import { parse_hex } from "../layout/colour";
 import type { Vec3 } from "../layout/framing";
 import {
-  box_corners, box_edges, MAX_STREAM_PATHS, stream_box, stream_colour, stream_point_name, stream_points, stream_scale,
+  box_corners, box_edges, MAX_STREAM_PATHS, stream_colour, stream_point_name, stream_points, stream_scale,
   type StreamBox,
 } from "../layout/stream_places";
 import { token_label } from "../layout/token_text";
@@ -19,9 +19,17 @@ import { Segments, type Segment } from "./segments";
 import { rgb_floats, type SceneTheme } from "./theme";
 
 const CAPACITY = 4096;
+/** Above the box, world units: for what is written there, below the page's own buttons. */
+const TITLE_ROOM = 1;
 const REACH_PX = 9;
 /** Half widths in CSS pixels: of the line before the first and after the last layer. */
 const [THIN, THICK] = [0.5, 1.7];
+
+/** Where a path's name hangs from its end: many end near each other. */
+const END_PLACES: readonly Pick<PlacedLabel, "align" | "dx" | "dy">[] = [
+  { align: "left", dx: 10, dy: 0 }, { align: "left", dx: 6, dy: -18 }, { align: "right", dx: -6, dy: -18 },
+  { align: "left", dx: 6, dy: 18 }, { align: "right", dx: -6, dy: 18 },
+];
 
 interface DrawnPath extends ChosenPath {
   points: readonly Vec3[];
@@ -55,16 +63,16 @@ export class StreamPathOverlay {
       this.segments.set([]);
       return;
     }
-    const box = stream_box(blocks);
-    this.corners = box_corners(box);
     const { coordinates } = answer;
     const [n_positions = 0] = coordinates.shape;
     const chosen = chosen_paths(this.store.stream.pinned.peek(), this.store.current_pos.peek(), n_positions, MAX_STREAM_PATHS);
     const shaping = Array.from({ length: n_positions - answer.skip_first }, (_, i) => answer.skip_first + i);
-    const scale = stream_scale(coordinates, [...shaping, ...chosen.map(({ pos }) => pos)], box);
-    this.paths = chosen.map((path) => ({ ...path, points: stream_points(coordinates, path.pos, scale, box) }));
-    this.segments.set([...this.box_lines(box, this.theme), ...this.path_lines()]);
-    this.labels = this.all_labels(answer, box);
+    const scale = stream_scale(blocks, coordinates, [...shaping, ...chosen.map(({ pos }) => pos)]);
+    const { high } = scale.box;
+    this.corners = [...box_corners(scale.box), [high[0], high[1] + TITLE_ROOM, high[2]]];
+    this.paths = chosen.map((path) => ({ ...path, points: stream_points(coordinates, path.pos, scale) }));
+    this.segments.set([...this.box_lines(scale.box, this.theme), ...this.path_lines()]);
+    this.labels = this.all_labels(answer, scale.box);
   }
 
   private box_lines(box: StreamBox, theme: SceneTheme): Segment[] {
@@ -106,7 +114,7 @@ export class StreamPathOverlay {
     const total = shares.reduce((sum, share) => sum + share, 0);
     const title: PlacedLabel = {
       key: "st", text: `residual stream, its 3 widest directions: ${percent(total)} of the variance`,
-      point: [(low[0] + high[0]) / 2, high[1], high[2]], kind: "axis", align: "centre", dx: 0, dy: -12, sizes: [11, 13],
+      point: [(low[0] + high[0]) / 2, high[1], high[2]], kind: "axis", align: "centre", dx: 0, dy: -30, sizes: [11, 13],
       priority: 69,
     };
     return [title, ...axes, ...this.paths.flatMap((path) => this.path_labels(path))];
@@ -117,7 +125,7 @@ export class StreamPathOverlay {
     const text = token_label(this.store.tokens.peek()[path.pos]?.text ?? "");
     const end: PlacedLabel = {
       key: `se${path.pos}`, text: path.is_current ? text : `${text}  ${path.pos}`, point: path.points[last]!,
-      kind: path.is_current ? "token_now" : "token", align: "left", dx: 10, dy: 0, sizes: [11, 14],
+      kind: path.is_current ? "token_now" : "token", ...END_PLACES[path.is_current ? 0 : 1 + (path.order % 4)]!, sizes: [11, 14],
       priority: path.is_current ? 99 : 88 - path.order * 0.1, pos: path.pos,
     };
     if (!path.is_current) return [end];

@@ -39,11 +39,11 @@ function InWords({ column, layer }: { column: Slot<LensAnswer>; layer: number })
   const at = (values: ArrayLike<number>): number | null => values[layer] ?? null;
   return (
     <>
-      <ProbBars tokens={top} chosen_id={answer.target_id} />
       <p class="cell-facts">
-        {token_quote(answer.target_text)} ranks <b>{number_text((at(answer.rank.values) ?? NaN) + 1, 6)}</b>,{" "}
-        {percent_text(Math.exp(at(answer.logprob.values) ?? NaN))}; entropy {number_text(at(answer.entropy.values))} nat
+        {token_quote(answer.target_text)} rank <b>{number_text((at(answer.rank.values) ?? NaN) + 1, 6)}</b> ·{" "}
+        {percent_text(Math.exp(at(answer.logprob.values) ?? NaN))} · entropy {number_text(at(answer.entropy.values))} nat
       </p>
+      <ProbBars tokens={top} chosen_id={answer.target_id} />
     </>
   );
 }

@@ -88,8 +88,8 @@ function LookReading({ look, most }: { look: HeadLook | null; most: number }): J
   return (
     <div class="write-card">
       <p>
-        <b>{id}</b> {number_text(look.entropy)} of at most {number_text(most)} nat, as if it looked at{" "}
-        {number_text(Math.exp(look.entropy), 2)} tokens alike; most at {look.top_key}{" "}
+        <b>{id}</b> {number_text(look.entropy)} of at most {number_text(most)} nat: as wide as a look
+        at {number_text(Math.exp(look.entropy), 3)} tokens alike; most at {look.top_key}{" "}
         {token_quote(store.tokens.value[look.top_key]?.text ?? "")} with {percent_text(look.top_weight)}
       </p>
       <button type="button" class="button small" onClick={() => {
