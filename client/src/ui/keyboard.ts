@@ -34,7 +34,11 @@ export const KEY_HELP: readonly KeyHelp[] = [
 
 const TURN = Math.PI / 24;
 
-function is_typing(target: EventTarget | null): boolean {
+/** A slider takes the keys that move it, and no others. */
+const MOVES_SLIDER = /^(Arrow|Home|End|Page)/;
+
+function is_typing(target: EventTarget | null, key: string): boolean {
+  if (target instanceof HTMLInputElement && target.type === "range") return MOVES_SLIDER.test(key);
   return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 }
 
@@ -116,7 +120,7 @@ function letter_keys(page: Page): Keys {
 
 /** Undo and redo as everywhere: with Ctrl, or the command key. */
 function undo_keys(page: Page, event: KeyboardEvent): (() => void) | null {
-  if (event.altKey || is_typing(event.target)) return null;
+  if (event.altKey || is_typing(event.target, event.key)) return null;
   const key = event.key.toLowerCase();
   if (key === "y" || (key === "z" && event.shiftKey)) return () => page.actions.redo();
   return key === "z" ? () => page.actions.undo() : null;
@@ -132,7 +136,7 @@ export function listen_to_keys(page: Page): () => void {
       step_back?.();
       return;
     }
-    if (is_typing(event.target)) {
+    if (is_typing(event.target, event.key)) {
       if (event.key === "Escape") (event.target as HTMLElement).blur();
       return;
     }
