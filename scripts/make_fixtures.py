@@ -347,6 +347,7 @@ def write_answers(out: Writer) -> None:
             reads=[m.ReadToken(0, "Hi", 0.25, promoted, suppressed)],
             feeders=[m.Feeder(head, "key", 0.25)],
         ),
+        *lens_answers(ids, promoted, suppressed),
         m.NeuronProfileReady(
             **ids,
             layer=2,
@@ -365,6 +366,61 @@ def write_answers(out: Writer) -> None:
         ),
     ):
         out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
+
+
+def lens_answers(ids: dict[str, Any], promoted: list[m.TopToken], suppressed: list[m.TopToken]) -> list[m.Event]:
+    """What lies at a token."""
+
+    def floats(*shape: int) -> m.Tensor:
+        return tensors.encode_tensor(np.linspace(0.25, 3.0, int(np.prod(shape)), dtype=np.float32).reshape(shape))
+
+    def ints(*shape: int) -> m.Tensor:
+        return tensors.encode_tensor(np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape))
+
+    target = {"pos": 7, "target_id": 1001, "target_text": " Mary", "notice": None}
+    return [
+        m.LensReady(
+            **ids,
+            **target,
+            top=[[m.TopToken(1001, " Mary", 0.5), m.TopToken(7, "<b>é漢</b>", 0.25)]] * N_LAYERS,
+            entropy=floats(N_LAYERS),
+            rank=ints(N_LAYERS),
+            logprob=floats(N_LAYERS),
+        ),
+        m.HeadLensReady(
+            **ids,
+            **target,
+            head_token_id=ints(N_LAYERS, N_HEADS, 2),
+            head_value=floats(N_LAYERS, N_HEADS, 2),
+            head_rank=ints(N_LAYERS, N_HEADS),
+            mlp_token_id=ints(N_LAYERS, 2),
+            mlp_value=floats(N_LAYERS, 2),
+            mlp_rank=ints(N_LAYERS),
+            words=[m.TokenInfo(token_id, f" word{token_id}") for token_id in range(N_LAYERS * N_HEADS * 2)],
+            direct_heads=floats(N_LAYERS, N_HEADS),
+            direct_mlps=floats(N_LAYERS),
+            direct_bias=floats(N_LAYERS),
+            embed=0.5,
+            final_bias=0.0,
+            total=12.5,
+        ),
+        m.StreamPcaReady(
+            **ids,
+            scaling="rms",
+            skip_first=1,
+            coordinates=floats(2, N_LAYERS + 1, 3),
+            explained=floats(3),
+            promoted=[promoted] * 3,
+            suppressed=[suppressed] * 3,
+        ),
+        m.AttentionEntropyReady(
+            **ids,
+            pos=7,
+            entropy=floats(N_LAYERS, N_HEADS),
+            top_key=ints(N_LAYERS, N_HEADS),
+            top_weight=floats(N_LAYERS, N_HEADS),
+        ),
+    ]
 
 
 def write_damaged(out: Writer, step: m.Step) -> None:
