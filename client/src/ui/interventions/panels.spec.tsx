@@ -1,0 +1,297 @@
+// @vitest-environment jsdom
+import { act } from "preact/test-utils";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { HELLO, snapshot, step, type FakeSource } from "../../connection/fake_source";
+import type { Hello, InterventionSpec } from "../../protocol/generated";
+import { toggled } from "../../store/interventions";
+import type { Store } from "../../store/store";
+import type { PageState } from "../page";
+import { close_page, open_page, text_of } from "../page_harness";
+import { model_of, set_text } from "./set_file";
+
+const OPERATIONS: InterventionSpec["operation"][] = [
+  "zero", "scale", "mean", "resample", "set", "add_direction", "project_out", "attention_knockout", "attention_set",
+  "attention_turn",
+];
+const HELLO_ALL: Hello = {
+  ...HELLO,
+  model_info: {
+    ...HELLO.model_info,
+    capabilities: { ...HELLO.model_info.capabilities, operations: OPERATIONS, analyses: ["direction"] },
+  },
+};
+const HEAD = { kind: "head" as const, layer: 1, index: 1 };
+const NEURON = { kind: "neuron" as const, layer: 0, index: 2 };
+
+let store: Store;
+let state: PageState;
+let source: FakeSource;
+let settle: () => Promise<void>;
+
+beforeEach(async () => {
+  localStorage.clear();
+  ({ store, state, source, settle } = await open_page({ hello: HELLO_ALL }));
+});
+afterEach(close_page);
+
+async function begin(): Promise<void> {
+  await act(() => document.getElementById("run")!.click());
+  const { request_id } = source.last("start_run");
+  source.say({ type: "run_started", request_id, run: snapshot() });
+  const attention = { shape: [2, 2, 4], values: new Uint8Array(16).map((_, i) => (i >= 12 ? 255 : i)) };
+  for (let pos = 0; pos < 4; pos++) source.say(step(pos, { tensors: { attention } }));
+  await settle();
+}
+
+/** The server puts the last set that was sent in force. */
+async function applied(from_pos = 4): Promise<InterventionSpec[]> {
+  const { request_id, interventions } = source.last("set_interventions");
+  const revision = (store.run.value?.revision ?? 0) + 1;
+  source.say({
+    type: "interventions_applied", run_id: "run-1", request_id,
+    applied: { revision, from_pos, mode: "from_now", interventions, author: "me" },
+  });
+  await settle();
+  return interventions;
+}
+
+const $ = <T extends HTMLElement>(selector: string): T => {
+  const found = document.querySelector<T>(selector);
+  if (!found) throw new Error(`nothing is ${selector}`);
+  return found;
+};
+const click = (selector: string): Promise<void> => act(() => $(selector).click());
+const labelled = <T extends HTMLElement>(label: string): T => $<T>(`[aria-label="${label}"]`);
+
+function write(element: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement, value: string, event = "change"): Promise<void> {
+  element.value = value;
+  return act(() => void element.dispatchEvent(new Event(event, { bubbles: true })));
+}
+
+const n_sent = (): number => source.sent.filter((command) => command.type === "set_interventions").length;
+
+describe("another change than a switch", () => {
+  beforeEach(begin);
+
+  it("is made complete first, then sent as one intervention and listed in words", async () => {
+    store.selection.value = NEURON;
+    await settle();
+    await click("#draft-toggle");
+    await write($("#draft-operation"), "resample");
+    expect($<HTMLButtonElement>("#draft-apply").disabled).toBe(true);
+    expect(text_of(".draft-form [role=status]")).toBe("Write the other text.");
+    await write(labelled("Reference text"), "Another text");
+    await write(labelled("Position to take; empty: the same one"), "3");
+    await click("#draft-apply");
+    const [spec] = await applied();
+    expect(spec).toMatchObject({
+      intervention_id: "L0N2", operation: "resample", components: [NEURON], reference: { source: "text", texts: ["Another text"], pos: 3 },
+    });
+    expect(text_of(".intervention .operation")).toBe("as in “Another text”, at its position 3");
+    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · rev 1");
+  });
+
+  it("a head is not put to one number, and the page says why", async () => {
+    store.selection.value = HEAD;
+    await settle();
+    await click("#draft-toggle");
+    const option = [...$<HTMLSelectElement>("#draft-operation").options].find(({ value }) => value === "set")!;
+    expect(option.disabled).toBe(true);
+    expect(option.title).toMatch(/many numbers/);
+  });
+
+  it("is for all picked components where one says so", async () => {
+    for (const component of [HEAD, { ...HEAD, index: 0 }]) {
+      store.selection.value = component;
+      await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "g", bubbles: true })));
+    }
+    await settle();
+    await click("#draft-toggle");
+    const label = [...document.querySelectorAll(".draft-form .check")].find((one) => one.textContent?.includes("2 picked"));
+    await act(() => label!.querySelector("input")!.click());
+    await click("#draft-apply");
+    expect(source.last("set_interventions").interventions[0]?.components).toHaveLength(2);
+  });
+
+  it("at tokens that were read already is computed again, with a word about it", async () => {
+    store.selection.value = NEURON;
+    await settle();
+    await click("#draft-toggle");
+    await write(labelled("At which tokens"), "range");
+    await write(labelled("First position"), "1");
+    await write(labelled("Last position; empty: without an end"), "2");
+    await click("#draft-apply");
+    expect(source.last("set_interventions")).toMatchObject({
+      mode: "recompute", restart: false, interventions: [{ positions: { scope: "range", from_pos: 1, to_pos: 3 } }],
+    });
+    await settle();
+    expect(text_of(".toast")).toMatch(/read already/);
+  });
+});
+
+describe("a slider", () => {
+  it("is sent ten times a second at most while it moves, and is one step of undo", async () => {
+    await begin();
+    store.selection.value = NEURON;
+    await settle();
+    const slider = labelled<HTMLInputElement>("Scale by, slider");
+    const before = n_sent();
+    for (let i = 1; i <= 20; i++) await write(slider, String(1 + i / 10), "input");
+    expect(n_sent() - before).toBe(1);
+    await settle();
+    expect(n_sent() - before).toBe(2);
+    expect(source.last("set_interventions").interventions[0]?.amount).toBe(3);
+    await write(slider, "3");
+    expect(n_sent() - before).toBe(2);
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "z", ctrlKey: true, bubbles: true })));
+    expect(source.last("set_interventions").interventions).toEqual([]);
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "y", ctrlKey: true, bubbles: true })));
+    expect(source.last("set_interventions").interventions[0]?.amount).toBe(3);
+  });
+
+  it("typing in a field keeps Ctrl Z for the field", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    const before = n_sent();
+    await act(() => void $("#prompt").dispatchEvent(new KeyboardEvent("keydown", { key: "z", ctrlKey: true, bubbles: true })));
+    expect(n_sent()).toBe(before);
+  });
+});
+
+describe("another viewer's change", () => {
+  it("is not undone with mine", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    const mine = await applied();
+    const theirs = toggled([], NEURON)[0]!;
+    source.say({
+      type: "interventions_applied", run_id: "run-1", request_id: null,
+      applied: { revision: 2, from_pos: 4, mode: "from_now", interventions: [...mine, theirs], author: "you" },
+    });
+    await settle();
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "u", bubbles: true })));
+    expect(source.last("set_interventions").interventions.map((spec) => spec.intervention_id)).toEqual(["L0N2"]);
+  });
+});
+
+describe("whole sets", () => {
+  it("are kept, used, and refused where they are of another model", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    await applied();
+    await click("#sets-toggle");
+    await write($("#set-name"), "one head", "input");
+    await act(() => $<HTMLFormElement>(".sets form").requestSubmit());
+    expect(localStorage.getItem("livelens.intervention_sets")).toContain("one head");
+    await click('[aria-label="Remove the intervention on L1H1"]');
+    await applied();
+    await click('[aria-label="Use one head"]');
+    expect((await applied()).map((spec) => spec.intervention_id)).toEqual(["L1H1"]);
+    const before = n_sent();
+    const big = { ...model_of(HELLO.model_info), n_layers: 30 };
+    state.interventions.saved.value = [{ name: "big", model: big, interventions: toggled([], { ...HEAD, layer: 29 }) }];
+    await settle();
+    await click('[aria-label="Use big"]');
+    await settle();
+    expect(n_sent()).toBe(before);
+    expect(text_of(".toast:last-child")).toMatch(/tiny has no L29H1/);
+  });
+
+  it("dropped on the panel are opened", async () => {
+    await begin();
+    const text = set_text({ name: "dropped", model: model_of(HELLO.model_info), interventions: toggled([], NEURON) });
+    const event = Object.assign(new Event("drop", { bubbles: true, cancelable: true }), { dataTransfer: { files: [{ name: "x.json", text: () => Promise.resolve(text) }] } });
+    await act(() => void $(".interventions").dispatchEvent(event));
+    await settle();
+    expect(source.last("set_interventions").interventions.map((spec) => spec.intervention_id)).toEqual(["L0N2"]);
+  });
+
+  it("switched off and on again, it is what it was", async () => {
+    await begin();
+    store.interventions.value = [toggled([], HEAD)[0]!, { ...toggled([], NEURON)[0]!, enabled: false }];
+    await settle();
+    await click("#all-off");
+    expect((await applied()).map((spec) => spec.enabled)).toEqual([false, false]);
+    await click("#all-off");
+    expect((await applied()).map((spec) => spec.enabled)).toEqual([true, false]);
+  });
+});
+
+describe("turning attention", () => {
+  it("two clicks make an arc; the heads that look there are found and turned together", async () => {
+    await begin();
+    await click("#tab-turn");
+    await click('.arc-token[data-pos="3"]');
+    await click('.arc-token[data-pos="1"]');
+    expect(text_of(".turn-words")).toBe("looks at “ t1” (1) instead of all else.");
+    await write(labelled("How many heads"), "2");
+    await click("#find-looking");
+    expect(store.picked.value).toEqual([{ kind: "head", layer: 1, index: 1 }, { kind: "head", layer: 1, index: 0 }]);
+    await click("#turn-apply");
+    expect(source.last("set_interventions").interventions[0]).toMatchObject({
+      operation: "attention_turn", attention: { keys: [1] }, positions: { scope: "range", from_pos: 3, to_pos: null },
+    });
+  });
+
+  it("a drag from one token to another does the same", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await click("#tab-turn");
+    const at = (name: string, pos: number, x: number): PointerEvent =>
+      Object.assign(new MouseEvent(name, { bubbles: true, clientX: x, button: 0 }), { pointerId: pos }) as unknown as PointerEvent;
+    document.elementFromPoint = () => $('.arc-token[data-pos="0"]');
+    await act(() => void $('.arc-token[data-pos="2"]').dispatchEvent(at("pointerdown", 1, 100)));
+    await act(() => void $(".arc-row").dispatchEvent(at("pointermove", 1, 20)));
+    await act(() => void $(".arc-row").dispatchEvent(at("pointerup", 1, 20)));
+    expect(state.interventions.turn.value).toMatchObject({ attention: { keys: [0] }, positions: { from_pos: 2 } });
+    expect($<HTMLButtonElement>("#turn-apply").disabled).toBe(false);
+  });
+
+  it("a token cannot look ahead, and weights must sum to something", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await click("#tab-turn");
+    await click('.arc-token[data-pos="1"]');
+    await click('.arc-token[data-pos="3"]');
+    expect(text_of(".turn-tools [role=status]")).toMatch(/comes later/);
+    await click('.arc-token[data-pos="3"]');
+    await click('.arc-token[data-pos="0"]');
+    await write(labelled("Weight of position 0; empty: equal shares"), "0");
+    expect(text_of(".turn-tools [role=status]")).toMatch(/needs some weight/);
+  });
+});
+
+describe("directions", () => {
+  it("are asked for, judged by what was held out, and steered with", async () => {
+    await begin();
+    await click("#tab-directions");
+    expect(text_of(".direction-form [role=status]")).toMatch(/at least two prompts/);
+    await write(labelled("Towards, one prompt a line"), "good\ngreat", "input");
+    await write(labelled("Away from, one prompt a line"), "bad\nawful", "input");
+    await act(() => $<HTMLFormElement>(".direction-form").requestSubmit());
+    const { request_id, recipe } = source.last("request_direction");
+    expect(recipe).toMatchObject({ kind: "contrast", layer: null, positive: ["good", "great"] });
+    source.say({
+      type: "direction_ready", request_id, run_id: "run-1",
+      direction: { direction_id: "d1", name: "good", recipe, d_model: 4, norm: 2, layer: 1 },
+      vector: { shape: [4], values: new Float32Array([1, 1, 1, 1]) },
+      separation: { shape: [2], values: new Float32Array([0.5, 3]) },
+      accuracy: { shape: [2], values: new Float32Array([0.5, 1]) },
+    });
+    await settle();
+    expect(text_of(".separation figcaption")).toBe("After L1 prompts that were held out lie 3 standard deviations apart, 100.0 % of them on their own side.");
+    await click('[aria-label="Steer with good"]');
+    expect((await applied())[0]).toMatchObject({
+      operation: "add_direction", direction_id: "d1", components: [], stream: [{ layer: 1 }], amount: 1, unit: "direction",
+    });
+    expect(text_of(".intervention .link")).toBe("stream after L1");
+    expect(text_of(".intervention .operation")).toBe("+ 1 × “good”");
+    const before = n_sent();
+    await write(labelled("Strength, slider"), "2.5", "input");
+    expect(n_sent()).toBe(before + 1);
+    expect(source.last("set_interventions").interventions[0]?.amount).toBe(2.5);
+  });
+});
