@@ -22,6 +22,7 @@ from livelens.analysis.attribution import (
 )
 from livelens.analysis.edge_types import Incoming, Outgoing, Pull, StreamGradient
 from livelens.analysis.nodes import AttributionError, Node, Part
+from livelens.analysis.pacing import Pacing
 from livelens.analysis.writers import Writers, linear_part
 from livelens.model.freeze_hooks import BiasSite
 
@@ -63,8 +64,12 @@ class Edges:
             error=pull.value - edges.total() - sum(pull.biases.values()),
         )
 
-    def outgoing(self, writer: Node, *, n_neurons: int = 32) -> Outgoing:
-        """Whom `writer` fed. Raises AttributionError for a node that is not in the run or writes nothing."""
+    def outgoing(self, writer: Node, *, n_neurons: int = 32, pacing: Pacing | None = None) -> Outgoing:
+        """Whom `writer` fed. Costs about two backward passes, the first time; pacing: may stop between layers.
+
+        Raises AttributionError for a node that is not in the run or writes nothing.
+        """
+        pacing = pacing or Pacing()
         self.attribution.check(writer)
         written, gradient, first_attn, first_mlp = self._written(writer)
         value = float((written * gradient).sum())
@@ -73,8 +78,10 @@ class Edges:
         mlps = torch.zeros(shape.n_layers)
         terms: dict[int, Tensor] = {}
         for layer in range(first_attn, shape.n_layers):
+            pacing.stop()
             heads[layer] = self._fed_heads(layer, written, pos)
         for layer in range(first_mlp, shape.n_layers):
+            pacing.stop()
             mlps[layer] = float(self._read("mlp", layer)[pos] @ written)
             if n_neurons > 0:
                 terms[layer] = self._fed_neurons(layer, written, pos)

@@ -170,7 +170,8 @@ class TorchAnalyst:
                 found.append(incoming_part(incoming, question.n_edges))
                 yield work.step()
         else:
-            outgoing = edges.outgoing(node, n_neurons=n_neurons)
+            fed = in_turns(lambda between: edges.outgoing(node, n_neurons=n_neurons, pacing=Pacing(between)))
+            outgoing = yield from _as_progress(fed, work, n_expected=0)
             found = [outgoing_part(outgoing, question.n_edges, metric_pos=explained.metric.pos)]
         yield AttributionReady(
             request_id=question.request_id,
