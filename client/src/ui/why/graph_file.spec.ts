@@ -35,6 +35,15 @@ describe("a graph's file", () => {
     expect(opened.tokens).toEqual([{ pos: 0, token_id: 7, text: "secret" }]);
   });
 
+  it("says the shape of its model, which the first files did not", () => {
+    expect(read_graph(saved(false), "g.json").shape).toEqual({ n_layers: 2, n_heads: 2, d_mlp: 3 });
+    const file = JSON.parse(saved(false)) as { model: Record<string, unknown> };
+    delete file.model["n_layers"];
+    expect(read_graph(JSON.stringify(file), "g.json").shape).toBeNull();
+    file.model["n_layers"] = -1;
+    expect(() => read_graph(JSON.stringify(file), "g.json")).toThrow("n_layers is no count");
+  });
+
   it("has no text of the prompt but its own nodes', unless asked", () => {
     expect(saved(false)).not.toContain("plan");
     expect(JSON.parse(saved(true)).text).toBe("secret plan b x");
