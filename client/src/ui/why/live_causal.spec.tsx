@@ -64,7 +64,7 @@ describe("live causal", () => {
     await settle();
     expect(rows()).toEqual([["L1.mlp", "+2.5", "+1.25"], ["L0H1", "−1.5", "+0.5"], ["L1H0", "+1", "+2"]]);
     expect(text_of(".why-view .why-sums")).toContain("the logit of “ x” above the mean of all");
-    expect(text_of(".why-view .why-sums")).toContain("1 of 3 did the opposite");
+    expect(text_of(".why-view .why-sums")).toContain("1 of 3 measured against the attributed sign");
   });
 
   it("selects a component with a click, and shows it over the tokens", async () => {

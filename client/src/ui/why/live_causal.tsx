@@ -47,12 +47,14 @@ export function LiveCausal({ shown }: { shown: Shown }): JSX.Element {
   return (
     <>
       <p class="muted why-sums">
-        {metric_text(step)}. {n_opposite > 0
-          ? `${n_opposite} of ${effects.length} did the opposite of what was attributed.`
-          : "All did what was attributed, by sign."}
+        {metric_text(step)} · {n_opposite} of {effects.length} measured against the attributed sign
       </p>
       <table class="live-causal">
-        <thead><tr><th scope="col">Component</th><th scope="col">attributed</th><th scope="col">measured</th></tr></thead>
+        <thead><tr>
+          <th scope="col">Component</th>
+          <th scope="col" title="What it writes straight to the logit">attributed</th>
+          <th scope="col" title="What is lost when it alone is zeroed at this token">measured</th>
+        </tr></thead>
         <tbody>
           {effects.map((effect) => <Row key={component_id(effect.component)} effect={effect} pos={pos} largest={largest} />)}
         </tbody>
@@ -68,7 +70,7 @@ function Row({ effect, pos, largest }: { effect: LiveEffect; pos: number; larges
   const { component } = effect;
   const is_selected = same_component(store.selection.value, component);
   return (
-    <tr data-node={node_of(component, pos)} aria-selected={is_selected}
+    <tr data-node={node_of(component, pos)} data-selected={is_selected || undefined}
       onMouseEnter={() => (store.hovered.value = component)} onMouseLeave={() => (store.hovered.value = null)}>
       <th scope="row">
         <button type="button" class="why-quiet" aria-pressed={is_selected}
@@ -83,8 +85,8 @@ function Row({ effect, pos, largest }: { effect: LiveEffect; pos: number; larges
 function Amount({ value, largest }: { value: number; largest: number }): JSX.Element {
   return (
     <td>
-      <i class="why-bar" data-sign={Math.sign(value)} style={{ width: `${(100 * Math.abs(value)) / largest}%` }} />
       <span class="why-number" data-sign={Math.sign(value)}>{signed_text(value)}</span>
+      <span class="live-bar"><i class="why-bar" data-sign={Math.sign(value)} style={{ width: `${(100 * Math.abs(value)) / largest}%` }} /></span>
     </td>
   );
 }
@@ -116,7 +118,7 @@ function metric_text(step: StepRecord): string {
   };
   const target = step.direct_target_id === null ? "the chosen token" : text_of(step.direct_target_id);
   const away = step.direct_distractor_id === null ? "above the mean of all" : `above that of ${text_of(step.direct_distractor_id)}`;
-  return `How much each raises the logit of ${target} ${away}: what it writes straight to it, and what is lost when it is zeroed`;
+  return `Share of the logit of ${target} ${away}`;
 }
 
 function gap_text({ store }: Page, pos: number): string {

@@ -1,0 +1,123 @@
+"""Live causal with the shipped model: a switch, measured tokens, the same text, and numbers that Python gives too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import AXE, OpenPage
+
+from livelens.bench.server_process import ServerProcess
+from livelens.model.loading import load_torch_engine
+from livelens.model.sources import resolve_source
+from livelens.model.torch_engine import TorchEngine
+from livelens.protocol.messages import Component
+
+PROMPT = "When Mary and John went to the store, John gave a drink to"
+LAST = 13  # position of the prompt's last token
+TIMEOUT_MS = 120_000
+LIVE = "window.livelens.store.is_measuring_live.value"
+MARKS = "window.livelens.scene.stats().draw_calls"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[TorchEngine]:
+    """The shipped model in this process, to compare with."""
+    loaded = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+    """A page at the Why tab, the switch still off."""
+    opened = open_page(real_server)
+    opened.set_default_timeout(TIMEOUT_MS)
+    opened.get_by_role("tab", name="Why", exact=True).click()
+    return opened
+
+
+def number(text: str) -> float:
+    """A number as the page writes it."""
+    return float(text.replace("\N{MINUS SIGN}", "-").replace("+", ""))
+
+
+def listed(page: Page) -> list[tuple[str, float, float]]:
+    """The rows of the list: component, attributed, measured."""
+    rows = page.locator(".live-causal tbody tr").all()
+    return [
+        (row.locator("button").inner_text(), *map(number, row.locator(".why-number").all_inner_texts())) for row in rows
+    ]
+
+
+def show(page: Page, pos: int) -> None:
+    """Click a token of the text strip."""
+    page.locator(".chips button").nth(pos).click()
+    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
+
+
+def component_of(name: str) -> Component:
+    layer, dot, rest = name[1:].replace("H", ".").partition(".")
+    assert dot
+    return (
+        Component(kind="mlp", layer=int(layer))
+        if rest == "mlp"
+        else Component(kind="head", layer=int(layer), index=int(rest))
+    )
+
+
+def test_every_new_token_is_measured_and_the_text_stays_the_same(page: Page, engine: TorchEngine) -> None:
+    """Off, on by a click, off by the keyboard: the tokens do not change, and each number is what Python measures."""
+    driving.run_to_end(page, PROMPT, length=6)
+    plain = driving.token_ids(page)
+    page.get_by_role("button", name="Live", exact=True).click()
+    page.get_by_text("Switch Live causal on").wait_for()
+    page.locator("#live-causal").click()
+    assert page.evaluate(LIVE) is True
+    driving.run_to_end(page, PROMPT, length=6)
+    assert driving.token_ids(page) == plain
+    for pos in (LAST, LAST + 3):
+        show(page, pos)
+        page.locator(f".live-causal tr[data-node$='@{pos}']").first.wait_for()
+        rows = listed(page)
+        assert len(rows) == 8
+        sizes = [abs(attributed) for _, attributed, _ in rows]
+        assert sizes == sorted(sizes, reverse=True)
+        sequence = engine.open_sequence()
+        captured = sequence.forward(plain[: pos + 1], masks=None, channels=frozenset({"causal_effects"}))
+        parts = [component_of(name) for name, _, _ in rows]
+        measured = captured.measured_effects(parts, target_id=plain[pos + 1], distractor_id=None)
+        assert [effect for _, _, effect in rows] == pytest.approx(measured.tolist(), rel=1e-2, abs=2e-3)
+        sequence.close()
+    show(page, 3)
+    page.get_by_text("was not measured as it was made").wait_for()
+    page.locator("#live-causal").focus()
+    page.keyboard.press("Space")
+    assert page.evaluate(LIVE) is False
+
+
+def test_signed_marks_stand_at_the_measured_cells(page: Page) -> None:
+    """One more draw call while the switch is on; a click in the list selects the component everywhere."""
+    page.locator("#live-causal").click()
+    driving.run_to_end(page, PROMPT, length=3)
+    show(page, LAST)
+    page.locator(".live-causal tbody tr").first.wait_for()
+    driving.drawn(page)
+    with_marks, shown = page.evaluate(MARKS), driving.canvas_pixels(page)
+    assert with_marks <= 20
+    page.locator("#live-causal").click()
+    driving.drawn(page)
+    assert page.evaluate(MARKS) == with_marks - 1
+    assert driving.canvas_pixels(page) != shown
+    page.locator("#live-causal").click()
+    row = page.locator(".live-causal tbody tr").nth(1)
+    name = row.locator("button").inner_text()
+    row.locator("button").click()
+    part = component_of(name)
+    assert driving.selected(page) == {"kind": part.kind, "layer": part.layer, "index": part.index}
+    page.locator(".live-over").get_by_text(f"{name} over").wait_for()
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("async () => (await axe.run('.why', { resultTypes: ['violations'] })).violations")
+    assert [item["id"] for item in found if item["impact"] in ("serious", "critical")] == []
