@@ -18,8 +18,10 @@ ALLOWED = {
     "run": {"protocol", "model"},
     "session": {"protocol", "model", "run"},
     "transport": {"protocol", "model", "run", "session"},
+    "jupyter": {"protocol", "model", "session", "transport"},
 }
 HEAVY = {"torch", "transformers", "transformer_lens"}
+OF_JUPYTER = {"jupyter_server", "jupyter_core", "tornado", "traitlets"}  # the extra, which need not be installed
 
 
 def modules() -> list[Path]:
@@ -66,6 +68,8 @@ def test_every_module_imports_only_what_lies_below_it(path: Path) -> None:
         assert not tops & HEAVY, f"only model/ and analysis/ import {tops & HEAVY} at module level"
     if path != PACKAGE / "model" / "bridge.py" and part != "bench":
         assert "transformer_lens" not in {name.split(".")[0] for name in names}
+    if part != "jupyter":
+        assert not {name.split(".")[0] for name in names} & OF_JUPYTER, "only jupyter/ imports the extra's packages"
     if part in ("session", "protocol", "run"):
         assert not tops & {"asyncio", "websockets", "socket", "ssl"}, "no I/O here"
     if part == "session":
@@ -80,6 +84,7 @@ def test_every_module_imports_only_what_lies_below_it(path: Path) -> None:
         "import livelens.session.session",
         "import livelens.transport.websocket_server",
         "import livelens.serving",
+        "import livelens.jupyter.extension",
         "import livelens.model.fake",
         "import sys; sys.argv = ['livelens', '--help']\nfrom livelens.cli import main\n"
         "try: main()\nexcept SystemExit: pass",
@@ -89,6 +94,22 @@ def test_nothing_heavy_is_loaded_before_a_model_is(code: str) -> None:
     check = f"{code}\nimport sys\nheavy = {HEAVY!r} & set(sys.modules)\nassert not heavy, heavy"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_every_jupyter_handler_asks_for_login_and_authorization() -> None:
+    """jupyter-server lets a stranger into a handler that does not ask by itself, a websocket above all."""
+    asks = {("web.authenticated", "authorized"), ("ws_authenticated",)}
+    methods = []
+    for path in sorted((PACKAGE / "jupyter").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_method = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            if is_method and node.name in ("get", "head", "post", "put", "delete", "patch", "options"):
+                decorators = tuple(ast.unparse(item) for item in node.decorator_list)
+                methods.append(decorators)
+                assert decorators in asks, f"{path.name}:{node.lineno}: {decorators}"
+                if decorators == ("ws_authenticated",):
+                    assert "authorizer.is_authorized" in ast.unparse(node), f"{path.name}:{node.lineno}"
+    assert len(methods) >= 6
 
 
 def test_tokens_are_compared_in_constant_time_only() -> None:
