@@ -58,18 +58,19 @@ const stream_place = struct<StreamPlace>({
   layer: count,
   hook: with_default(one_of("resid_pre", "resid_post"), "resid_post"),
 });
+export const direction_recipe = struct<DirectionRecipe>({
+  kind: one_of("put", "contrast", "neuron", "head", "unembed", "pca"),
+  layer: with_default(optional(count), null),
+  index: with_default(count, 0),
+  pos: with_default(optional(count), null),
+  token: with_default(optional(token), null),
+  positive: with_default(list(text), []),
+  negative: with_default(list(text), []),
+});
 const direction = struct<DirectionInfo>({
   direction_id: text,
   name: text,
-  recipe: struct<DirectionRecipe>({
-    kind: one_of("put", "contrast", "neuron", "head", "unembed", "pca"),
-    layer: with_default(optional(count), null),
-    index: with_default(count, 0),
-    pos: with_default(optional(count), null),
-    token: with_default(optional(token), null),
-    positive: with_default(list(text), []),
-    negative: with_default(list(text), []),
-  }),
+  recipe: direction_recipe,
   d_model: count,
   norm: real,
   layer: optional(count),

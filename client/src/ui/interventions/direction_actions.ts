@@ -6,6 +6,7 @@ import { add_notice } from "../../store/store";
 import type { Page } from "../page";
 import { save_file } from "../why/picture_file";
 import { named_spec } from "./draft";
+import { read_recipe } from "./direction_text";
 import type { HeldDirection } from "./held_direction";
 import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "./safetensors";
 
@@ -20,10 +21,26 @@ export function keep_answer(page: Page, answer: DirectionAnswer): void {
   });
 }
 
-function hold({ state }: Page, held: HeldDirection): void {
+/** Keep `held` here, newest first; equal vectors are one. */
+export function hold({ state }: Page, held: HeldDirection): void {
   const { directions } = state.interventions;
-  const others = directions.peek().filter(({ info }) => info.direction_id !== held.info.direction_id);
-  directions.value = [held, ...others].slice(0, MAX_HELD);
+  const before = directions.peek().find(({ info }) => info.direction_id === held.info.direction_id);
+  const others = directions.peek().filter((other) => other !== before);
+  const separation = held.separation ?? before?.separation ?? null;
+  directions.value = [{ ...held, separation, accuracy: held.accuracy ?? before?.accuracy ?? null }, ...others].slice(0, MAX_HELD);
+}
+
+/** Have the server hold `held` (it may have been started anew since); false where it refuses, which is told. */
+export async function put_held({ store, actions }: Page, { info, vector }: HeldDirection): Promise<boolean> {
+  try {
+    const { name, recipe, layer } = info;
+    await actions.put_direction({ name, recipe, layer, data: new Uint8Array(vector.slice().buffer) });
+    return true;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    add_notice(store, "fault", error.message);
+    return false;
+  }
 }
 
 /** Forget a direction here; the server keeps it for interventions that use it. */
@@ -35,9 +52,9 @@ export function forget_direction({ state }: Page, direction_id: string): void {
 export function save_direction(page: Page, { info, vector }: HeldDirection): void {
   const model = page.store.model_info.peek();
   const notes: Notes = {
-    format: "livelens-direction", name: info.name, recipe: JSON.stringify(info.recipe),
-    ...(info.layer === null ? {} : { layer: String(info.layer) }),
-    ...(model ? { model_name: model.model_name, weights_sha256: model.weights_sha256 } : {}),
+    format: "livelens direction 1", name: info.name, recipe: JSON.stringify(info.recipe),
+    layer: info.layer === null ? "" : String(info.layer),
+    model_name: model?.model_name ?? "", weights_sha256: model?.weights_sha256 ?? "",
   };
   const file_name = info.name.replaceAll(/[^\p{L}\p{N} ._-]/gu, "_").slice(0, 60) || "direction";
   save_file(new Blob([write_safetensors(vector, notes)]), `${file_name}.safetensors`, "application/octet-stream");
@@ -60,6 +77,7 @@ export async function open_direction(page: Page, file: File): Promise<void> {
     const info = await actions.put_direction({
       name: (notes["name"] ?? file.name.replace(/\.safetensors$/i, "")).slice(0, 120) || "direction",
       data: new Uint8Array(vector.slice().buffer), layer: read_layer(notes["layer"], model),
+      recipe: read_recipe(notes["recipe"]) ?? { kind: "put" },
     });
     hold(page, { info, vector, separation: null, accuracy: null });
   } catch (error) {
@@ -94,9 +112,11 @@ export function recipe_words({ kind, layer, index, pos, token, positive, negativ
 export type StreamOperation = "add_direction" | "project_out";
 
 /** Steer with a direction, or take it out, after the layers `from` to `to`. */
-export function use_direction(
-  { store, actions, state }: Page, held: HeldDirection, operation: StreamOperation, from: number, to: number,
-): void {
+export async function use_direction(
+  page: Page, held: HeldDirection, operation: StreamOperation, from: number, to: number,
+): Promise<void> {
+  if (!(await put_held(page, held))) return;
+  const { store, actions, state } = page;
   const stream = Array.from({ length: to - from + 1 }, (_, i) => ({ layer: from + i, hook: "resid_post" as const }));
   // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
   const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";

@@ -70,10 +70,10 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
         <LayerField label={`Last layer for ${name}`} value={to.value} n_layers={info.n_layers} set={(value) => (to.value = value)} />
         <button type="button" class="button small primary" disabled={!can.includes("add_direction")} aria-label={`Steer with ${name}`}
           title={can.includes("add_direction") ? "Its strength is a slider in the list of interventions" : "This model cannot do that."}
-          onClick={() => use_direction(page, held, "add_direction", ...layers)}>Steer</button>
+          onClick={() => void use_direction(page, held, "add_direction", ...layers)}>Steer</button>
         <button type="button" class="button small" disabled={!can.includes("project_out")} aria-label={`Take out ${name}`}
           title={can.includes("project_out") ? "Nothing of it is left in the stream there" : "This model cannot do that."}
-          onClick={() => use_direction(page, held, "project_out", ...layers)}>Take out</button>
+          onClick={() => void use_direction(page, held, "project_out", ...layers)}>Take out</button>
       </div>
     </article>
   );

@@ -192,7 +192,7 @@ describe("whole sets", () => {
     expect((await applied()).map((spec) => spec.intervention_id)).toEqual(["L1H1"]);
     const before = n_sent();
     const big = { ...model_of(HELLO.model_info), n_layers: 30 };
-    state.interventions.saved.value = [{ name: "big", model: big, interventions: toggled([], { ...HEAD, layer: 29 }) }];
+    state.interventions.saved.value = [{ name: "big", model: big, interventions: toggled([], { ...HEAD, layer: 29 }), directions: [] }];
     await settle();
     await click('[aria-label="Use big"]');
     await settle();
@@ -202,7 +202,7 @@ describe("whole sets", () => {
 
   it("dropped on the panel are opened", async () => {
     await begin();
-    const text = set_text({ name: "dropped", model: model_of(HELLO.model_info), interventions: toggled([], NEURON) });
+    const text = set_text({ name: "dropped", model: model_of(HELLO.model_info), interventions: toggled([], NEURON), directions: [] });
     const event = Object.assign(new Event("drop", { bubbles: true, cancelable: true }), { dataTransfer: { files: [{ name: "x.json", text: () => Promise.resolve(text) }] } });
     await act(() => void $(".interventions").dispatchEvent(event));
     await settle();
@@ -284,6 +284,10 @@ describe("directions", () => {
     await settle();
     expect(text_of(".separation figcaption")).toBe("After L1 prompts that were held out lie 3 standard deviations apart, 100.0 % of them on their own side.");
     await click('[aria-label="Steer with good"]');
+    const put = source.last("put_direction"); // again: the server may have been started anew since
+    expect(new Float32Array(put.data.buffer)).toEqual(new Float32Array([1, 1, 1, 1]));
+    source.say({ type: "direction_stored", request_id: put.request_id, direction: { direction_id: "d1", name: "good", recipe, d_model: 4, norm: 2, layer: 1 } });
+    await settle();
     expect((await applied())[0]).toMatchObject({
       operation: "add_direction", direction_id: "d1", components: [], stream: [{ layer: 1 }], amount: 1, unit: "direction",
     });

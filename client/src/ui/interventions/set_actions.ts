@@ -3,10 +3,12 @@ import { fresh_id } from "../../store/interventions";
 import type { InterventionSpec } from "../../protocol/generated";
 import { add_notice } from "../../store/store";
 import type { Page } from "../page";
+import { hold, put_held } from "./direction_actions";
+import { read_written } from "./direction_text";
 import { check_set, read_set, SetFileError, type SavedSet } from "./set_file";
 
 /** Use `set` in place of what is listed, or add it; says in one sentence why not. */
-export function use_set(page: Page, set: SavedSet, how: "replace" | "add"): void {
+export async function use_set(page: Page, set: SavedSet, how: "replace" | "add"): Promise<void> {
   const { store, actions, state } = page;
   const info = store.model_info.peek();
   if (!info) {
@@ -25,9 +27,23 @@ export function use_set(page: Page, set: SavedSet, how: "replace" | "add"): void
   if (info.weights_sha256 !== set.model.weights_sha256) {
     add_notice(store, "info", `“${set.name}” was made with ${set.model.model_name}: other weights than the running model's.`);
   }
+  if (!(await put_all(page, set, info.d_model))) return;
   state.interventions.set_name.value = set.name;
   actions.change(() => next);
   state.announcement.value = `${set.name}: ${set.interventions.length} interventions`;
+}
+
+/** Give the server the set's directions; false where it does not take one, which is then told. */
+async function put_all(page: Page, set: SavedSet, d_model: number): Promise<boolean> {
+  for (const entry of set.directions) {
+    const held = read_written(entry, d_model);
+    if (!held || !(await put_held(page, held))) {
+      if (!held) add_notice(page.store, "fault", `The direction “${entry.name}” is of a stream of another width.`);
+      return false;
+    }
+    hold(page, held);
+  }
+  return true;
 }
 
 /** `added` behind `listed`; an id that is taken is changed. */
@@ -44,7 +60,7 @@ function joined(listed: readonly InterventionSpec[], added: readonly Interventio
 
 export function open_set_text(page: Page, text: string): void {
   try {
-    use_set(page, read_set(text), "replace");
+    void use_set(page, read_set(text), "replace");
   } catch (error) {
     if (!(error instanceof SetFileError)) throw error;
     add_notice(page.store, "fault", error.message);

@@ -4,13 +4,14 @@ import { HELLO } from "../../connection/fake_source";
 import { intervention } from "../../protocol/event_checks";
 import type { InterventionSpec } from "../../protocol/generated";
 import { toggled } from "../../store/interventions";
+import { read_written, written } from "./direction_text";
 import { read_saved_sets, with_set, write_saved_sets } from "./saved_sets";
 import { check_set, model_of, read_set, set_text, SetFileError, type SavedSet } from "./set_file";
 
 const info = HELLO.model_info;
 const complete = (specs: InterventionSpec[]): InterventionSpec[] => specs.map((spec) => intervention(spec, "spec"));
 const interventions = complete(toggled(toggled([], { kind: "head", layer: 1, index: 1 }), { kind: "neuron", layer: 0, index: 2 }));
-const SET: SavedSet = { name: "two parts", model: model_of(info), interventions };
+const SET: SavedSet = { name: "two parts", model: model_of(info), interventions, directions: [] };
 const text_with = (changes: object): string => JSON.stringify({ ...(JSON.parse(set_text(SET)) as object), ...changes });
 
 describe("a set as a file", () => {
@@ -64,5 +65,30 @@ describe("sets of this browser", () => {
     expect(read_saved_sets()).toEqual([SET]);
     localStorage.setItem(key, "{{");
     expect(read_saved_sets()).toEqual([]);
+  });
+});
+
+describe("a set that steers", () => {
+  const vector = new Float32Array([1, 0, -2, 0.5]);
+  const held = {
+    info: { direction_id: "d1", name: "joy", recipe: { kind: "put" as const }, d_model: 4, norm: 1, layer: 1 },
+    vector, separation: null, accuracy: null,
+  };
+
+  it("brings the numbers of its directions along", () => {
+    const read = read_set(set_text({ ...SET, directions: [written(held)] }));
+    expect(read_written(read.directions[0], 4)?.vector).toEqual(vector);
+    expect(read_written(read.directions[0], 5)).toBeNull();
+  });
+
+  it.each([
+    ["too few numbers", { ...written(held), data: "AAAA" }],
+    ["no base64", { ...written(held), data: "!!" }],
+    ["no name", { ...written(held), name: 3 }],
+    ["NaN", written({ ...held, vector: new Float32Array([NaN, 1, 1, 1]) })],
+    ["zeros", written({ ...held, vector: new Float32Array(4) })],
+    ["an unknown recipe", { ...written(held), recipe: { kind: "magic" } }],
+  ])("%s in a direction are refused", (_, direction) => {
+    expect(() => read_set(text_with({ directions: [direction] }))).toThrow(/direction in it is damaged/);
   });
 });

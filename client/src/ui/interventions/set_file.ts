@@ -4,11 +4,13 @@ import { component_id } from "../../layout/component_id";
 import { intervention } from "../../protocol/event_checks";
 import { DecodeError } from "../../protocol/errors";
 import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import { read_written, written, type WrittenDirection } from "./direction_text";
 
 const FORMAT = "livelens-interventions";
 const VERSION = 1;
 const MAX_FILE_CHARS = 4_000_000;
 const MAX_NAME = 80;
+const MAX_DIRECTIONS = 64;
 
 /** The model that a set was made with, as far as a set cares. */
 export type SetModel = Pick<ModelInfo, "model_name" | "weights_sha256" | "n_layers" | "n_heads" | "d_mlp" | "d_model">;
@@ -17,6 +19,8 @@ export interface SavedSet {
   name: string;
   model: SetModel;
   interventions: InterventionSpec[];
+  /** The directions that the interventions name, as far as the page that kept the set had them. */
+  directions: WrittenDirection[];
 }
 
 /** One sentence for the person: why a file is no set for this model. */
@@ -54,7 +58,17 @@ export function read_saved_set(value: unknown): SavedSet {
   const { name, interventions } = file;
   if (typeof name !== "string") throw damaged("it has no name");
   if (!Array.isArray(interventions)) throw damaged("it has no interventions");
-  return { name: name.slice(0, MAX_NAME), model: read_model(file["model"]), interventions: interventions.map(read_spec) };
+  const model = read_model(file["model"]);
+  const directions = Array.isArray(file["directions"]) ? file["directions"] : [];
+  if (directions.length > MAX_DIRECTIONS) throw damaged("it has too many directions");
+  return {
+    name: name.slice(0, MAX_NAME), model, interventions: interventions.map(read_spec),
+    directions: directions.map((entry) => {
+      const held = read_written(entry, model.d_model);
+      if (!held) throw damaged("a direction in it is damaged");
+      return written(held);
+    }),
+  };
 }
 
 /** Raises SetFileError, naming the first thing that the model of `info` does not have. */

@@ -4,6 +4,7 @@ import { add_notice } from "../../store/store";
 import { IconButton } from "../icons";
 import { use_page, type Page } from "../page";
 import { save_file } from "../why/picture_file";
+import { written } from "./direction_text";
 import { with_set, write_saved_sets } from "./saved_sets";
 import { model_of, set_text, type SavedSet } from "./set_file";
 import { open_set_file, open_set_text, use_set } from "./set_actions";
@@ -57,9 +58,9 @@ function SetEntry({ set, at }: { set: SavedSet; at: number }): JSX.Element {
         {set.name} <span class="muted">{n}{is_other && ` · ${set.model.model_name}`}</span>
       </span>
       <button type="button" class="button small" aria-label={`Use ${set.name}`} title="In place of what is listed"
-        onClick={() => use_set(page, set, "replace")}>Use</button>
+        onClick={() => void use_set(page, set, "replace")}>Use</button>
       <button type="button" class="button small" aria-label={`Add ${set.name}`} title="To what is listed"
-        onClick={() => use_set(page, set, "add")}>Add</button>
+        onClick={() => void use_set(page, set, "add")}>Add</button>
       <IconButton icon="close" label={`Forget ${set.name}`} onClick={() => store_sets(page, saved.peek().filter((_, i) => i !== at))} />
     </li>
   );
@@ -70,7 +71,10 @@ function listed_set(page: Page): SavedSet | null {
   const info = page.store.model_info.peek();
   if (!info) return null;
   const name = page.state.interventions.set_name.peek().trim() || "interventions";
-  return { name, model: model_of(info), interventions: [...page.store.interventions.peek()] };
+  const interventions = [...page.store.interventions.peek()];
+  const named = new Set(interventions.map((spec) => spec.direction_id));
+  const directions = page.state.interventions.directions.peek().filter((held) => named.has(held.info.direction_id)).map(written);
+  return { name, model: model_of(info), interventions, directions };
 }
 
 function store_sets(page: Page, sets: readonly SavedSet[]): void {

@@ -1,0 +1,57 @@
+// Directions as text: inside a set's file, and in this browser's storage. Numbers are float32, base64.
+import { direction_recipe } from "../../protocol/event_checks";
+import { DecodeError } from "../../protocol/errors";
+import type { DirectionRecipe } from "../../protocol/generated";
+import type { HeldDirection } from "./held_direction";
+
+/** A direction with its numbers; `data` is float32 little-endian [d_model]. */
+export interface WrittenDirection {
+  direction_id: string;
+  name: string;
+  recipe: DirectionRecipe;
+  layer: number | null;
+  data: string;
+}
+
+export function written({ info, vector }: HeldDirection): WrittenDirection {
+  const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+  const { direction_id, name, recipe, layer } = info;
+  return { direction_id, name, recipe, layer, data: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")) };
+}
+
+/** The direction that `value` says, of `d_model` numbers; null where it says none. */
+export function read_written(value: unknown, d_model: number): HeldDirection | null {
+  if (typeof value !== "object" || value === null) return null;
+  const { direction_id, name, layer, data, recipe } = value as Record<string, unknown>;
+  if (typeof direction_id !== "string" || typeof name !== "string" || typeof data !== "string") return null;
+  if (layer !== null && !(Number.isInteger(layer) && (layer as number) >= 0)) return null;
+  const vector = read_numbers(data, d_model);
+  const made_by = read_recipe(recipe);
+  if (!vector || !made_by) return null;
+  const norm = Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0));
+  const info = { direction_id: direction_id.slice(0, 64), name: name.slice(0, 120), recipe: made_by, d_model, norm, layer: layer as number | null };
+  return { info, vector, separation: null, accuracy: null };
+}
+
+/** The recipe in text or in an object; null where there is none. */
+export function read_recipe(value: unknown): DirectionRecipe | null {
+  try {
+    return direction_recipe(typeof value === "string" ? JSON.parse(value) : value, "recipe");
+  } catch (error) {
+    if (error instanceof DecodeError || error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function read_numbers(data: string, d_model: number): Float32Array | null {
+  let binary: string;
+  try {
+    binary = atob(data);
+  } catch {
+    return null;
+  }
+  if (binary.length !== 4 * d_model || d_model === 0) return null;
+  const bytes = Uint8Array.from(binary, (char) => char.charCodeAt(0));
+  const vector = new Float32Array(bytes.buffer);
+  return vector.every(Number.isFinite) && vector.some((number) => number !== 0) ? vector : null;
+}
