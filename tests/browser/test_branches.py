@@ -41,6 +41,7 @@ def branch_at(page: Page, pos: int, *, put: str = "") -> None:
 def test_another_word_makes_a_branch_that_is_walked_and_compared(page: Page) -> None:
     """Its text starts as the first one's; the tree leads back; the place where both part is said."""
     root, root_ids = driving.run_id(page), driving.token_ids(page)
+    driving.wait_steps(page, len(root_ids) - 1)
     steps = page.evaluate("() => [...Array(13).keys()].map((pos) => window.livelens.store.history.get(pos)?.logprob)")
     branch_at(page, 14, put=" the")
     ids = driving.token_ids(page)

@@ -116,7 +116,12 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     stop: () => command("stop"),
     async fork(fork) {
       if (typeof fork === "string") add_notice(store, "fault", fork);
-      else await attempt(() => connection.fork_run(fork));
+      else {
+        await attempt(async () => {
+          await connection.fork_run(fork);
+          state.branches.token_text.value = ""; // the next branch is another thought
+        });
+      }
     },
     watch_run: (run_id) => attempt(() => connection.watch_run(run_id)),
     retry: () => connection.retry(),

@@ -22,13 +22,13 @@ export function ComparedTexts({ one, other, on_pick }: {
             : <>The shorter of runs {one.number} and {other.number} is how the longer one begins: {n_same} tokens.</>}
       </p>
       <div class="branch-texts">
-        {[one, other].map((run) => (
+        {([[one, other], [other, one]] as const).map(([run, against]) => (
           <div key={run.run_id}>
-            <h4>Run {run.number}</h4>
+            <h3>Run {run.number}</h3>
             <p class="branch-text">
               {n_same > CONTEXT && "… "}
               {run.tokens.slice(Math.max(0, n_same - CONTEXT)).map((chip) => (
-                <button type="button" class="link branch-token" key={chip.pos} data-differs={chip.pos >= n_same || undefined}
+                <button type="button" class="link branch-token" key={chip.pos} data-differs={chip.token_id !== against.tokens[chip.pos]?.token_id || undefined}
                   title={`Token ${chip.pos}`} onClick={() => on_pick(chip.pos)}>{word_label(chip.text)}</button>
               ))}
             </p>
