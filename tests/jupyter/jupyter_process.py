@@ -27,9 +27,24 @@ ONLY_OURS = {"livelens.jupyter": True, **dict.fromkeys(_OTHERS, False)}  # the o
 @dataclass(frozen=True)
 class JupyterProcess:
     port: int
-    pid: int
+    process: subprocess.Popen[str]
     lines: list[str]  # what it has said so far
     base_url: str = BASE_URL
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     @property
     def origin(self) -> str:
@@ -72,11 +87,12 @@ def jupyter_server(
     process = subprocess.Popen(
         [*command, f"--config={config_file}", *options], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
+    server = JupyterProcess(port, process, [])
     try:
-        lines = _until_ready(process, port)
-        yield JupyterProcess(port, process.pid, lines)
+        _wait_until_ready(server)
+        yield server
     finally:
-        _end(process)
+        server.stop()
 
 
 def _own_places(folder: Path) -> dict[str, str]:
@@ -84,23 +100,14 @@ def _own_places(folder: Path) -> dict[str, str]:
     return {name: str(folder / name.lower()) for name in (*names, "JUPYTERLAB_WORKSPACES_DIR")}
 
 
-def _until_ready(process: subprocess.Popen[str], port: int) -> list[str]:
+def _wait_until_ready(server: JupyterProcess) -> None:
     """Until it accepts connections: it says that it runs a moment before."""
-    lines: list[str] = []
-    threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True).start()
+    process = server.process
+    threading.Thread(target=lambda: server.lines.extend(process.stderr or ()), daemon=True).start()
     deadline = time.monotonic() + _START_SECS
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return lines
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1):
+            return
         time.sleep(0.05)
     process.kill()
-    raise RuntimeError(f"Jupyter ended with {process.wait()} before it was ready:\n{''.join(lines)}")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    raise RuntimeError(f"Jupyter ended with {process.wait()} before it was ready:\n{''.join(server.lines)}")
