@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.model.families import D_MLP, D_VOCAB, FAMILIES, N_HEADS, N_LAYERS
@@ -80,8 +81,9 @@ def test_values_are_those_of_the_plain_forward_bit_for_bit(
     engine = tiny(family)
     model = frozen_of(engine)
     run = model.run(PROMPT, segments)
-    plain = model.plain(lambda stream: stream, PROMPT, run.edits, 1)
+    plain, streams = model.plain(lambda stream: stream, PROMPT, run.edits, 1)
     assert torch.equal(run.normed, plain)
+    assert all(torch.equal(stream, layer.resid_post) for stream, layer in zip(streams, run.layers, strict=True))
     if not segments:
         with torch.inference_mode():
             own = engine.model.base_model(input_ids=torch.tensor([PROMPT]), use_cache=False).last_hidden_state
@@ -112,6 +114,27 @@ def test_relevance_at_the_input_and_biases_sum_to_the_metric(
         assert found.final_bias == 0.0
     else:
         assert np.abs(found.bias).max() > 1e-3 or family == "llama"
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_relevance_is_conserved_whatever_the_text_the_tokens_and_the_edits(
+    tiny: Engines, family: str, data: st.DataObject
+) -> None:
+    tokens = data.draw(st.lists(st.integers(0, D_VOCAB - 1), min_size=1, max_size=16), label="tokens")
+    target_id = data.draw(st.integers(0, D_VOCAB - 1), label="target")
+    others = st.none() | st.integers(0, D_VOCAB - 1).filter(lambda token: token != target_id)
+    found = attribute(
+        tiny(family),
+        tokens=tokens,
+        segments=data.draw(st.sampled_from([(), SEGMENTS]), label="segments"),
+        target_id=target_id,
+        distractor_id=data.draw(others, label="distractor"),
+    ).relevance()
+    positional = np.zeros(1) if found.pos_embed is None else found.pos_embed
+    total = sum(float(part.sum(dtype=np.float64)) for part in (found.embed, positional, found.bias))
+    assert_conserved(found.metric - total - found.final_bias, found.metric, found.embed, positional, found.bias)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -280,6 +303,32 @@ def test_integrated_gradients_equal_a_fine_riemann_sum(tiny: Engines) -> None:
         assert leaf.grad is not None
         total += (leaf.grad[0] * tokens).sum(-1) / 400
     assert np.allclose(found.tokens, total, atol=2e-2 * float(total.abs().max()))
+
+
+def test_integrated_gradients_are_captums(tiny: Engines) -> None:
+    """Where the metric is smooth on the way and Captum's fixed points suffice: a tiny random model."""
+    model = frozen_of(tiny("gpt2"))
+    run = model.run(PROMPT)
+    found = integrated_gradients(model, run, target_id=TARGET, distractor_id=DISTRACTOR, max_steps=257, tolerance=1e-3)
+    transformer, table = tiny("gpt2").model, tiny("gpt2").model.get_input_embeddings().weight.detach()
+
+    def metric(embeddings: torch.Tensor) -> torch.Tensor:
+        logits = transformer(inputs_embeds=embeddings, use_cache=False).logits[:, -1]
+        return logits[:, TARGET] - logits[:, DISTRACTOR]
+
+    embeddings = table[PROMPT][None]
+    attributed, delta = CaptumIntegratedGradients(metric).attribute(
+        embeddings,
+        baselines=table.mean(0).expand_as(embeddings),
+        n_steps=256,
+        method="gausslegendre",
+        internal_batch_size=32,
+        return_convergence_delta=True,
+    )
+    change = found.metric - found.baseline_metric
+    assert abs(float(delta)) < 1e-2 * abs(change)
+    theirs = attributed.sum(-1)[0].detach().numpy()
+    assert found.tokens == pytest.approx(theirs, abs=1e-2 * float(np.abs(theirs).max()))
 
 
 def test_few_gradients_and_the_metric_between_them_come_nearer_than_the_gradients_alone(tiny: Engines) -> None:

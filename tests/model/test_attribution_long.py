@@ -18,6 +18,7 @@ from livelens.analysis.edges import Edges
 from livelens.analysis.nodes import parse_node
 from livelens.analysis.pacing import Pacing
 from livelens.analysis.paths import strongest_paths
+from livelens.analysis.relevance import integrated_gradients
 from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment
 from livelens.model.torch_engine import TorchEngine
 
@@ -71,6 +72,35 @@ def test_another_forward_at_every_stop_disturbs_nothing_and_is_not_disturbed(
     straight = _explained(model, segments, None)
     for ours, theirs in zip(_tensors(stopped), _tensors(straight), strict=True):
         assert torch.equal(ours, theirs)
+    assert _hooks_of(engine) == hooks
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("segments", [(), SEGMENTS], ids=["clean", "edited"])
+def test_nor_at_the_stops_of_integrated_gradients_and_of_what_a_node_fed(
+    tiny: Engines, family: str, segments: tuple[MaskSegment, ...]
+) -> None:
+    engine = tiny(family)
+    model, expected, hooks = frozen_of(engine), _plain(engine), _hooks_of(engine)
+    run = model.run(PROMPT, segments)
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def other() -> None:
+        thread = Thread(target=lambda: seen.append((_hooks_of(engine), _plain(engine))))
+        thread.start()
+        thread.join()
+
+    ids = {"target_id": TARGET, "distractor_id": DISTRACTOR, "max_steps": 11, "tolerance": 0.0}
+    stopped = integrated_gradients(model, run, **ids, pacing=Pacing(other, piece_secs=0.0))
+    n_batches = 2  # nine gradients, then two
+    assert len(seen) == n_batches * (N_LAYERS - 1 + N_LAYERS)
+    writer, edges = parse_node("embed@3"), Edges(_explained(model, segments, None))
+    fed = edges.outgoing(writer, pacing=Pacing(other, piece_secs=0.0))
+    assert len(seen) == n_batches * (N_LAYERS - 1 + N_LAYERS) + 2 * N_LAYERS
+    assert all(hooks_then == hooks and torch.equal(logits, expected) for hooks_then, logits in seen)
+    straight = integrated_gradients(model, run, **ids)
+    assert np.array_equal(stopped.tokens, straight.tokens) and stopped.n_steps == straight.n_steps == 11
+    assert fed.neurons == edges.outgoing(writer).neurons
     assert _hooks_of(engine) == hooks
 
 
