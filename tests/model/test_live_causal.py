@@ -8,16 +8,21 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tests.model import test_operations as operations
 from tests.model.driving import masks_at
 from tests.model.families import FAMILIES
+from tests.model.hand_hooks import forward_by_hand
+from tests.model.operation_cases import Case, at_positions, cases
 from tests.model.questions import answered, metric_of, output_of, parts_of, replaced, segments_of
 from tests.model.reference import Edit, Reference
 from tests.model.test_effects import EDITS, tokens_of
+from tests.model.test_operations import hands_of, world_of
 
 from livelens.bench.server_process import ServerProcess, serve
 from livelens.client import connect
 from livelens.model.effects import measure_effects
 from livelens.model.engine import Captured, EngineError
+from livelens.model.interventions import masks_from
 from livelens.model.sequence import TorchSequence
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
@@ -27,11 +32,13 @@ from livelens.protocol.messages import (
     InterventionSegment,
     InterventionSpec,
     MetricQuestion,
+    Positions,
     RequestEffects,
     Sampling,
 )
 from livelens.protocol.tensors import reconstruct
 from livelens.run.causal import N_COMPONENTS
+from livelens.run.resources import RunResources, Surroundings
 
 Tiny = Callable[[str], TorchEngine]
 TinyReference = Callable[[str], Reference]
@@ -101,6 +108,53 @@ def test_every_component_equals_a_whole_forward_without_it(
         alone = captured.measured_effects([parts[number]], target_id=TARGET, distractor_id=distractor)
         assert float(alone[0]) == pytest.approx(wanted[number], abs=1e-4 * scale)
     assert engine.hooks_left() == 0
+
+
+def zeroed_last(part: Component, d_head: int, ids: Sequence[int]) -> tuple[Case, torch.Tensor]:
+    """By hand: this component's output is 0, at the last position alone."""
+    sites = {"head": "z", "neuron": "neurons", "attn": "attn", "mlp": "mlp"}
+    width = {"head": d_head, "neuron": 1}.get(part.kind)
+    columns = slice(None) if width is None else slice(part.index * width, (part.index + 1) * width)
+
+    def put_zero(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[:, columns] = 0.0
+        return x
+
+    spec = InterventionSpec("zeroed", "zero", [part])
+    return Case(spec=spec, hands={(sites[part.kind], part.layer): put_zero}), torch.arange(len(ids)) == len(ids) - 1
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_under_every_operation_at_once(tiny: Tiny, tiny_reference: TinyReference, family: str) -> None:
+    """Streams added to (before the first layer too), values replaced, attention rows written: each comes first."""
+    engine, reference = tiny(family), tiny_reference(family)
+    world = world_of(engine, reference, layer=1, heads=(1, 3), neuron=20)
+    made, ids = cases(world), operations.IDS
+    resources = RunResources(operations.Words(engine), ids[:9], Surroundings(directions={"d": world.direction.numpy()}))
+    for names in (operations.NAMES, operations.NAMES[::-1]):
+        specs = [at_positions(made[name], name, Positions()) for name in names]
+        masks = masks_from(specs, engine.info, resources)
+        own = [(made[name], operations.held_at(made[name], 3, Positions(), ids)) for name in names]
+        clean = forward_by_hand(reference, ids, hands_of(own))
+        for n_last in (1, 4):  # the newest position alone, or the last of several in one call
+            sequence = engine.open_sequence()
+            sequence.forward(ids[:3], masks=None, channels=CAUSAL)
+            sequence.forward(ids[3:-n_last], masks=masks, channels=CAUSAL)
+            captured = sequence.forward(ids[-n_last:], masks=masks, channels=CAUSAL)
+            parts = all_components(engine)
+            found = captured.measured_effects(parts, target_id=TARGET, distractor_id=DISTRACTOR)
+            pos, wanted = len(ids) - 1, []
+            for part in parts:
+                without = forward_by_hand(reference, ids, hands_of([*own, zeroed_last(part, world.d_head, ids)]))
+                wanted.append(
+                    reference.metric(clean, pos, TARGET, DISTRACTOR)
+                    - reference.metric(without, pos, TARGET, DISTRACTOR)
+                )
+            scale = max(1.0, float(np.abs(wanted).max()))
+            assert float(np.abs(found - np.array(wanted)).max()) <= 1e-4 * scale
+            assert float(np.abs(wanted).max()) > 0.01, "nothing happened"
 
 
 @pytest.mark.usefixtures("one_thread")
