@@ -10,12 +10,24 @@ from livelens.model.engine import CausalEffects, EngineError
 from livelens.model.fake import FakeEngine
 from livelens.model.fake_captured import FakeCaptured
 from livelens.model.interventions import masks_from
-from livelens.protocol.messages import CAUSAL_KINDS, Component, InterventionSegment, InterventionSpec
+from livelens.protocol.messages import (
+    CAUSAL_KINDS,
+    AttentionEdit,
+    Component,
+    InterventionSegment,
+    InterventionSpec,
+    Positions,
+)
 from livelens.run.causal import N_COMPONENTS
 from livelens.run.quantise import quantised
 
 CAUSAL = frozenset({"causal_effects"})
 OWN = [zero(("head", 1, 0), ("mlp", 0, 0))]
+PLACED = [
+    InterventionSpec("set", "set", [Component("neuron", 1, 5)], 2.0),
+    InterventionSpec("double", "scale", [Component("mlp", 2)], 2.0, True, Positions("range", 3, 100)),
+    InterventionSpec("blind", "attention_knockout", [Component("head", 2, 1)], attention=AttentionEdit([0, 1])),
+]
 
 
 def measured_of(driven: Driven) -> dict[int, CausalEffects]:
@@ -33,7 +45,7 @@ def logits_after(
     return last.logits
 
 
-@pytest.mark.parametrize("own", [[], OWN], ids=["clean", "under_interventions"])
+@pytest.mark.parametrize("own", [[], OWN, PLACED], ids=["clean", "under_ablations", "under_operations"])
 def test_each_effect_is_that_of_a_forward_without_the_component(own: list[InterventionSpec]) -> None:
     engine = small_engine()
     log = [InterventionSegment(from_pos=0, interventions=own)] if own else []
