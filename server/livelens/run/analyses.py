@@ -98,7 +98,7 @@ class Analyses:
         """Give up one question of a viewer, or all; harmless when it was answered."""
         for tag, waiting in list(self._waiting.items()):
             if tag.viewer_id == job.viewer_id and job.request_id in (None, tag.request_id):
-                self._refuse(waiting, "cancelled", "the question was given up")
+                self._end(waiting, given_up_report(tag, waiting.question.run_id))
 
     def forget_run(self, run_id: str) -> None:
         """The run is gone."""
@@ -165,13 +165,21 @@ class Analyses:
         return [waiting for waiting in self._waiting.values() if waiting.question.run_id == run_id]
 
     def _refuse(self, waiting: _Waiting, code: str, message: str) -> None:
-        """The last word on a question: one for each, whatever becomes of it."""
-        self._waiting.pop(waiting.tag, None)
-        waiting.close()
         report = ErrorReport(
             code=code, message=message, request_id=waiting.tag.request_id, run_id=waiting.question.run_id
         )
+        self._end(waiting, report)
+
+    def _end(self, waiting: _Waiting, report: ErrorReport) -> None:
+        """The last word on a question: one for each, whatever becomes of it."""
+        self._waiting.pop(waiting.tag, None)
+        waiting.close()
         self._emit(Answered(tag=waiting.tag, answer=report))
+
+
+def given_up_report(tag: Tag, run_id: str) -> ErrorReport:
+    """The last word on a question that its viewer gave up."""
+    return ErrorReport(code="cancelled", message="the question was given up", request_id=tag.request_id, run_id=run_id)
 
 
 def _not_computed(waiting: _Waiting) -> str:

@@ -119,7 +119,7 @@ class Run:
         """There is a position to compute or a token to choose now."""
         if self.finish_reason is not None:
             return False
-        return self._is_catching_up or not self._is_paused or self._steps_allowed > 0
+        return self.is_catching_up or not self._is_paused or self._steps_allowed > 0
 
     @property
     def has_unread(self) -> bool:
@@ -176,8 +176,9 @@ class Run:
         )
 
     @property
-    def _is_catching_up(self) -> bool:
-        return self._sequence.n_positions < self._catch_up_to
+    def is_catching_up(self) -> bool:
+        """Its prompt, or what a recompute voided, is still being computed."""
+        return self.finish_reason is None and self._sequence.n_positions < self._catch_up_to
 
     @property
     def _n_generated(self) -> int:
@@ -320,7 +321,7 @@ class Run:
         if start >= self._info.n_ctx:
             self._finish("context_full", f"the context of {self._info.n_ctx} tokens is full")
             return None
-        end = self._catch_up_to if self._is_catching_up else len(self.tokens)
+        end = self._catch_up_to if self.is_catching_up else len(self.tokens)
         boundary = self._schedule.end_of_segment(start)
         end = min(end, start + chunk_length(self._info, start), boundary if boundary is not None else end)
         self._captured_channels = self.channels

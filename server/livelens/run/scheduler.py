@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import AnalysisContext, Engine, EngineError
-from livelens.run.analyses import Analyses
+from livelens.run.analyses import Analyses, given_up_report
 from livelens.run.forking import fork_opening
 from livelens.run.jobs import (
     AnalysisJob,
+    Answered,
     CancelJob,
     ChannelsJob,
     ControlJob,
@@ -57,6 +58,7 @@ class Scheduler:
         self._directions: dict[str, NDArray[np.float32]] = {}
         self._surroundings = Surroundings(directions=self._directions, run_of=self._run_context)
         self._analyses = Analyses(engine, emit=emit)
+        self._early: list[AnalysisJob] = []  # about runs that were being computed when they were asked
         self._n_since_turn = 0  # forward calls of runs since a question had its turn
 
     @property
@@ -101,7 +103,7 @@ class Scheduler:
             case DirectionJob():
                 self._hold_direction(job)
             case CancelJob():
-                self._analyses.cancel(job)
+                self._cancel(job)
             case _:
                 self._handle_for(self._runs.get(job.run_id), job)
                 self._settle()
@@ -167,6 +169,7 @@ class Scheduler:
             if run.finish_reason is not None and not run.is_done and not run.has_unread:
                 run.tell_finish()
                 self._keep_caches(KEPT_CACHE_BYTES)
+        self._ask_early()
 
     def _command(self, run: Run | None, job: ControlJob | InterveneJob) -> None:
         if run is None or run.finish_reason is not None:
@@ -202,8 +205,27 @@ class Scheduler:
     def _ask(self, run: Run | None, job: AnalysisJob) -> None:
         if run is None:
             self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
+        elif run.is_catching_up:  # a prompt, or what a recompute voided: it will be there in a moment
+            self._early.append(job)
         else:
             self._analyses.ask(job, run.analysis_context())
+
+    def _ask_early(self) -> None:
+        """Questions that had to wait for their run, as soon as it has caught up."""
+        early, self._early = self._early, []
+        for job in early:
+            self._ask(self._runs.get(job.run_id), job)
+
+    def _cancel(self, cancel: CancelJob) -> None:
+        self._analyses.cancel(cancel)
+        given_up = [
+            job
+            for job in self._early
+            if job.tag.viewer_id == cancel.viewer_id and cancel.request_id in (None, job.tag.request_id)
+        ]
+        self._early = [job for job in self._early if job not in given_up]
+        for job in given_up:
+            self._emit(Answered(tag=job.tag, answer=given_up_report(job.tag, job.run_id)))
 
     def _start(self, job: OpeningJob) -> None:
         opening: Opening | None = None

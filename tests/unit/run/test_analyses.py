@@ -202,8 +202,6 @@ def test_what_is_given_up_is_let_go_of_and_told_once() -> None:
 def test_a_position_that_is_not_computed_is_refused_with_the_limit() -> None:
     """Also the newest token's, whose successor was chosen but never run."""
     desk = Desk(start_paused=False, max_new_tokens=4)
-    desk.ask(relevance(1, pos=0))
-    assert desk.code(1) == "not_computed", "nothing was computed yet"
     desk.work_all()
     newest = desk.scheduler._runs["run"].n_computed - 1
     desk.ask(relevance(2, pos=newest + 1))
@@ -221,7 +219,26 @@ def test_the_model_may_be_asked_about_before_anything_is_computed() -> None:
     desk.ask(RequestHeadProfile(request_id=2, run_id="run", layer=0, head_index=0))
     desk.work_all()
     assert isinstance(desk.last_word(1), HeadScoresReady)
-    assert desk.code(2) == "not_computed"
+    assert not isinstance(desk.last_word(2), ErrorReport), "it waited for the prompt"
+
+
+def test_asked_while_a_run_is_computed_again_a_question_waits_and_can_be_given_up() -> None:
+    """Whoever asks right after a recompute asks about what comes of it, not about nothing."""
+    desk = Desk()
+    desk.work_all()
+    for request_id in (1, 2):
+        desk.scheduler.handle(
+            InterveneJob(
+                run_id="run", tag=Tag("viewer", 9), interventions=[], mode="recompute", recompute_from=0, restart=False
+            )
+        )
+        desk.ask(relevance(request_id, pos=5))
+        assert desk.said(request_id) == []
+        if request_id == 2:
+            desk.scheduler.handle(CancelJob(viewer_id="viewer", request_id=2))
+        desk.work_all()
+    assert isinstance(desk.last_word(1), RelevanceReady)
+    assert desk.code(2) == "cancelled"
 
 
 def test_a_rewind_ends_the_questions_whose_positions_it_voids_and_no_others() -> None:
