@@ -14,12 +14,15 @@ from tests.model.questions import answered, parts_of
 from tests.model.reference import Edit, Full, Reference
 
 from livelens.analysis.principal_axes import Moments
-from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment
+from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, LogitPair
+from livelens.model.interventions import InterventionMasks
 from livelens.model.kept_prefix import KeptPrefix
 from livelens.model.lens_analyst import LensAnalyst
+from livelens.model.operations import Added, Operation, Replacement, Scaled, Where
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
     AttentionEntropyReady,
+    Channel,
     HeadLensReady,
     LensAnswer,
     LensQuestion,
@@ -211,6 +214,49 @@ def test_the_head_lens_of_the_shipped_model_names_who_says_mary(
     assert answer.target_text == " Mary"
     assert_sums(answer)
     assert answer.total == pytest.approx(shipped_reference.metric(full, len(ids) - 1, mary, None), rel=1e-4)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_lenses_of_a_run_with_other_operations_are_those_of_its_steps(tiny: Tiny, family: str) -> None:
+    """A layer's attention replaced, a vector added to the stream, a head scaled at one token only."""
+    engine, ids, pos = tiny(family), tokens_of(family), 6
+    d_model, d_head = engine.info.d_model, engine.info.d_head
+    vector = np.linspace(-1, 1, d_model, dtype=np.float32)
+    factors = np.ones(N_HEADS * d_head, np.float32)
+    factors[:d_head] = 3.0
+    operations = (
+        Operation(place=("attn_out", 1), where=Where(), change=Replacement(np.arange(d_model), vector, d_model)),
+        Operation(place=("resid", 2), where=Where(), change=Added(vector, 2.0, "direction")),
+        Operation(place=("z", 0), where=Where(token_ids=frozenset((ids[pos],))), change=Scaled(factors)),
+        Operation(place=("z", 2), where=Where(start=pos + 1), change=Scaled(factors)),
+    )
+    masks = InterventionMasks(attn={2: 0.5}, operations=list(operations))
+    segments = (
+        ContextSegment(from_pos=0, revision=0, masks=None),
+        ContextSegment(from_pos=4, revision=1, masks=masks),
+    )
+    context = AnalysisContext(token_ids=tuple(ids), n_prompt=2, n_positions=len(ids) - 1, segments=segments)
+    sequence = engine.open_sequence()
+    channels: frozenset[Channel] = frozenset(("direct_logit", "logit_lens"))
+    sequence.forward(ids[:4], masks=None, channels=frozenset())
+    captured = sequence.forward(ids[4 : pos + 1], masks=masks, channels=channels)
+    arrays = captured.arrays(pos - 4, channels=channels, chosen_id=17, pair=LogitPair(target_id=17))
+    heads = ask(engine, RequestHeadLens(**RUN, pos=pos, target=17, n_tokens=16), context)
+    lens = ask(engine, RequestLens(**RUN, pos=pos, target=17), context)
+    assert isinstance(heads, HeadLensReady)
+    assert isinstance(lens, LensReady)
+    assert arrays.direct is not None and arrays.lens is not None
+    close(array(heads.direct_heads), arrays.direct.heads)
+    assert heads.total == pytest.approx(arrays.direct.total, rel=1e-4, abs=1e-4)
+    assert_sums(heads)
+    close(array(lens.logprob), arrays.lens.logprob, 1e-3)
+    # What was put in the place of a layer's attention is no head's write.
+    assert np.abs(array(heads.head_value)[1]).max() < 1e-6
+    # A head's own row of logits says of the target what its direct contribution says.
+    ids_of, values = array(heads.head_token_id), array(heads.head_value)
+    for layer, head, place in np.argwhere(ids_of == 17):
+        assert values[layer, head, place] == pytest.approx(arrays.direct.heads[layer, head], rel=1e-3, abs=1e-4)
 
 
 # ---------------------------------------------------------------------- the stream's paths

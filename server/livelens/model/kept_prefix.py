@@ -13,6 +13,7 @@ from livelens.model.capture import CaptureSite
 from livelens.model.edits import SiteEdits
 from livelens.model.engine import AnalysisContext
 from livelens.model.frozen import MaskSegment
+from livelens.model.operations import Span
 from livelens.model.replay import (
     ModelParts,
     Piece,
@@ -56,9 +57,10 @@ class KeptPrefix:
         parts, segments = self._parts, mask_segments(context)
         check_tokens(parts, context.token_ids[: pos + 1])
         cache = yield from self._filled(pos, context, work)
-        edits = own_edits(parts, masks_at(segments, pos))
+        token_ids = context.token_ids[pos : pos + 1]
+        edits = own_edits(parts, masks_at(segments, pos)).bound(Span(pos, token_ids))
         before = prefix_cache(cache, parts.anatomy.shape.n_layers, n_positions=pos, keeps_rows=False)
-        piece = run_piece(parts, context.token_ids[pos : pos + 1], start=pos, cache=before, edits=edits, sites=sites)
+        piece = run_piece(parts, token_ids, start=pos, cache=before, edits=edits, sites=sites)
         return LookedInto(piece=piece, edits=edits)
 
     def _filled(

@@ -97,7 +97,7 @@ class LensAnalyst:
             own = parts.readout.logits(looked.piece.normed[0, -1:])[0]
         named = self._named(question, context, own)
         direct = self._direct(looked, own, named.target_id)
-        factors = {layer: float(factor[0]) for layer, factor in looked.edits.attn_factors.items()}
+        factors = {layer: float(factor.flatten()[0]) for layer, factor in looked.edits.attn_factors.items()}
         steps = lens_of_writes(parts, looked.piece, factors, target_id=named.target_id, n_tokens=question.n_tokens)
         heads, mlps = yield from _told(steps, work)
         yield self._head_lens_answer(question, named, heads, mlps, direct)
@@ -139,7 +139,14 @@ class LensAnalyst:
         """What every component adds to the target's logit above the mean of all."""
         parts, piece = self._parts, looked.piece
         captured = TorchCaptured(
-            CapturedTensors(sites=piece.tensors, normed=piece.normed, last_logits=own, next_ids=[], edits=looked.edits),
+            CapturedTensors(
+                sites=piece.tensors,
+                normed=piece.normed,
+                last_logits=own,
+                next_ids=[],
+                edits=looked.edits,
+                written=piece.written,
+            ),
             readout=parts.readout,
             weights=parts.weights,
             lens_thread=LensThread(parts.readout),

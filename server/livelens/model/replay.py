@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -23,7 +23,7 @@ from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import Segment, SiteEdits, edits_from
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.interventions import InterventionMasks
-from livelens.model.operations import Span
+from livelens.model.operations import Place, Span
 from livelens.model.readout import Readout, WriteWeights
 from livelens.model.tokens import Tokens
 from livelens.protocol.components import check_component
@@ -57,13 +57,15 @@ class ModelParts:
 class Piece:
     """One forward call: positions `start` to `stop` - 1, in every batch row the same tokens.
 
-    tensors: as `ForwardHooks.tensors`; normed [batch, stop - start, d_model]: what left the final norm.
+    tensors: as `ForwardHooks.tensors`; normed [batch, stop - start, d_model]: what left the final norm;
+    written: what interventions wrote (see `ForwardHooks.written`).
     """
 
     start: int
     stop: int
     tensors: dict[CaptureSite, list[Tensor | None]]
     normed: Tensor
+    written: dict[Place, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,13 @@ def run_piece(
         ForwardHooks(parts.anatomy, edits=edits, sites=sites | {"resid"}) as hooks,
     ):
         normed = parts.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
-    return Piece(start=start, stop=start + len(token_ids), tensors=hooks.tensors, normed=normed)
+    return Piece(
+        start=start,
+        stop=start + len(token_ids),
+        tensors=hooks.tensors,
+        normed=normed,
+        written=hooks.written,
+    )
 
 
 def replay(
