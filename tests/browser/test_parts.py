@@ -54,6 +54,21 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
     expect(page.get_by_role("img", name="Pattern of L18H6 over")).to_be_visible()
     assert page.locator(".reads .token").count() >= 8
     assert axe_violations(page) == []
+    pattern = page.get_by_role("img", name="Pattern of L18H6 over")
+    box = pattern.bounding_box()
+    assert box is not None
+    cell = box["width"] / (LAST + 3)
+    pattern.click(position={"x": 4.5 * cell, "y": (LAST + 0.5) * box["height"] / (LAST + 3)})
+    asked_for = page.locator(".reads [data-asked]")
+    expect(asked_for).to_contain_text("from 4 “ went”", timeout=ANSWER_MS)
+    expect(page.locator(".map-column")).to_have_count(1)
+    page.get_by_label("Key", exact=True).fill("2")
+    page.keyboard.press("Enter")
+    expect(asked_for).to_contain_text("from 2 “ and”", timeout=ANSWER_MS)
+    page.get_by_label("Query", exact=True).fill("9")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => window.livelens.store.current_pos.value === 9")
+    expect(page.get_by_text("What it writes at 9 “ gave”")).to_be_visible(timeout=ANSWER_MS)
     feeder = page.get_by_role("list", name="Key: what is found").get_by_role("button").first
     name = feeder.inner_text().split()[0]
     feeder.click()
@@ -138,6 +153,47 @@ def test_a_neurons_profile_shows_its_loudest_places(page: Page) -> None:
     page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
     page.get_by_role("list", name="Writes alike").get_by_role("button").first.click()
     assert (driving.selected(page) or {})["kind"] == "neuron"
+
+
+def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
+    open_page: OpenPage, real_server: ServerProcess
+) -> None:
+    """Against what the page itself rebuilt of the first run; another tab, a new viewer, is shown none of it."""
+    page = open_page(real_server)
+    page.set_default_timeout(ANSWER_MS)
+    driving.run_to_end(page, "The Eiffel Tower is in", length=4)
+    first = driving.run_id(page)
+    loudest = page.evaluate(
+        """async () => {
+            const { store, connection } = window.livelens;
+            const info = store.model_info.value, at = 20 * info.d_mlp + 100;
+            const found = store.history.positions().map((pos) => {
+                const { neurons, neurons_scale } = store.history.get(pos).tensors;
+                const root = neurons.values[at] / 127;
+                return [Math.sign(root) * root * root * neurons_scale.values[20], pos];
+            });
+            return found.sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]))[0];
+        }"""
+    )
+    driving.run_to_end(page, "Something else, then", length=2)
+    select(page, "neuron", 20, 100)
+    page.get_by_role("button", name="What this neuron does").click()
+    past = page.locator(".contexts[data-past] a")
+    expect(past.first).to_be_visible(timeout=ANSWER_MS)
+    assert past.first.get_attribute("href") == f"#run={first}"
+    assert f"Position {loudest[1]} of another run" in (past.first.get_attribute("title") or "")
+    number = past.first.locator(".number").inner_text().replace("\N{MINUS SIGN}", "-")
+    assert float(number) == pytest.approx(loudest[0], rel=1e-2)
+    with page.expect_popup() as opened:
+        past.first.click()
+    other = opened.value
+    other.wait_for_function("run_id => window.livelens?.store.run.value?.run_id === run_id", arg=first)
+
+    stranger = open_page(real_server)
+    driving.run_to_end(stranger, "A tab of its own", length=2)
+    select(stranger, "neuron", 20, 100)
+    stranger.get_by_role("button", name="What this neuron does").click()
+    expect(stranger.locator(".profile")).to_contain_text("The server has no other run of this tab.", timeout=ANSWER_MS)
 
 
 def test_the_lens_grid_shows_tokens_and_layers_and_a_click_goes_there(page: Page) -> None:

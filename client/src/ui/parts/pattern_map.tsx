@@ -67,7 +67,7 @@ function CellReading({ pattern, cell }: { pattern: HostTensor; cell: { row: numb
   const { store } = use_page();
   const tokens = store.tokens.value;
   const text = (at: number): string => `${at} ${token_quote(tokens[at]?.text ?? "")}`;
-  if (!cell) return <p class="chart-read muted">Rows look, columns are looked at. A click chooses both: the row’s token as query, the column’s as key.</p>;
+  if (!cell) return <p class="chart-read muted">Rows look at columns. A click chooses both.</p>;
   if (cell.column > cell.row) return <p class="chart-read muted">{text(cell.row)} cannot look ahead.</p>;
   const weight = pattern.values[cell.row * (pattern.shape[1] ?? 0) + cell.column];
   return <p class="chart-read muted">{text(cell.row)} looks at {text(cell.column)}: {percent_text(weight)}</p>;
