@@ -90,23 +90,35 @@ function LayerField({ label, value, n_layers, set }: { label: string; value: num
   );
 }
 
+const CHART_HEIGHT = 10;
+/** A direction that puts fewer held-out prompts on their own side is little better than a coin. */
+const LEAST_ACCURACY = 0.75;
+
 /** How far apart held-out prompts lie along the direction of each layer. */
 function Separation({ held }: { held: HeldDirection }): JSX.Element {
-  const separation = held.separation!;
-  const largest = Math.max(...Array.from(separation, Math.abs), 1e-9);
+  const separation = Array.from(held.separation!);
+  const [top, bottom] = [Math.max(0, ...separation), Math.min(0, ...separation)];
+  const height_of = (value: number): number => (CHART_HEIGHT * value) / Math.max(top - bottom, 1e-9);
+  const zero = height_of(top);
   const chosen = held.info.layer;
   const accuracy = chosen === null ? undefined : held.accuracy?.[chosen];
   const words = chosen === null ? "" : `After L${chosen} prompts that were held out lie ${number_text(separation[chosen])} `
     + `standard deviations apart, ${percent_text(accuracy)} of them on their own side.`;
   return (
     <figure class="separation">
-      <svg viewBox={`0 0 ${separation.length} 10`} preserveAspectRatio="none" role="img" aria-label={`Separation by layer. ${words}`}>
-        {Array.from(separation, (value, layer) => (
-          <rect key={layer} x={layer + 0.1} width={0.8} y={10 - 10 * Math.max(0, value) / largest} height={10 * Math.max(0, value) / largest}
-            data-chosen={layer === chosen || undefined}><title>{`L${layer}: ${number_text(value)}`}</title></rect>
+      <svg viewBox={`0 0 ${separation.length} ${CHART_HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`Separation by layer. ${words}`}>
+        {separation.map((value, layer) => (
+          <rect key={layer} x={layer + 0.1} width={0.8} y={value > 0 ? zero - height_of(value) : zero}
+            height={Math.abs(height_of(value))} data-chosen={layer === chosen || undefined}>
+            <title>{`L${layer}: ${number_text(value)}`}</title>
+          </rect>
         ))}
+        <line x1={0} x2={separation.length} y1={zero} y2={zero} />
       </svg>
       <figcaption class="muted">{words}</figcaption>
+      {accuracy !== undefined && accuracy < LEAST_ACCURACY && (
+        <p class="separation-doubt" role="note">It does not tell new prompts apart: give more prompts, alike but for what you mean.</p>
+      )}
     </figure>
   );
 }

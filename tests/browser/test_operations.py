@@ -1,0 +1,273 @@
+"""Reaching in by hand: every kind of change through the page's own fields, undone, redone, kept, sent and opened."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from safetensors.numpy import load_file
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import AXE, OpenPage
+
+from livelens.bench.server_process import ServerProcess
+
+PROMPT = "The cat sat on the mat and"
+UMBRELLA = (
+    "When it rains I carry an umbrella. When I carry an umbrella, I wear boots. "
+    "When I don't carry an umbrella I wear sneakers. It rains, therefore I wear"
+)
+SLOW_MS = 240_000
+NEWEST_SET = "window.livelens.store.run.value.intervention_log.at(-1).interventions"
+TOP_TOKENS = "pos => window.livelens.store.history.get(pos).top_tokens"
+
+
+def axe_violations(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text())
+    return list(
+        page.evaluate(
+            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
+        )
+    )
+
+
+def select(page: Page, kind: str, layer: int, index: int) -> None:
+    page.evaluate(
+        "one => (window.livelens.store.selection.value = one)", {"kind": kind, "layer": layer, "index": index}
+    )
+
+
+def sent(page: Page) -> list[dict[str, object]]:
+    """The set as the server has put it in force."""
+    return list(page.evaluate(f"() => {NEWEST_SET}"))
+
+
+def wait_revision(page: Page, revision: int) -> None:
+    page.wait_for_function("least => window.livelens.store.run.value.revision >= least", arg=revision)
+
+
+def open_tab(page: Page, name: str) -> None:
+    if page.locator('.drawer[data-open="true"]').count() == 0:
+        page.get_by_role("button", name="Open the panel").click()
+    page.get_by_role("tab", name=name).click()
+
+
+@pytest.fixture
+def paused(open_page: OpenPage, fake_server: ServerProcess) -> Page:
+    """A run on the fake engine, held in the middle."""
+    page = open_page(fake_server)
+    driving.start_run(page, PROMPT, length=400)
+    driving.wait_steps(page, 16)
+    page.get_by_role("button", name="Pause").click()
+    driving.wait_state(page, "paused")
+    return page
+
+
+def change(page: Page, operation: str) -> None:
+    """Open the inspector's form for what is selected and choose an operation."""
+    page.locator("#draft-toggle").click()
+    page.locator("#draft-operation").select_option(operation)
+
+
+def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Page) -> None:
+    page = paused
+    select(page, "head", 4, 2)
+    change(page, "mean")
+    page.get_by_label("position by position").check()
+    page.locator("#draft-apply").click()
+    wait_revision(page, 1)
+    select(page, "neuron", 7, 30)
+    change(page, "set")
+    page.locator(".draft-form").get_by_label("Value", exact=True).fill("2.5")
+    page.locator("#draft-apply").click()
+    wait_revision(page, 2)
+    select(page, "mlp", 9, 0)
+    change(page, "resample")
+    expect(page.locator("#draft-apply")).to_be_disabled()
+    page.get_by_label("Reference text").fill("The dog ran off")
+    page.get_by_label("Reference text").press("Tab")
+    page.locator("#draft-apply").click()
+    wait_revision(page, 3)
+    assert [(spec["operation"], spec["amount"]) for spec in sent(page)] == [("mean", 0), ("set", 2.5), ("resample", 0)]
+    words = page.locator(".intervention .operation").all_inner_texts()
+    assert words == [
+        "its mean over the prompt, position by position",
+        "= 2.5",
+        "as in “The dog ran off”, at the same position",
+    ]
+    assert axe_violations(page) == []
+    page.get_by_role("button", name="Resume").click()
+    page.wait_for_function(
+        "() => { const { history } = window.livelens.store; return history.get(history.newest_pos).revision === 3; }"
+    )
+    page.get_by_role("button", name="Pause").click()
+    driving.wait_state(page, "paused")
+    value = page.evaluate(
+        """() => {
+            const { history, model_info } = window.livelens.store;
+            const { neurons, neurons_scale } = history.get(history.newest_pos).tensors;
+            const code = neurons.values[7 * model_info.value.d_mlp + 30] / 127;
+            return Math.sign(code) * code * code * neurons_scale.values[7];
+        }"""
+    )
+    assert value == pytest.approx(2.5, rel=0.02)
+
+
+def test_a_slider_is_sent_while_it_moves_and_is_one_step_of_undo(paused: Page) -> None:
+    """Dragged with the mouse; Ctrl Z takes the whole drag back, Ctrl Y brings it again, by key alone as well."""
+    page = paused
+    select(page, "attn", 6, 0)
+    slider = page.get_by_label("Scale by, slider")
+    slider.hover()  # scrolled to, and what stands above it has its height
+    box = slider.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for share in (0.55, 0.6, 0.65, 0.7, 0.75):
+        page.mouse.move(box["x"] + box["width"] * share, middle)
+        page.wait_for_timeout(120)
+    page.mouse.up()
+    page.wait_for_function(f"() => {NEWEST_SET}[0]?.amount > 1.8")
+    assert page.evaluate("() => window.livelens.store.run.value.revision") > 1, "it was not live"
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Control+z")
+    page.wait_for_function("() => window.livelens.store.interventions.value.length === 0")
+    page.keyboard.press("Control+y")
+    page.wait_for_function("() => window.livelens.store.interventions.value[0]?.amount > 1.8")
+
+
+def test_a_range_of_tokens_read_already_is_computed_again(paused: Page) -> None:
+    page = paused
+    select(page, "neuron", 2, 5)
+    change(page, "zero")
+    page.get_by_label("At which tokens").select_option("range")
+    page.get_by_label("First position").fill("3")
+    page.get_by_label("Last position; empty: without an end").fill("4")
+    page.get_by_label("Last position; empty: without an end").press("Tab")
+    page.locator("#draft-apply").click()
+    wait_revision(page, 1)
+    expect(page.locator(".toast")).to_contain_text("read already")
+    driving.wait_state(page, "paused")
+    page.wait_for_function("() => window.livelens.store.history.size > 8")
+    code = "pos => window.livelens.store.history.get(pos)?.tensors.neurons?.values[2 * 1536 + 5] ?? null"
+    page.wait_for_function(f"() => [2, 3, 4, 5].every(pos => ({code})(pos) !== null)")
+    values = [page.evaluate(code, pos) for pos in (2, 3, 4, 5)]
+    assert values[1:3] == [0, 0]
+    assert values[0] != 0
+    assert values[3] != 0
+
+
+def test_a_set_is_downloaded_opened_elsewhere_and_refused_where_it_does_not_fit(
+    paused: Page, open_page: OpenPage, fake_server: ServerProcess, tmp_path: Path
+) -> None:
+    page = paused
+    for index in (1, 2):
+        select(page, "head", 3, index)
+        page.keyboard.press("a")
+    wait_revision(page, 2)
+    page.locator("#sets-toggle").click()
+    page.locator("#set-name").fill("two heads")
+    page.get_by_role("button", name="Keep").click()
+    assert axe_violations(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    file = tmp_path / "set.json"
+    download.value.save_as(file)
+    assert download.value.suggested_filename == "two heads.livelens.json"
+    other = open_page(fake_server)
+    other.locator("#sets-toggle").click()
+    other.get_by_label("Open a set from a file").set_input_files(file)
+    expect(other.locator(".intervention")).to_have_count(2)
+    driving.start_run(other, PROMPT, length=3)
+    driving.wait_state(other, "finished")
+    assert [spec["intervention_id"] for spec in sent(other)] == ["L3H1", "L3H2"]
+    written = json.loads(file.read_text())
+    written["interventions"][0]["components"][0]["layer"] = 99
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text(json.dumps(written))
+    other.get_by_label("Open a set from a file").set_input_files(damaged)
+    expect(other.locator(".toast")).to_contain_text("has no L99H1: it has 30 layers")
+    expect(other.locator(".intervention")).to_have_count(2)
+
+
+def test_a_direction_from_a_file_steers_and_comes_back_bit_for_bit(paused: Page, tmp_path: Path) -> None:
+    """Opened, steered with by a slider, taken out, saved: the saved numbers are the opened ones."""
+    from safetensors.numpy import save_file
+
+    page = paused
+    open_tab(page, "Directions")
+    d_model = page.evaluate("() => window.livelens.store.model_info.value.d_model")
+    vector = np.linspace(-1, 1, d_model, dtype=np.float32)
+    file = tmp_path / "ramp.safetensors"
+    save_file({"direction": vector}, str(file), metadata={"name": "ramp", "layer": "5"})
+    page.get_by_label("Open a direction from a file").set_input_files(file)
+    page.get_by_role("button", name="Steer with ramp").click()
+    wait_revision(page, 1)
+    assert sent(page)[0]["stream"] == [{"layer": 5, "hook": "resid_post"}]
+    expect(page.locator(".intervention .operation")).to_contain_text("× “ramp”")
+    page.get_by_label("Strength", exact=True).fill("2")
+    page.get_by_label("Strength", exact=True).press("Tab")
+    page.wait_for_function(f"() => {NEWEST_SET}[0].amount === 2")
+    page.get_by_role("button", name="Take out ramp").click()
+    page.wait_for_function(f"() => {NEWEST_SET}.length === 2")
+    assert axe_violations(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save ramp").click()
+    saved = tmp_path / "saved.safetensors"
+    download.value.save_as(saved)
+    assert load_file(saved)["direction"].tobytes() == vector.tobytes()
+    wrong = tmp_path / "wrong.safetensors"
+    save_file({"direction": vector[:-1]}, str(wrong))
+    page.get_by_label("Open a direction from a file").set_input_files(wrong)
+    expect(page.locator(".toast")).to_contain_text(f"has {d_model - 1} numbers")
+
+
+def prob(page: Page, pos: int, text: str) -> float:
+    """The probability of a next token after `pos`, as it came with the step; 0 where it is not among the likeliest."""
+    found = [top["prob"] for top in page.evaluate(TOP_TOKENS, pos) if top["text"] == text]
+    return float(found[0]) if found else 0.0
+
+
+def token(page: Page, pos: int) -> Locator:
+    """A token of the strip with arcs."""
+    return page.locator(f'.arc-token[data-pos="{pos}"]')
+
+
+@pytest.mark.parametrize("by", ["drag", "clicks"])
+def test_the_umbrella_story_by_hand(open_page: OpenPage, real_server: ServerProcess, by: str) -> None:
+    """The heads that look at “ sneakers” are found, gathered and turned to “ boots”; the next word follows."""
+    page = open_page(real_server)
+    page.set_default_timeout(SLOW_MS)
+    driving.run_to_end(page, UMBRELLA, length=4)
+    tokens = page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text)")
+    last = page.evaluate("() => window.livelens.store.run.value.n_prompt_tokens") - 1
+    sneakers, boots = [tokens.index(" sne"), tokens.index("akers")], tokens.index(" boots")
+    clean = prob(page, last, " boots")
+    assert clean < 0.1
+    assert prob(page, last, " sne") > 0.5
+    open_tab(page, "Turn attention")
+    page.get_by_role("button", name="Larger").click()
+    token(page, last).click()
+    for pos in sneakers:
+        token(page, pos).click()
+    page.locator("#find-looking").click()
+    assert page.evaluate("() => window.livelens.store.picked.value.length") == 12
+    for pos in sneakers:
+        token(page, pos).click()
+    if by == "clicks":
+        token(page, boots).click()
+    else:
+        page.locator(".arc-scroll").evaluate("one => (one.scrollLeft = one.scrollWidth)")
+        page.set_viewport_size({"width": 2400, "height": 900})
+        token(page, last).drag_to(token(page, boots))
+    expect(page.locator(".turn-words")).to_have_text(re.compile(r"looks at “ boots” \(\d+\) instead of all else"))
+    assert axe_violations(page) == []
+    page.locator("#turn-apply").click()
+    driving.run_to_end(page, UMBRELLA, length=4)
+    assert page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text)")[last + 1] == " boots"
+    assert prob(page, last, " boots") > 0.6
+    assert prob(page, last, " sne") < 0.05
