@@ -32,6 +32,8 @@ export function ArcStrip({ draft, shown_query, weights, on_mark, on_drag }: Prop
   const row = useRef<HTMLDivElement>(null);
   const middles = useSignal<readonly number[]>([]);
   const drag = useSignal<Drag | null>(null);
+  /** The token that Tab comes to; arrows go on from there. */
+  const reached = useSignal<number | null>(null);
   const tokens = store.tokens.value;
   const edit = edit_of(draft);
   const query = query_of(draft);
@@ -53,11 +55,20 @@ export function ArcStrip({ draft, shown_query, weights, on_mark, on_drag }: Prop
   };
   const mark_of = (pos: number): string | undefined =>
     pos === query ? "query" : edit.keys.includes(pos) ? "key" : edit.from_keys?.includes(pos) ? "from" : undefined;
+  const tab_stop = Math.min(reached.value ?? shown_query, tokens.length - 1);
+  const walk = (event: KeyboardEvent): void => {
+    const moves: Record<string, number> = { ArrowLeft: tab_stop - 1, ArrowRight: tab_stop + 1, Home: 0, End: tokens.length - 1 };
+    const to = moves[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    reached.value = Math.max(0, Math.min(tokens.length - 1, to));
+    row.current?.querySelector<HTMLElement>(`[data-pos="${reached.value}"]`)?.focus();
+  };
   const at = (pos: number): number => middles.value[pos] ?? 0;
   const from_x = at(query ?? shown_query);
   return (
     <div class="arc-strip">
-      <div class="arc-scroll" tabIndex={0} role="region" aria-label="Text with arcs">
+      <div class="arc-scroll">
         <svg class="arcs" width={Math.max(1, (middles.value.at(-1) ?? 0) + 60)} height={HEIGHT} aria-hidden="true">
           {[...weights].filter(([pos, weight]) => weight >= FAINTEST && pos !== shown_query).map(([pos, weight]) => (
             <path key={`w${pos}`} class="arc-now" d={arc(at(shown_query), at(pos))} style={{ opacity: 0.15 + 0.75 * Math.sqrt(weight), strokeWidth: 1 + 5 * weight }} />
@@ -74,9 +85,10 @@ export function ArcStrip({ draft, shown_query, weights, on_mark, on_drag }: Prop
           const box = row.current!.getBoundingClientRect();
           const has_moved = held.has_moved || Math.abs(event.clientX - held.start_x) > 4;
           drag.value = { ...held, x: event.clientX - box.left, has_moved };
-        }} onPointerUp={end} onPointerCancel={() => (drag.value = null)}>
+        }} onKeyDown={walk} onPointerUp={end} onPointerCancel={() => (drag.value = null)}>
           {tokens.map((chip) => (
             <button type="button" key={chip.pos} data-pos={chip.pos} data-mark={mark_of(chip.pos)} class="arc-token"
+              tabIndex={chip.pos === tab_stop ? 0 : -1} onFocus={() => (reached.value = chip.pos)}
               aria-pressed={mark_of(chip.pos) !== undefined} title={`${chip.pos} ${token_quote(chip.text)} ${weights.has(chip.pos) ? percent_text(weights.get(chip.pos)) : ""}`}
               onPointerDown={(event) => {
                 if (event.button !== 0) return;

@@ -250,6 +250,26 @@ describe("turning attention", () => {
     expect($<HTMLButtonElement>("#turn-apply").disabled).toBe(false);
   });
 
+  it("words are marked by name, all their tokens; arrows walk from token to token", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await click("#tab-turn");
+    await click('.arc-token[data-pos="3"]');
+    await write(labelled("Word to mark"), "T1 t2", "input");
+    await act(() => $<HTMLFormElement>(".mark-word").requestSubmit());
+    expect(state.interventions.turn.value.attention?.keys).toEqual([1, 2]);
+    await write(labelled("Word to mark"), "t4", "input");
+    await act(() => $<HTMLFormElement>(".mark-word").requestSubmit());
+    await settle();
+    expect(text_of(".toast")).toMatch(/does not stand in the text up to position 3/);
+    const stops = [...document.querySelectorAll<HTMLElement>(".arc-token")].filter((token) => token.tabIndex === 0);
+    expect(stops.map((token) => token.dataset["pos"])).toEqual(["3"]);
+    const arrow = new KeyboardEvent("keydown", { key: "ArrowLeft", bubbles: true, cancelable: true });
+    await act(() => void stops[0]!.dispatchEvent(arrow));
+    expect((document.activeElement as HTMLElement).dataset["pos"]).toBe("2");
+    expect(store.current_pos.value).toBe(3);
+  });
+
   it("a token cannot look ahead, and weights must sum to something", async () => {
     await begin();
     store.selection.value = HEAD;

@@ -100,3 +100,31 @@ export function mean_attention(step: StepRecord | undefined, heads: readonly Com
   }
   return sums;
 }
+
+/** Positions of every token that the word or words of `text` are made of, wherever they stand up to `last`. */
+export function positions_of_text(tokens: readonly { text: string }[], text: string, last: number): number[] {
+  const wanted = text.trim().toLowerCase();
+  if (wanted === "") return [];
+  const begins: number[] = [];
+  let whole = "";
+  for (const token of tokens.slice(0, last + 1)) {
+    begins.push(whole.length);
+    whole += token.text.toLowerCase();
+  }
+  const found = new Set<number>();
+  for (let at = whole.indexOf(wanted); at >= 0; at = whole.indexOf(wanted, at + 1)) {
+    begins.forEach((begin, pos) => {
+      const end = begins[pos + 1] ?? whole.length;
+      // A token's own blank before the word does not count, nor does one that only ends where it begins.
+      if (begin < at + wanted.length && end > at) found.add(pos);
+    });
+  }
+  return [...found];
+}
+
+/** `draft` with all of `positions` marked as `mode` says, beside what is marked. */
+export function with_marks(draft: InterventionSpec, mode: MarkMode, positions: readonly number[]): InterventionSpec {
+  if (mode === "query") return positions.length > 0 ? with_mark({ ...draft, positions: { scope: "from_now" } }, mode, positions.at(-1)!) : draft;
+  const fresh = positions.filter((pos) => !(edit_of(draft)[mode] ?? []).includes(pos));
+  return fresh.reduce((held, pos) => with_mark(held, mode, pos), draft);
+}

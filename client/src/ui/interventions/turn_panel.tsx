@@ -1,6 +1,8 @@
 // Turning attention: which heads, which token looks, where to.
+import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Component, InterventionSpec } from "../../protocol/generated";
+import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
 import { use_page, type Page } from "../page";
 import type { Shown } from "../shown_step";
@@ -12,7 +14,8 @@ import { PositionsField } from "./positions_field";
 import { operation_words } from "./spec_words";
 import { TurnFields } from "./turn_fields";
 import {
-  as_operation, ATTENTION_OPERATIONS, edit_of, mean_attention, new_turn, query_of, turn_problem, with_mark,
+  as_operation, ATTENTION_OPERATIONS, edit_of, mean_attention, new_turn, positions_of_text, query_of, turn_problem,
+  with_mark, with_marks,
 } from "./turn_draft";
 
 /** The heads that a change is for: those picked, or else the selected one. */
@@ -71,6 +74,7 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
           <Apply draft={draft} heads={heads} />
         </div>
         <ArcStrip draft={draft} shown_query={query} weights={weights} on_mark={mark} on_drag={drag} />
+        <MarkWord query={query} />
         <TurnWords draft={draft} heads={heads} query={query} />
       </section>
       <section class="turn-fields" aria-label="Weights and positions">
@@ -78,6 +82,31 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
         <PositionsField positions={draft.positions} edit={(positions) => (turn.value = { ...draft, positions })} />
       </section>
     </div>
+  );
+}
+
+/** Words by name: what a click does, without a pointer and for several tokens at once. */
+function MarkWord({ query }: { query: number }): JSX.Element {
+  const { store, state } = use_page();
+  const { turn, turn_marks } = state.interventions;
+  const typed = useSignal("");
+  const mark = (event: Event): void => {
+    event.preventDefault();
+    const last = turn_marks.peek() === "query" ? store.tokens.peek().length - 1 : query;
+    const found = positions_of_text(store.tokens.peek(), typed.peek(), last);
+    if (found.length === 0) {
+      add_notice(store, "fault", `“${typed.peek().trim()}” does not stand in the text up to position ${last}.`);
+      return;
+    }
+    turn.value = with_marks(turn.peek(), turn_marks.peek(), found);
+    typed.value = "";
+  };
+  return (
+    <form class="set-row mark-word" onSubmit={mark}>
+      <input type="text" value={typed.value} placeholder="or write a word of the text" aria-label="Word to mark" spellcheck={false}
+        autocomplete="off" onInput={(event) => (typed.value = event.currentTarget.value)} />
+      <button type="submit" class="button small" disabled={typed.value.trim() === ""}>Mark</button>
+    </form>
   );
 }
 
