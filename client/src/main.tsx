@@ -10,6 +10,7 @@ import { create_page_state } from "./ui/page";
 import { create_run_form, fill_form } from "./ui/run_form";
 import type { SceneMount } from "./ui/scene_view";
 import { create_keep } from "./ui/share/keep";
+import { keep_view_link } from "./ui/share/view_link";
 import { watch_shown_step } from "./ui/shown_step";
 import { follow_theme } from "./ui/theme";
 import "./ui/styles.css";
@@ -52,5 +53,6 @@ effect(() => {
   document.title = model ? `${model} · livelens` : "livelens";
 });
 
-const page = { store, actions, state, mount_scene, keep: create_keep(store, connected) };
+const page = { store, actions, state, mount_scene, keep: create_keep({ store, state, form }, connected) };
+keep_view_link({ store, state, form });
 render(<App page={page} form={form} shown={watch_shown_step(store)} toggle_theme={toggle_theme} />, document.body);

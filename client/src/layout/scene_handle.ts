@@ -15,6 +15,18 @@ export interface SceneStats {
   n_cells: number;
 }
 
+/** Where the camera is: a view by its name, or once the person has moved it, position and target. */
+export interface CameraPlace {
+  preset: ViewPreset;
+  pose: readonly [number, number, number, number, number, number] | null;
+}
+
+/** The picture as it changes, for a film. */
+export interface Film {
+  stream: MediaStream;
+  stop(): void;
+}
+
 export interface SceneHandle {
   dispose(): void;
   set_view(preset: ViewPreset, animate?: boolean): void;
@@ -38,6 +50,13 @@ export interface SceneHandle {
   stream_position(pos: number, point: number): { x: number; y: number } | null;
   /** The component under CSS pixels in the canvas. */
   pick(x: number, y: number): Component | null;
+  camera(): CameraPlace;
+  set_camera(place: CameraPlace): void;
+  /** The camera has come to rest elsewhere. */
+  on_camera(listener: () => void): () => void;
+  /** The picture as it stands with its labels and legend, `scale` pixels to a CSS pixel (fewer where it would be huge). */
+  still(scale: number): HTMLCanvasElement;
+  film(frames_per_second: number): Film;
   stats(): SceneStats;
   /** What brightness means now. */
   legend(): LegendSpec;

@@ -3,6 +3,7 @@ import CameraControls from "camera-controls";
 import { Box3, Matrix4, PerspectiveCamera, Quaternion, Raycaster, Sphere, Spherical, Vector2, Vector3, Vector4 } from "three";
 import { SHEET_WIDTH, type Blocks, type Rect } from "../layout/blocks";
 import { fit_pose, type Insets, type Pose, type Vec3 } from "../layout/framing";
+import type { CameraPlace } from "../layout/scene_handle";
 import { TOKEN_SPACING } from "../layout/time_axis";
 import type { ViewPreset } from "../store/types";
 
@@ -159,6 +160,20 @@ export class CameraRig {
   zoom(factor: number): void {
     this.untouched = false;
     void this.controls.dollyTo(this.controls.distance / factor, !this.still);
+  }
+
+  get place(): CameraPlace {
+    if (this.untouched) return { preset: this.preset, pose: null };
+    const [at, target] = [this.controls.getPosition(new Vector3()), this.controls.getTarget(new Vector3())];
+    return { preset: this.preset, pose: [at.x, at.y, at.z, target.x, target.y, target.z] };
+  }
+
+  /** Be there at once. */
+  set_place({ preset, pose }: CameraPlace): void {
+    this.set_view(preset, false);
+    if (!pose) return;
+    this.untouched = false;
+    void this.controls.setLookAt(...pose, false);
   }
 
   /** Advance; true while the camera is still moving. */

@@ -84,6 +84,7 @@ export class LabelLayer {
   private readonly looks = new Map<LabelKind, string>();
   private colours: LabelColours | null = null;
   private boxes: { box: LabelBox; pos: number | undefined }[] = [];
+  private drawn: { spec: LabelSpec; box: LabelBox }[] = [];
 
   constructor(container: HTMLElement) {
     this.element.setAttribute("aria-hidden", "true");
@@ -111,6 +112,7 @@ export class LabelLayer {
     const boxes = specs.map((spec) => this.box(spec));
     const kept = thin_labels(boxes, 1);
     this.boxes = kept.map((i) => ({ box: boxes[i]!, pos: specs[i]!.pos }));
+    this.drawn = kept.map((i) => ({ spec: specs[i]!, box: boxes[i]! }));
     const keys = new Set(kept.map((i) => specs[i]!.key));
     for (const [key, shown] of this.shown) {
       if (!keys.has(key)) {
@@ -171,6 +173,14 @@ export class LabelLayer {
     return look;
   }
 
+  /** Draw what is shown on a canvas, in CSS pixels of the picture. */
+  paint(context: CanvasRenderingContext2D): void {
+    const { colours } = this;
+    if (!colours) return;
+    for (const { spec, box } of this.drawn) paint_label(context, spec, box, colours);
+    context.globalAlpha = 1;
+  }
+
   /** The position named by the token label at a point, if there is one. */
   pos_at(x: number, y: number): number | null {
     for (const { box, pos } of this.boxes) {
@@ -185,7 +195,14 @@ export class LabelLayer {
   }
 }
 
-function look_of(kind: LabelKind, colours: LabelColours): string {
+interface LabelStyle {
+  ink: string;
+  /** None: the text has a halo in place of a ground. */
+  ground: string | null;
+  weight: number;
+}
+
+function style_of(kind: LabelKind, colours: LabelColours): LabelStyle {
   const ink: Record<LabelKind, string> = {
     token: colours.text,
     token_now: colours.now_text,
@@ -199,12 +216,38 @@ function look_of(kind: LabelKind, colours: LabelColours): string {
     weight: colours.accent,
   };
   const ground = kind === "token_now" ? colours.now : kind === "token_read" ? colours.accent : colours.chip;
+  return { ink: ink[kind], ground: CHIPS.has(kind) ? ground : null, weight: BOLD.has(kind) ? 600 : 500 };
+}
+
+function look_of(kind: LabelKind, colours: LabelColours): string {
+  const { ink, ground, weight } = style_of(kind, colours);
   return [
     "position:absolute;left:0;top:0;white-space:pre;unicode-bidi:isolate;transform-origin:0 0;will-change:transform",
-    `color:${ink[kind]}`,
-    `font-weight:${BOLD.has(kind) ? 600 : 500}`,
-    CHIPS.has(kind)
+    `color:${ink}`,
+    `font-weight:${weight}`,
+    ground !== null
       ? `padding:0.055em 0.42em;border-radius:0.35em;background:${ground}`
       : `text-shadow:0 0 3px ${colours.halo},0 0 6px ${colours.halo}`,
   ].join(";");
+}
+
+/** The same label on a canvas. */
+function paint_label(context: CanvasRenderingContext2D, spec: LabelSpec, box: LabelBox, colours: LabelColours): void {
+  const { ink, ground, weight } = style_of(spec.kind, colours);
+  context.globalAlpha = spec.opacity;
+  context.font = `${weight} ${spec.size}px ${FONT}`;
+  context.textBaseline = "middle";
+  if (ground !== null) {
+    context.fillStyle = ground;
+    context.beginPath();
+    context.roundRect(box.x, box.y, context.measureText(spec.text).width + 0.84 * spec.size, box.h, 0.35 * spec.size);
+    context.fill();
+  } else {
+    context.lineWidth = 4;
+    context.lineJoin = "round";
+    context.strokeStyle = colours.halo;
+    context.strokeText(spec.text, box.x, box.y + box.h / 2);
+  }
+  context.fillStyle = ink;
+  context.fillText(spec.text, box.x + (ground !== null ? 0.42 * spec.size : 0), box.y + box.h / 2);
 }

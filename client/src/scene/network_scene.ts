@@ -1,7 +1,7 @@
 // The scene as the page has it: listens to the store and to the pointer, and does what it is asked.
 import { rect_of } from "../layout/blocks";
 import { legend_of, type LegendSpec } from "../layout/legend";
-import type { SceneCallbacks, SceneHandle, SceneStats } from "../layout/scene_handle";
+import type { CameraPlace, Film, SceneCallbacks, SceneHandle, SceneStats } from "../layout/scene_handle";
 import { node_point } from "../layout/path_places";
 import { z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
@@ -9,17 +9,21 @@ import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import type { ViewPreset } from "../store/types";
+import { film } from "./filming";
 import { Picker } from "./picking";
 import { Picture } from "./picture";
 import { listen_to_pointer } from "./pointer";
 import { project } from "./projection";
+import { compose, type StillParts } from "./still";
 import { watch_store } from "./store_watch";
+import { SCENE_THEMES } from "./theme";
 import type { StreamDot } from "./stream_path";
 
 export class NetworkScene implements SceneHandle {
   private readonly picture: Picture;
   private readonly picker: Picker;
   private readonly legend_listeners = new Set<() => void>();
+  private readonly camera_listeners = new Set<() => void>();
   private readonly disposers: (() => void)[];
 
   constructor(
@@ -30,6 +34,7 @@ export class NetworkScene implements SceneHandle {
     this.picture = new Picture(container, store, {
       on_error: (message) => callbacks.on_error(message),
       rescaled: () => this.tell_legend(),
+      rested: () => this.tell_camera(),
     });
     this.picker = new Picker(this.picture.rig.camera);
     this.disposers = [...this.listen_to_store(), this.listen_to_pointer()];
@@ -175,6 +180,46 @@ export class NetworkScene implements SceneHandle {
   zoom(factor: number): void {
     this.picture.rig.zoom(factor);
     this.request_redraw();
+  }
+
+  camera(): CameraPlace {
+    return this.picture.rig.place;
+  }
+
+  set_camera(place: CameraPlace): void {
+    this.picture.rig.set_place(place);
+    this.request_redraw();
+  }
+
+  on_camera(listener: () => void): () => void {
+    this.camera_listeners.add(listener);
+    return () => this.camera_listeners.delete(listener);
+  }
+
+  private tell_camera(): void {
+    for (const listener of this.camera_listeners) listener();
+  }
+
+  private still_parts(): StillParts {
+    const { surface, label_layer } = this.picture;
+    const theme = SCENE_THEMES[this.store.theme.peek()];
+    return { drawn: surface.canvas, labels: label_layer, legend: this.legend(), theme, size: surface.size };
+  }
+
+  still(scale: number): HTMLCanvasElement {
+    const canvas = document.createElement("canvas");
+    const context = canvas.getContext("2d");
+    if (!context) throw new Error("This browser gives no canvas to draw the picture on.");
+    this.picture.draw_still(scale, (fitting) => {
+      const { drawn } = this.still_parts();
+      [canvas.width, canvas.height] = [drawn.width, drawn.height];
+      compose(context, fitting, this.still_parts());
+    });
+    return canvas;
+  }
+
+  film(frames_per_second: number): Film {
+    return film(this.picture, frames_per_second, () => this.still_parts());
   }
 
   stats(): SceneStats {

@@ -19,9 +19,14 @@ import { UpdateTimes } from "./update_times";
 
 export interface PictureListener {
   on_error(message: string): void;
+  /** The camera has stopped moving. */
+  rested(): void;
   /** The values that brightness stands for have changed. */
   rescaled(): void;
 }
+
+/** A frame brings up so many earlier tokens; a still has them all. */
+const MAX_STILL_PASSES = 200;
 
 export class Picture {
   readonly surface: Surface;
@@ -34,6 +39,8 @@ export class Picture {
   readonly overlays: Overlays;
   private readonly labels = new SceneLabels();
   private readonly dirty = new Set<Dirty>(ALL_DIRTY);
+  private readonly frame_listeners = new Set<() => void>();
+  private was_moving = false;
 
   /** Throws WebGLUnavailableError when there is no WebGL2. */
   constructor(
@@ -99,7 +106,27 @@ export class Picture {
     this.draw_labels();
     this.frames.n_drawn++;
     if (wrote) this.times.add(performance.now() - from);
+    for (const listener of this.frame_listeners) listener();
+    if (this.was_moving && !moving) this.listener.rested();
+    this.was_moving = moving;
     return moving || more;
+  }
+
+  /** Call back after each frame, while what was drawn is there to be read, until the returned function is called. */
+  after_frame(listener: () => void): () => void {
+    this.frame_listeners.add(listener);
+    return () => this.frame_listeners.delete(listener);
+  }
+
+  /** Draw with `scale` pixels to a CSS pixel, and let `take` have what was drawn. */
+  draw_still(scale: number, take: (scale: number) => void): void {
+    this.rig.update(0);
+    this.surface.at_scale(scale, (fitting) => {
+      for (let passes = 0; passes < MAX_STILL_PASSES && this.bring_up().more; passes++);
+      this.draw();
+      this.draw_labels();
+      take(fitting);
+    });
   }
 
   get blocks(): Blocks | null {

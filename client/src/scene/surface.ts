@@ -5,6 +5,8 @@ import { create_renderer } from "./webgl";
 
 /** Stillness after which a picture drawn in haste is drawn in full. */
 const REST_MS = 140;
+/** Of a picture that is saved, pixels: what every WebGL2 draws. */
+const MAX_SIDE = 8192;
 
 export interface SurfaceListener {
   /** CSS pixels. */
@@ -112,6 +114,22 @@ export class Surface {
       this.set_quality(this.pace.resting);
       this.listener?.redraw();
     }, REST_MS);
+  }
+
+  /** Draw once with `scale` pixels to a CSS pixel, then go on as before; `draw` must take what it wants of the canvas. */
+  at_scale(scale: number, draw: (scale: number) => void): void {
+    const [width, height] = this.size;
+    const fitting = Math.min(scale, MAX_SIDE / Math.max(width, height));
+    this.renderer.setPixelRatio(fitting);
+    this.renderer.setSize(width, height, false);
+    this.listener?.resolution(width * fitting, height * fitting, fitting);
+    try {
+      draw(fitting);
+    } finally {
+      this.drawn_at = "";
+      this.set_resolution(this.quality.resolution);
+      this.listener?.redraw();
+    }
   }
 
   dispose(): void {

@@ -7,7 +7,10 @@ import { Refusal } from "../../connection/requests";
 import { DecodeError } from "../../protocol/errors";
 import { add_notice, type Store } from "../../store/store";
 import { save_file } from "../why/picture_file";
+import { create_film_maker, type FilmMaker } from "./film_maker";
 import { page_with_recording } from "./single_page";
+import { tokens_csv } from "./tokens_csv";
+import { link_to_view, type ViewLinkParts } from "./view_link";
 
 export interface Keep {
   /** A server is behind the page; where none is, a recording cannot be left. */
@@ -21,12 +24,23 @@ export interface Keep {
   save_page(): Promise<void>;
   open(file: File): Promise<void>;
   leave(): void;
+  /** The picture as PNG with labels and legend, `scale` pixels to one of the page's. */
+  save_picture(scale: number): Promise<void>;
+  film: FilmMaker;
+  /** The tokens as a table. */
+  save_tokens(): void;
+  copy_link(with_prompt: boolean): Promise<void>;
 }
 
 export const RECORDING_SUFFIX = ".livelens";
 
-export function create_keep(store: Store, { connection, source }: PageConnection): Keep {
+export function create_keep(view: ViewLinkParts, { connection, source }: PageConnection): Keep {
+  const { store, state } = view;
   const busy = signal<string | null>(null);
+  const film = create_film_maker((blob, is_cut) => {
+    if (is_cut) add_notice(store, "info", "The film has grown too large and was ended.");
+    save_file(blob, file_name(store, ".webm"), "video/webm");
+  });
 
   /** Do one thing at a time; what goes wrong is said. */
   async function attempt(words: string, work: () => Promise<void>): Promise<void> {
@@ -70,7 +84,29 @@ export function create_keep(store: Store, { connection, source }: PageConnection
       await source.show(new Uint8Array(await file.arrayBuffer()), file.name, connection);
     }),
     leave: () => source.leave(connection),
+    save_picture: (scale) => attempt("Drawing", async () => {
+      const canvas = state.scene.peek()?.still(scale);
+      if (canvas) save_file(await png_of(canvas), file_name(store, ".png"), "image/png");
+    }),
+    film,
+    save_tokens: () => save_file(tokens_csv(store), file_name(store, ".csv"), "text/csv"),
+    async copy_link(with_prompt) {
+      const link = link_to_view(view, with_prompt);
+      try {
+        await navigator.clipboard.writeText(link);
+        add_notice(store, "info", with_prompt ? "The link is copied, the prompt is in it." : "The link is copied.");
+      } catch {
+        add_notice(store, "info", link); // no clipboard here: to be copied by hand
+      }
+    },
   };
+}
+
+function png_of(canvas: HTMLCanvasElement): Promise<Blob> {
+  return new Promise((done, failed) => {
+    const none = (): void => failed(new Refusal("no_picture", "The picture is too large for this browser: take a smaller scale."));
+    canvas.toBlob((blob) => (blob ? done(blob) : none()), "image/png");
+  });
 }
 
 /** A name made of the prompt's first words. */

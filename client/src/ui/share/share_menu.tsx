@@ -1,4 +1,5 @@
 // What can be kept of a run, opened again, and passed on.
+import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { use_page, type Page } from "../page";
@@ -14,11 +15,15 @@ export function ShareMenu(): JSX.Element | null {
   useEffect(() => close_elsewhere(menu), []);
   if (!keep) return null;
   const busy = keep.busy.value;
+  const part: Part = { page, keep, then: (work) => () => { close(); void work(); } };
   return (
     <details class="share-menu" ref={menu}>
-      <summary class="button small" id="share" title="Save, open, share">{busy ?? "Save"}</summary>
+      <summary class="button small" id="share" title="Save, open, share"
+        data-filming={keep.film.is_filming.value || undefined}>{keep.film.is_filming.value ? "Filming" : (busy ?? "Save")}</summary>
       <div class="share-items">
-        <Recordings page={page} keep={keep} then={(work) => () => { close(); void work(); }} />
+        <Recordings {...part} />
+        <Pictures {...part} />
+        <Links {...part} />
       </div>
     </details>
   );
@@ -63,6 +68,47 @@ function Recordings({ page, keep, then }: Part): JSX.Element {
           if (file) then(() => keep.open(file))();
         }} />
       </label>
+    </div>
+  );
+}
+
+const SCALES = [1, 2, 3, 4];
+
+function Pictures({ page, keep, then }: Part): JSX.Element {
+  const scale = useSignal(2);
+  const scene = page.state.scene.value;
+  const { film } = keep;
+  const is_filming = film.is_filming.value;
+  return (
+    <div role="group" aria-label="Pictures and tables">
+      <h3>Pictures and tables</h3>
+      <span class="share-picture">
+        <button type="button" disabled={!scene} onClick={then(() => keep.save_picture(scale.peek()))}
+          title="PNG with the labels and the legend">Save picture</button>
+        <select aria-label="Pixels of the picture to one of the page" value={String(scale.value)}
+          onChange={(event) => (scale.value = Number(event.currentTarget.value))}>
+          {SCALES.map((each) => <option key={each} value={String(each)}>{each}×</option>)}
+        </select>
+      </span>
+      <button type="button" disabled={!scene || film.problem !== null}
+        title={film.problem ?? "WebM of the picture as it changes: play a recording, or let a run go on"}
+        onClick={then(() => (is_filming ? film.stop() : scene && film.start(scene)))}>
+        {is_filming ? "End and save the film" : "Begin a film"}
+      </button>
+      <button type="button" disabled={page.store.tokens.value.length === 0} onClick={then(keep.save_tokens)}
+        title="CSV: every token with its probability, the entropy, and what else was likely">Save table of tokens</button>
+    </div>
+  );
+}
+
+function Links({ keep, then }: Part): JSX.Element {
+  return (
+    <div role="group" aria-label="Link">
+      <h3>Link to this view</h3>
+      <button type="button" onClick={then(() => keep.copy_link(false))}
+        title="Camera, selection, channel, token and interventions; whoever opens it needs access to this server">Copy link</button>
+      <button type="button" onClick={then(() => keep.copy_link(true))}
+        title="The same, with the prompt in it for everyone to read">Copy link with prompt</button>
     </div>
   );
 }
