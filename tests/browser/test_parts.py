@@ -68,7 +68,7 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
     page.get_by_label("Query", exact=True).fill("9")
     page.keyboard.press("Enter")
     page.wait_for_function("() => window.livelens.store.current_pos.value === 9")
-    expect(page.get_by_text("What it writes at 9 “ gave”")).to_be_visible(timeout=ANSWER_MS)
+    expect(page.get_by_text("What it writes at 9 “ John”")).to_be_visible(timeout=ANSWER_MS)
     feeder = page.get_by_role("list", name="Key: what is found").get_by_role("button").first
     name = feeder.inner_text().split()[0]
     feeder.click()
