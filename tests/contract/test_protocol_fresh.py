@@ -8,10 +8,33 @@ from pathlib import Path
 
 import msgspec
 
-from livelens.protocol import analysis, commands, events, lenses, step_tensors, values
+from livelens.protocol import (
+    analysis,
+    commands,
+    comparison,
+    directions,
+    events,
+    interventions,
+    lenses,
+    recordings,
+    step_tensors,
+    values,
+)
 from livelens.protocol import messages as m
 
 ROOT = Path(__file__).parents[2]
+MODULES = (
+    commands,
+    events,
+    analysis,
+    comparison,
+    directions,
+    interventions,
+    lenses,
+    recordings,
+    step_tensors,
+    values,
+)
 
 
 def test_schema_and_typescript_are_fresh() -> None:
@@ -37,12 +60,13 @@ def test_no_command_names_a_model_a_path_or_a_url() -> None:
 def test_every_message_is_in_its_union_and_named_by_messages() -> None:
     """A class that is written but not listed would be refused on the wire, and missing from TypeScript."""
     listed: set[object] = set()
-    for module in (commands, events, analysis, lenses, step_tensors, values):
+    for module in MODULES:
         structs = {
             name: item
             for name, item in vars(module).items()
             if isinstance(item, msgspec.StructMeta)
             and item.__module__ == module.__name__
+            and item.__name__ == name  # another name for a message is none
             and name[0] != "_"
             and not item.__subclasses__()  # a base is no message
         }
