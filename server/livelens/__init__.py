@@ -1,13 +1,30 @@
 """livelens: watch a transformer language model think, and reach in while it does.
 
-Importing this package loads neither torch nor transformer_lens; `livelens.client` talks to a server.
+`view` watches a model from Python, `livelens.client` talks to a server. Importing this package loads neither torch
+nor transformer_lens.
 """
 
+from __future__ import annotations
+
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 try:
     __version__ = version("livelens")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from livelens.library.open_view import view as view
+
+
+def __getattr__(name: str) -> object:
+    """`view`, imported when it is first wanted: it brings a server along."""
+    if name == "view":
+        from livelens.library.open_view import view
+
+        return view
+    raise AttributeError(f"module 'livelens' has no attribute {name!r}")
+
+
+__all__ = ["__version__", "view"]

@@ -18,6 +18,7 @@ ALLOWED = {
     "run": {"protocol", "model"},
     "session": {"protocol", "model", "run"},
     "transport": {"protocol", "model", "run", "session"},
+    "library": {"protocol", "model", "transport", "client", "serving"},
     "jupyter": {"protocol", "model", "session", "transport"},
 }
 HEAVY = {"torch", "transformers", "transformer_lens"}
@@ -85,6 +86,7 @@ def test_every_module_imports_only_what_lies_below_it(path: Path) -> None:
         "import livelens.transport.websocket_server",
         "import livelens.serving",
         "import livelens.jupyter.extension",
+        "import livelens; livelens.view",
         "import livelens.model.fake",
         "import sys; sys.argv = ['livelens', '--help']\nfrom livelens.cli import main\n"
         "try: main()\nexcept SystemExit: pass",

@@ -60,16 +60,23 @@ class _Probe:
 
 
 def assemble_engine(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, model_name: str, weights_sha256: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    model_name: str,
+    weights_sha256: str,
+    join: bool = True,
 ) -> TorchEngine:
     """The engine of a loaded model (eager attention, eval mode).
 
+    join: move weights that read one tensor together, which is faster; not for weights that others hold too.
     Raises ModelSourceError when TransformerLens does not know its architecture, or when its own logits
     cannot be reproduced.
     """
     anatomy = read_anatomy(model)
     probe = _probe(model, anatomy)
-    join_siblings(model.base_model, lambda: model(input_ids=_probe_ids(model), use_cache=False))
+    if join:
+        join_siblings(model.base_model, lambda: model(input_ids=_probe_ids(model), use_cache=False))
     if attention.use(model) and not _same_when_stepped(model, probe.logits):
         model.set_attn_implementation("eager")
     readout = Readout(anatomy, logit_scale=_logit_scale(anatomy, probe))

@@ -1,0 +1,1 @@
+"""livelens as a library: `livelens.view(model)`, for notebooks and scripts."""

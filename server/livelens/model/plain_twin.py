@@ -1,0 +1,71 @@
+"""A plain Hugging Face model over the parameters of a TransformerBridge that somebody already has."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from livelens.model.assembly import assemble_engine
+from livelens.model.source_errors import ModelSourceError
+from livelens.model.torch_engine import TorchEngine
+
+if TYPE_CHECKING:
+    from livelens.model.bridge import TransformerBridge
+
+# how a bridge names what it has wrapped, inside the module tree that it was given
+_WRAPPED: Final = "._original_component"
+_PROBE_TOKENS: Final = 4
+
+
+def engine_of_bridge(bridge: TransformerBridge) -> TorchEngine:
+    """An engine on the bridge's own parameters; raises ModelSourceError when they no longer are the plain model's."""
+    twin = plain_twin(bridge)
+    tokenizer = bridge.tokenizer
+    if tokenizer is None:
+        raise ModelSourceError("the bridge has no tokenizer: livelens needs one to read a prompt")
+    _check_same(bridge, twin)
+    name = str(getattr(bridge.cfg, "model_name", "") or type(twin).__name__)
+    # Not joined: that would move the weights, and leave the bridge with a copy of its own.
+    return assemble_engine(twin, tokenizer, model_name=name, weights_sha256="", join=False)
+
+
+def plain_twin(bridge: TransformerBridge) -> PreTrainedModel:
+    """The unwrapped model: modules of its own, parameters and buffers that lie where the bridge's lie."""
+    wrapped = bridge.original_model
+    if not isinstance(wrapped, PreTrainedModel):
+        raise ModelSourceError(f"{type(wrapped).__name__} is no Hugging Face model: livelens cannot watch it")
+    config = copy.deepcopy(wrapped.config)
+    with torch.device("meta"):
+        twin = type(wrapped)(config)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in (*wrapped.named_parameters(remove_duplicate=False), *wrapped.named_buffers()):
+        tensors.setdefault(name.replace(_WRAPPED, ""), tensor)
+    for name, old in (*twin.named_parameters(remove_duplicate=False), *twin.named_buffers()):
+        found = tensors.get(name)
+        if found is None or found.shape != old.shape:
+            raise ModelSourceError(f"the bridge holds no plain {name}: load it without processing its weights")
+        _put(twin, name, found)
+    twin.set_attn_implementation("eager")
+    return twin.eval()
+
+
+def _put(model: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(path)
+    if leaf in owner._parameters:
+        setattr(owner, leaf, nn.Parameter(tensor.detach(), requires_grad=False))
+    else:
+        owner._buffers[leaf] = tensor
+
+
+@torch.inference_mode()
+def _check_same(bridge: TransformerBridge, twin: PreTrainedModel) -> None:
+    """The weights may have been folded or centred under the plain model's names; then this would show another model."""
+    ids = torch.arange(1, 1 + _PROBE_TOKENS, device=twin.device)[None]
+    expected, got = bridge.original_model(input_ids=ids).logits, twin(input_ids=ids).logits
+    if not torch.allclose(expected.float(), got.float(), rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+        raise ModelSourceError("the bridge's weights were processed: make it without compatibility mode")
