@@ -24,6 +24,8 @@ ANALYSIS = "window.livelens.store.analysis"
 def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run, its last prompt token shown, the panel open."""
     page = open_page(real_server)
+    page.set_default_timeout(ANSWER_MS)
+    expect.set_options(timeout=ANSWER_MS)
     driving.run_to_end(page, PROMPT, length=2)
     page.locator(".chips button").nth(LAST).click()
     page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
@@ -149,7 +151,7 @@ def test_walking_on_asks_for_the_next_token_and_before_the_first_other_token_not
 def test_a_run_beside_itself_without_its_ablation(page: Page) -> None:
     page.evaluate("() => { window.livelens.store.selection.value = { kind: 'head', layer: 23, index: 3 }; }")
     page.get_by_label("A change holds").select_option("keep_text")
-    page.locator(".inspector").get_by_role("switch").first.click()
+    page.get_by_role("switch", name="Ablate L23H3").first.click()
     page.wait_for_function("() => window.livelens.store.history.get(13)?.revision > 0")
     driving.wait_state(page, "finished")
     page.locator(".chips button").nth(LAST).click()

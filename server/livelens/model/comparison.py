@@ -192,14 +192,7 @@ class Comparer:
     ) -> ComparisonReady:
         own, other = runs
         info, text = self._engine.info, self._engine.token_text
-        target_id, distractor_id = asked
-        if target_id is None:
-            ends_here = question.pos + 1 >= len(context.token_ids)
-            target_id = int(captured[0].logits.argmax()) if ends_here else context.token_ids[question.pos + 1]
-        if target_id == distractor_id:
-            raise AnalysisRefusedError(
-                "same_target_and_distractor", f"target and distractor are both {text(target_id)!r}: choose another"
-            )
+        target_id, distractor_id = self._metric_tokens(question.pos, context, captured[0], asked)
         pair = LogitPair(target_id=target_id, distractor_id=distractor_id, n_neurons=info.n_layers * info.d_mlp)
         mine, theirs = (self._arrays(each, target_id, pair) for each in captured)
         prediction = captured[1].prediction(0, chosen_id=target_id, top_k=_TOP_TOKENS)
@@ -228,6 +221,21 @@ class Comparer:
             difference=differences_of(mine, theirs, info),
             secs=time.perf_counter() - started,
         )
+
+    def _metric_tokens(
+        self, pos: int, context: AnalysisContext, own: Captured, asked: tuple[int | None, int | None]
+    ) -> tuple[int, int | None]:
+        """Target and distractor; without a target the run's next token, or at its end the likeliest."""
+        target_id, distractor_id = asked
+        if target_id is None:
+            ends_here = pos + 1 >= len(context.token_ids)
+            target_id = int(own.logits.argmax()) if ends_here else context.token_ids[pos + 1]
+        if target_id == distractor_id:
+            both = self._engine.token_text(target_id)
+            raise AnalysisRefusedError(
+                "same_target_and_distractor", f"target and distractor are both {both!r}: choose another"
+            )
+        return target_id, distractor_id
 
     def _arrays(self, captured: Captured, target_id: int, pair: LogitPair) -> StepArrays:
         layer = captured.first_nonfinite_layer()
