@@ -27,6 +27,7 @@ from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.neuron_ranking import NEURON_SITES, direct_of_neurons
+from livelens.model.operations import Span
 from livelens.model.replay import (
     ModelParts,
     Piece,
@@ -268,12 +269,12 @@ class _Experiment:
     def _strongest_neurons(self, prefix: Cache) -> list[Component]:
         """The neurons with the largest direct contribution to the metric at its position, largest first."""
         pos, parts = self.metric.pos, self.parts
-        own = own_edits(parts, masks_at(self.segments, pos))
+        own = own_edits(parts, masks_at(self.segments, pos)).bound(Span(pos, tuple(self.token_ids[pos:])))
         cache = prefix_cache(prefix, parts.anatomy.shape.n_layers, keeps_rows=False)
         piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=NEURON_SITES)
         direct = direct_of_neurons(parts, piece, self.direction)
         for layer, factor in own.mlp_factors.items():
-            direct[layer] *= factor[0]
+            direct[layer] *= factor.flatten()[0]
         indices, _ = strongest(direct, self.question.n_neurons)
         d_mlp = direct.shape[-1]
         return [Component(kind="neuron", layer=i // d_mlp, index=i % d_mlp) for i in indices.tolist()]
