@@ -87,9 +87,9 @@ async def _times(client: Client) -> list[Measurement]:
     live_causal = await _live_causal_ratio(client)
     run = await _finished(client, _LONG_PROMPT, n_tokens=1)
     pos = run.n_prompt_tokens - 1
-    await client.attribution(run, pos=pos)  # the run is linearised at the first question about it
+    first_secs = await _secs(partial(client.attribution, run, pos=pos))  # which linearises the run
     clicks = [f"L{layer}H{head}@{pos}" for layer, head in ((28, 3), (20, 0), (25, 5), (15, 8), (29, 2))]
-    click_secs = [await _secs(partial(client.attribution, run, pos=pos, node=node)) for node in clicks]
+    click_secs = [await _secs(partial(_click, client, run, pos, node)) for node in clicks]
     return [
         Measurement(
             name="direct_effects_over_a_token",
@@ -110,9 +110,21 @@ async def _times(client: Client) -> list[Measurement]:
             value=statistics.median(click_secs) / forward_secs,
             unit="forward passes of the run's length",
             target=2.0,
-            note=f"{pos + 1} tokens, a pass takes {1e3 * forward_secs:.0f} ms",
+            note=f"who fed it and whom it fed; {pos + 1} tokens, a pass takes {1e3 * forward_secs:.0f} ms",
+        ),
+        Measurement(
+            name="first_question_over_a_forward_pass",
+            value=first_secs / forward_secs,
+            unit="forward passes of the run's length",
+            note="linearises the run; what is asked about it afterwards does not",
         ),
     ]
+
+
+async def _click(client: Client, run: ClientRun, pos: int, node: str) -> None:
+    """What the page asks when a node is clicked."""
+    await client.attribution(run, pos=pos, node=node)
+    await client.attribution(run, pos=pos, node=node, direction="outgoing")
 
 
 async def _direct_share(client: Client) -> float:
