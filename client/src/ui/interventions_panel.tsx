@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { IconButton } from "./icons";
 import { Entry } from "./interventions/entry";
+import { kept_directions } from "./interventions/kept_directions";
 import { take_dropped_set } from "./interventions/set_actions";
 import { Sets } from "./interventions/sets";
 import { use_page, type Page } from "./page";
@@ -13,6 +14,11 @@ export function InterventionsPanel(): JSX.Element {
   const { sets_open } = page.state.interventions;
   const specs = store.interventions.value;
   useEffect(() => remember_runs(page), [page]);
+  const info = store.model_info.value;
+  useEffect(() => {
+    const { directions } = page.state.interventions;
+    if (info && directions.peek().length === 0) directions.value = kept_directions(info);
+  }, [info?.weights_sha256]);
   const any_on = specs.some((spec) => spec.enabled);
   return (
     <section class="interventions panel" aria-label="Interventions" onDragOver={(event) => event.preventDefault()}

@@ -1,12 +1,13 @@
 // Making, keeping, saving and opening directions of the residual stream.
 import { Refusal } from "../../connection/connection";
-import type { DirectionRecipe, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import type { Component, DirectionRecipe, InterventionSpec, ModelInfo } from "../../protocol/generated";
 import type { DirectionAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
 import type { Page } from "../page";
 import { save_file } from "../why/picture_file";
 import { named_spec } from "./draft";
 import { read_recipe } from "./direction_text";
+import { keep_directions } from "./kept_directions";
 import type { HeldDirection } from "./held_direction";
 import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "./safetensors";
 
@@ -22,12 +23,13 @@ export function keep_answer(page: Page, answer: DirectionAnswer): void {
 }
 
 /** Keep `held` here, newest first; equal vectors are one. */
-export function hold({ state }: Page, held: HeldDirection): void {
+export function hold({ state, store }: Page, held: HeldDirection): void {
   const { directions } = state.interventions;
   const before = directions.peek().find(({ info }) => info.direction_id === held.info.direction_id);
   const others = directions.peek().filter((other) => other !== before);
   const separation = held.separation ?? before?.separation ?? null;
   directions.value = [{ ...held, separation, accuracy: held.accuracy ?? before?.accuracy ?? null }, ...others].slice(0, MAX_HELD);
+  keep_directions(directions.peek(), store.model_info.peek());
 }
 
 /** Have the server hold `held` (it may have been started anew since); false where it refuses, which is told. */
@@ -43,10 +45,28 @@ export async function put_held({ store, actions }: Page, { info, vector }: HeldD
   }
 }
 
+/** Put a whole layer's attention or MLP to `held`: what it writes is the direction, times the amount. */
+export async function put_layer_to(page: Page, held: HeldDirection, layer: Component): Promise<void> {
+  if (!(await put_held(page, held))) return;
+  const draft: InterventionSpec = {
+    intervention_id: "layer", operation: "set", components: [layer], amount: 1, enabled: true,
+    direction_id: held.info.direction_id,
+  };
+  list_opened(page, draft);
+}
+
+/** Add `draft` to the set under a name of its own, with its fields open. */
+function list_opened({ store, actions, state }: Page, draft: InterventionSpec): void {
+  const spec = named_spec(draft, store.interventions.peek());
+  actions.change((specs) => [...specs, spec]);
+  state.interventions.opened.value = spec.intervention_id;
+}
+
 /** Forget a direction here; the server keeps it for interventions that use it. */
-export function forget_direction({ state }: Page, direction_id: string): void {
+export function forget_direction({ state, store }: Page, direction_id: string): void {
   const { directions } = state.interventions;
   directions.value = directions.peek().filter(({ info }) => info.direction_id !== direction_id);
+  keep_directions(directions.peek(), store.model_info.peek());
 }
 
 export function save_direction(page: Page, { info, vector }: HeldDirection): void {
@@ -116,7 +136,6 @@ export async function use_direction(
   page: Page, held: HeldDirection, operation: StreamOperation, from: number, to: number,
 ): Promise<void> {
   if (!(await put_held(page, held))) return;
-  const { store, actions, state } = page;
   const stream = Array.from({ length: to - from + 1 }, (_, i) => ({ layer: from + i, hook: "resid_post" as const }));
   // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
   const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";
@@ -125,7 +144,5 @@ export async function use_direction(
     intervention_id: "direction", operation, components: [], enabled: true, direction_id: held.info.direction_id, stream,
     amount: is_adding ? (is_sized ? 1 : 0.3) : 0, unit: is_adding && !is_sized ? "stream" : "direction",
   };
-  const spec = named_spec(draft, store.interventions.peek());
-  actions.change((specs) => [...specs, spec]);
-  state.interventions.opened.value = spec.intervention_id;
+  list_opened(page, draft);
 }

@@ -1,13 +1,14 @@
 // Directions of the residual stream: made on the left, used on the right, live in the list of interventions.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { component_id } from "../../layout/component_id";
 import type { ModelInfo } from "../../protocol/generated";
 import { number_text, percent_text } from "../format";
 import { IconButton } from "../icons";
 import { use_missing } from "../parts/asking";
 import { use_page } from "../page";
 import { DirectionForm } from "./direction_form";
-import { forget_direction, open_direction, recipe_words, save_direction, use_direction } from "./direction_actions";
+import { forget_direction, open_direction, put_layer_to, recipe_words, save_direction, use_direction } from "./direction_actions";
 import type { HeldDirection } from "./held_direction";
 
 export function DirectionsPanel(): JSX.Element {
@@ -53,6 +54,8 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
   const best = layer ?? Math.floor(info.n_layers / 2);
   const [from, to] = [useSignal(best), useSignal(best)];
   const can = info.capabilities.operations;
+  const selection = page.store.selection.value;
+  const is_layer = selection?.kind === "attn" || selection?.kind === "mlp";
   const layers: [number, number] = [Math.min(from.value, to.value), Math.max(from.value, to.value)];
   return (
     <article class="direction" aria-label={name}>
@@ -74,6 +77,11 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
         <button type="button" class="button small" disabled={!can.includes("project_out")} aria-label={`Take out ${name}`}
           title={can.includes("project_out") ? "Nothing of it is left in the stream there" : "This model cannot do that."}
           onClick={() => void use_direction(page, held, "project_out", ...layers)}>Take out</button>
+        {is_layer && can.includes("set") && (
+          <button type="button" class="button small" aria-label={`Put ${component_id(selection)} to ${name}`}
+            title="All that the layer writes is this direction" onClick={() => void put_layer_to(page, held, selection)}>
+            {component_id(selection)} writes it</button>
+        )}
       </div>
     </article>
   );

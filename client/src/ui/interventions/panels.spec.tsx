@@ -7,6 +7,7 @@ import { toggled } from "../../store/interventions";
 import type { Store } from "../../store/store";
 import type { PageState } from "../page";
 import { close_page, open_page, text_of } from "../page_harness";
+import { kept_directions } from "./kept_directions";
 import { model_of, set_text } from "./set_file";
 
 const OPERATIONS: InterventionSpec["operation"][] = [
@@ -317,5 +318,13 @@ describe("directions", () => {
     await write(labelled("Strength, slider"), "2.5", "input");
     expect(n_sent()).toBe(before + 1);
     expect(source.last("set_interventions").interventions[0]?.amount).toBe(2.5);
+    store.selection.value = { kind: "mlp", layer: 0, index: 0 };
+    await settle();
+    await click('[aria-label="Put L0.mlp to good"]');
+    const again = source.last("put_direction");
+    source.say({ type: "direction_stored", request_id: again.request_id, direction: { direction_id: "d1", name: "good", recipe, d_model: 4, norm: 2, layer: 1 } });
+    await settle();
+    expect(source.last("set_interventions").interventions.at(-1)).toMatchObject({ operation: "set", direction_id: "d1", amount: 1 });
+    expect(kept_directions(HELLO_ALL.model_info).map((held) => held.info.name)).toEqual(["good"]);
   });
 });
