@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from livelens.model import attention
 from livelens.model.ablation import ablation_edits, place_of, span_of
 from livelens.model.anatomy import Anatomy
 from livelens.model.caches import new_cache, prefix_cache
@@ -56,7 +57,13 @@ class AblatedRows:
         order = sorted(range(len(components)), key=lambda i: components[i].layer)
         rows = [components[i] for i in order]
         ids = torch.tensor([[token_id]], device=self._model.device)
-        prefix = prefix_cache(cache, self._anatomy.shape.n_layers, n_positions=n_before, keeps_rows=False)
+        prefix = prefix_cache(
+            cache,
+            self._anatomy.shape.n_layers,
+            n_positions=n_before,
+            keeps_rows=False,
+            is_copied=not attention.is_used_by(self._model),
+        )
         with ExitStack() as hooks, _told_when_memory_runs_out(len(rows)):
             self._skip_blocks(hooks, rows[0].layer)
             self._begin_rows(hooks, rows, streams)
@@ -133,7 +140,7 @@ def rows_fault(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, *, toleran
             expected = whole[-len(asked) :, -1]
             if float((found - expected).abs().max()) > tolerance * max(1.0, float(expected.abs().max())):
                 return "its layers, begun in the middle, do not give what they give in a whole forward call"
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"its layers cannot be begun in the middle: {error}"
     return None
 

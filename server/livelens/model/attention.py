@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from livelens.model.caches import Continued
+
 ATTENTION_NAME = "livelens_eager"
 _EagerFunction = Callable[..., tuple[Tensor, Tensor]]
 _of_thread = threading.local()
@@ -103,8 +105,8 @@ def _edits_of_thread() -> list[dict[nn.Module, Callable[[Tensor], Tensor]]]:
 def watched_attention(
     module: nn.Module,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    key: Tensor | Continued,
+    value: Tensor | Continued,
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -114,6 +116,12 @@ def watched_attention(
 
     query: [batch, n_heads, pos, d_head]; key, value: [batch, n_key_value_heads, key_pos, d_head].
     """
+    if isinstance(key, Continued) and isinstance(value, Continued):
+        is_edited = any(module in edits for edits in _edits_of_thread())
+        if scaling is not None and not is_edited and _is_plain(query, dropout, others):
+            return _attend_continued(query, key, value, attention_mask, scaling)
+    key = key.joined() if isinstance(key, Continued) else key
+    value = value.joined() if isinstance(value, Continued) else value
     records: dict[nn.Module, FrozenAttention] | None = getattr(_of_thread, "records", None)
     if records is None:
         return _attend_edited(module, query, key, value, attention_mask, scaling, dropout, **others)
@@ -164,8 +172,7 @@ def _attend(
     dropout: float,
     **others: object,
 ) -> tuple[Tensor, Tensor]:
-    is_plain = dropout == 0.0 and others.get("softcap") is None and not _changes_attention(others)
-    if query.shape[2] != 1 or not is_plain or scaling is None:
+    if scaling is None or not _is_plain(query, dropout, others):
         eager = _eager_of(module)
         return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others)
     n_groups = key.shape[1]
@@ -176,6 +183,31 @@ def _attend(
     pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     written = torch.matmul(pattern, value)
     return written.reshape(query.shape[0], 1, query.shape[1], -1), pattern.reshape(*query.shape[:3], -1)
+
+
+def _attend_continued(
+    query: Tensor, key: Continued, value: Continued, attention_mask: Tensor | None, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """One query a row over a prefix that all rows share: its keys and values are read once for all of them."""
+    n_rows, n_heads, _, d_head = query.shape
+    n_groups, n_prefix = key.prefix.shape[1], key.prefix.shape[2]
+    grouped = query.reshape(n_rows, n_groups, -1, d_head)
+    together = grouped.transpose(0, 1).reshape(n_groups, -1, d_head)
+    to_prefix = torch.matmul(together, key.prefix[0].transpose(1, 2))
+    to_prefix = to_prefix.view(n_groups, n_rows, -1, n_prefix).transpose(0, 1)
+    scores = torch.cat([to_prefix, torch.matmul(grouped, key.own.transpose(2, 3))], dim=-1) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    of_prefix = pattern[..., :n_prefix].transpose(0, 1).reshape(n_groups, -1, n_prefix)
+    from_prefix = torch.matmul(of_prefix, value.prefix[0]).view(n_groups, n_rows, -1, d_head).transpose(0, 1)
+    written = from_prefix + torch.matmul(pattern[..., n_prefix:], value.own)
+    return written.reshape(n_rows, 1, n_heads, d_head), pattern.reshape(n_rows, n_heads, 1, -1)
+
+
+def _is_plain(query: Tensor, dropout: float, others: dict[str, object]) -> bool:
+    """Whether a single query's attention is nothing but a softmax of scaled scores."""
+    return query.shape[2] == 1 and dropout == 0.0 and others.get("softcap") is None and not _changes_attention(others)
 
 
 def _changes_attention(others: dict[str, object]) -> bool:
