@@ -6,7 +6,7 @@ import { parse_hex } from "../layout/colour";
 import type { Vec3 } from "../layout/framing";
 import {
   box_corners, box_edges, MAX_STREAM_PATHS, stream_colour, stream_point_name, stream_points, stream_scale,
-  type StreamBox,
+  type StreamBox, type StreamScale,
 } from "../layout/stream_places";
 import { token_label } from "../layout/token_text";
 import type { StreamPcaAnswer } from "../protocol/questions";
@@ -50,6 +50,7 @@ export class StreamPathOverlay {
   corners: readonly Vec3[] = [];
   private paths: readonly DrawnPath[] = [];
   private hovered: StreamDot | null = null;
+  private scaled: { answer: StreamPcaAnswer; blocks: Blocks; key: string; scale: StreamScale } | null = null;
   private theme: SceneTheme | null = null;
   private theme_name: Theme = "dark";
 
@@ -66,13 +67,25 @@ export class StreamPathOverlay {
     const { coordinates } = answer;
     const [n_positions = 0] = coordinates.shape;
     const chosen = chosen_paths(this.store.stream.pinned.peek(), this.store.current_pos.peek(), n_positions, MAX_STREAM_PATHS);
-    const shaping = Array.from({ length: n_positions - answer.skip_first }, (_, i) => answer.skip_first + i);
-    const scale = stream_scale(blocks, coordinates, [...shaping, ...chosen.map(({ pos }) => pos)]);
+    const scale = this.scale_of(blocks, answer, chosen);
     const { high } = scale.box;
     this.corners = [...box_corners(scale.box), [high[0], high[1] + TITLE_ROOM, high[2]]];
     this.paths = chosen.map((path) => ({ ...path, points: stream_points(coordinates, path.pos, scale) }));
     this.segments.set([...this.box_lines(scale.box, this.theme), ...this.path_lines()]);
     this.labels = this.all_labels(answer, scale.box);
+  }
+
+  /** The scale of all paths that shaped the axes, and of chosen ones that did not; the same from token to token. */
+  private scale_of(blocks: Blocks, answer: StreamPcaAnswer, chosen: readonly ChosenPath[]): StreamScale {
+    const skipped = chosen.map(({ pos }) => pos).filter((pos) => pos < answer.skip_first);
+    const key = skipped.join(" ");
+    const { scaled } = this;
+    if (scaled?.answer === answer && scaled.blocks === blocks && scaled.key === key) return scaled.scale;
+    const [n_positions = 0] = answer.coordinates.shape;
+    const shaping = Array.from({ length: n_positions - answer.skip_first }, (_, i) => answer.skip_first + i);
+    const scale = stream_scale(blocks, answer.coordinates, [...shaping, ...skipped]);
+    this.scaled = { answer, blocks, key, scale };
+    return scale;
   }
 
   private box_lines(box: StreamBox, theme: SceneTheme): Segment[] {
@@ -113,8 +126,8 @@ export class StreamPathOverlay {
     }));
     const total = shares.reduce((sum, share) => sum + share, 0);
     const title: PlacedLabel = {
-      key: "st", text: `residual stream, its 3 widest directions: ${percent(total)} of the variance`,
-      point: [(low[0] + high[0]) / 2, high[1], high[2]], kind: "axis", align: "centre", dx: 0, dy: -30, sizes: [11, 13],
+      key: "st", text: `residual stream: ${percent(total)} of its variance`,
+      point: [high[0], high[1], high[2]], kind: "axis", align: "left", dx: 8, dy: 0, sizes: [11, 13],
       priority: 69,
     };
     return [title, ...axes, ...this.paths.flatMap((path) => this.path_labels(path))];

@@ -73,7 +73,7 @@ function Answered({ answer }: { answer: AttentionEntropyAnswer }): JSX.Element {
           n_columns={n_layers} values={values} scale={Math.max(most, 1e-6)} colours="size" hovered={hovered}
           selected={selection?.kind === "head" ? { row: selection.index, column: selection.layer } : null}
           on_pick={(picked) => actions.select({ kind: "head", layer: picked.column, index: picked.row })} />
-        <p class="muted heat-legend">Dark: 0, one token only. Bright: {number_text(most)} nat = ln({answer.pos + 1}), all tokens alike.</p>
+        <p class="muted heat-legend">Faintest: 0, one token only. Strongest: {number_text(most)} nat = ln({answer.pos + 1}), all tokens alike.</p>
         <LookReading look={look} most={most} />
       </div>
       <LookTable looks={looks} />

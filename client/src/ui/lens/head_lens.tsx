@@ -86,7 +86,7 @@ function Answered({ answer }: { answer: HeadLensAnswer }): JSX.Element {
         <p class="muted heat-legend">
           {colour === "direct"
             ? <><i class="heat-ramp" aria-hidden="true" /> −{number_text(scale)} to +{number_text(scale)} logits above the mean of all</>
-            : `Brightest: ${token_quote(answer.target_text)} is what it promotes most; dark: it is what it lowers most.`}
+            : `Strongest: ${token_quote(answer.target_text)} is what it promotes most; faintest: it is what it lowers most.`}
         </p>
         {write && <WriteCard write={write} target={answer.target_text} />}
         <Sums answer={answer} />
