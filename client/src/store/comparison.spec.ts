@@ -4,8 +4,8 @@ import { colour_map } from "../layout/colour";
 import { encode_sources, encode_step } from "../layout/encode";
 import { legend_of } from "../layout/legend";
 import { strongest_keys } from "../layout/attention_arcs";
+import type { ModelInfo } from "../protocol/generated";
 import type { Ask, ComparisonAnswer, EffectsAnswer } from "../protocol/questions";
-import { step as step_event, HELLO } from "../connection/fake_source";
 import { causal_values, CausalMaps, rank_words } from "./causal";
 import { companded } from "./compared_step";
 import { Comparison, type OtherRun } from "./comparison";
@@ -19,8 +19,13 @@ const OTHER: OtherRun = {
   other_prompt: "b", apply_chat_template: false, without_interventions: false, target: null, distractor: null,
 };
 const floats = (shape: number[], ...values: number[]): HostTensor => ({ shape, values: Float32Array.from(values) });
-/** The model of HELLO: 2 layers, 2 heads, 3 neurons. */
-const INFO = HELLO.model_info;
+const INFO: ModelInfo = {
+  model_name: "tiny", architecture: "test", n_layers: 2, n_heads: 2, n_key_value_heads: 2, d_model: 4, d_head: 2, d_mlp: 3,
+  d_vocab: 10, n_ctx: 64, dtype: "float32", weights_sha256: "",
+  capabilities: {
+    channels: [], operations: [], component_kinds: [], missing: [], has_chat_template: false, analyses: [], missing_analyses: [],
+  },
+};
 
 function answer_at(pos: number): ComparisonAnswer {
   return {
@@ -44,8 +49,11 @@ function answer_at(pos: number): ComparisonAnswer {
 }
 
 function record(pos: number): StepRecord {
-  const { type: _type, run_id: _run, base_seq: _base, lost: _lost, text_delta: _delta, server_ns: _ns, ...held } = step_event(pos);
-  return held;
+  return {
+    pos, seq: pos, token_id: pos, text: ` t${pos}`, chosen_id: null, chosen_text: null, generated: false, top_tokens: [],
+    logprob: null, entropy: null, revision: 0, lens_texts: null, direct_target_id: null, direct_distractor_id: null,
+    detail_dropped: false, tensors: { heads: floats([2, 2], 1, 2, 3, 4) },
+  };
 }
 
 async function compared_store(view: "other" | "difference"): Promise<Store> {

@@ -18,8 +18,8 @@ export function OpenedBar(): JSX.Element | null {
   return (
     <div class="why-opened" role="status">
       <span>
-        <b>{opened.file_name}</b>: {metric_words(opened.graph.metric)}, {opened.model_name}
-        {is_other && <span class="off-mark"> other weights than the running model's</span>}
+        <b>{opened.file_name}</b>: {metric_words(opened.graph.metric)}, {opened.model_name}{" "}
+        {is_other && <span class="off-mark">other weights than the running model's</span>}
         <span class="muted"> {flat ?? "Drawn in the picture too, with its own tokens."}</span>
       </span>
       <button type="button" class="button small" onClick={() => (page.state.why.opened.value = null)}>Close this graph</button>
