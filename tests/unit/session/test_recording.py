@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,3 +242,29 @@ def test_blocks_of_a_later_minor_version_are_stepped_over(viewer: SimViewer) -> 
     at = data.index(b"FRAM")
     container = read_container(data[:at] + block(b"NEXT", b"{}") + data[at:])
     assert len(container.frames) == len(read_container(data).frames)
+
+
+GOLDEN = Path(__file__).parents[3] / "shared_schema" / "fixtures" / "recording"
+
+
+def test_the_golden_recording_reads_as_it_was_written() -> None:
+    """Kept from the first container version on; `replay.spec.ts` reads the same file."""
+    recording = parse_recording((GOLDEN / "run.bin").read_bytes())
+    told = json.loads((GOLDEN / "checksums.json").read_text(encoding="utf-8"))
+    found = {
+        f"{step.pos} {name}": zlib.crc32((np.float32(array) if array.dtype == np.float16 else array).tobytes())
+        for step in recording.steps
+        for name, array in step.tensors.items()
+    }
+    assert found == told["checksums"] and recording.text == told["text"] and recording.problems == []
+
+
+@pytest.mark.parametrize("name", ["read_recording.py", "read_recording_bare.py"])
+def test_the_examples_read_it(name: str) -> None:
+    """With livelens, and with msgpack, zstandard and numpy alone."""
+    example = Path(__file__).parents[3] / "examples" / name
+    done = subprocess.run(
+        [sys.executable, str(example), str(GOLDEN / "run.bin")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'neurons': (2, 24)" in done.stdout and "' soon'" in done.stdout

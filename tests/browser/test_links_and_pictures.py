@@ -1,0 +1,162 @@
+"""A link shows what its maker saw; pictures, films and tables hold what the page shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from playwright.sync_api import Page
+from tests.browser import page_driving as driving
+from tests.browser.page_driving import OpenPage
+from tests.browser.recordings import png_pixels, share_of_differing_pixels
+from tests.browser.test_replay import menu, save
+
+from livelens.bench.server_process import ServerProcess
+
+PROMPT = "The cat sat on the mat and"
+_VIEW = """() => {
+    const { store, scene } = window.livelens;
+    return { selection: store.selection.value, pos: store.current_pos.value, channel: store.display_channel.value,
+        camera: scene.camera(), follow: store.follow.value };
+}"""
+
+
+def hash_of(page: Page) -> dict[str, list[str]]:
+    return parse_qs(page.evaluate("() => location.hash.slice(1)"))
+
+
+def ready(page: Page) -> None:
+    page.wait_for_function("() => window.livelens.scene")
+    driving.drawn(page)
+
+
+def looked_at(page: Page) -> None:
+    """A view unlike a fresh one."""
+    page.evaluate(
+        """() => {
+            const { store, scene } = window.livelens;
+            store.selection.value = { kind: "neuron", layer: 7, index: 1404 };
+            store.follow.value = false;
+            store.current_pos.value = 6;
+            store.display_channel.value = "direct_logit";
+            scene.orbit(0.4, 0.1);
+            scene.zoom(1.5);
+        }"""
+    )
+    page.wait_for_function("() => location.hash.includes('cam=') && location.hash.includes('pos=6')")
+
+
+def test_a_link_shows_what_its_maker_saw(open_page: OpenPage, fake_server: ServerProcess) -> None:
+    """Camera, selection, channel, token; the prompt only when asked; the server's token never; no history."""
+    page = open_page(fake_server)
+    ready(page)
+    n_history = page.evaluate("() => history.length")
+    driving.run_to_end(page, PROMPT, length=6)
+    looked_at(page)
+    driving.drawn(page)
+    seen = page.evaluate(_VIEW)
+    keys = hash_of(page)
+    assert keys["sel"] == ["L7N1404"] and keys["show"] == ["direct_logit"] and "prompt" not in keys
+    assert fake_server.token not in page.url
+    assert page.evaluate("() => history.length") == n_history
+
+    other = open_page(fake_server, fragment=page.evaluate("() => location.hash"))
+    ready(other)
+    other.wait_for_function("() => window.livelens.store.current_pos.value === 6")
+    driving.drawn(other)
+    shown = other.evaluate(_VIEW)
+    assert {name: shown[name] for name in ("selection", "pos", "channel", "follow")} == {
+        name: seen[name] for name in ("selection", "pos", "channel", "follow")
+    }
+    assert math.dist(shown["camera"]["pose"], seen["camera"]["pose"]) < 0.01
+    other.evaluate("() => { location.hash = location.hash.replace('L7N1404', 'L3H2'); }")
+    other.wait_for_function("() => window.livelens.store.selection.value?.kind === 'head'")
+
+
+def test_a_copied_link_carries_the_prompt_only_when_asked(open_page: OpenPage, fake_server: ServerProcess) -> None:
+    """And the interventions, for a page that has no run yet."""
+    page = open_page(fake_server, permissions=["clipboard-read", "clipboard-write"])
+    ready(page)
+    page.get_by_role("textbox", name="Prompt").fill("My dog likes")
+    page.keyboard.press("Escape")
+    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'attn', layer: 9, index: 0 })")
+    page.keyboard.press("a")
+    links = []
+    for name in ("Copy link", "Copy link with prompt"):
+        page.locator("#share").click()
+        page.locator(".share-items").get_by_role("button", name=name, exact=True).click()
+        page.wait_for_function("() => document.querySelector('.toast')")
+        links.append(page.evaluate("() => navigator.clipboard.readText()"))
+    assert "dog" not in links[0] and "dog" in links[1]
+    assert all(fake_server.token not in link for link in links)
+    other = open_page(fake_server, fragment="#" + links[1].partition("#")[2])
+    ready(other)
+    other.wait_for_function("() => window.livelens.store.interventions.value.length === 1")
+    assert other.get_by_role("textbox", name="Prompt").input_value() == "My dog likes"
+    driving.run_to_end(other, "My dog likes", length=3)
+    log = other.evaluate("() => window.livelens.store.run.value.intervention_log")
+    assert [spec["components"][0]["layer"] for spec in log[0]["interventions"]] == [9]
+
+
+def test_a_picture_has_its_scale_its_labels_and_its_legend(
+    open_page: OpenPage, fake_server: ServerProcess, tmp_path: Path
+) -> None:
+    """Three times the canvas's size; at the legend's place there is a ramp; the page's own picture is as before."""
+    page = open_page(fake_server, accept_downloads=True)
+    ready(page)
+    driving.run_to_end(page, PROMPT, length=8)
+    driving.drawn(page)
+    before = driving.canvas_pixels(page)
+    page.locator("#share").click()
+    page.get_by_label("Pixels of the picture").select_option("3")
+    page.keyboard.press("Escape")
+    path = save(page, "Save picture", tmp_path)
+    assert path.suffix == ".png"
+    pixels = png_pixels(path.read_bytes())
+    width, height = page.evaluate(
+        "() => { const c = document.querySelector('canvas'); return [c.clientWidth, c.clientHeight]; }"
+    )
+    assert pixels.shape[:2] == (3 * height, 3 * width)
+    ramp = pixels[-3 * 140 :, -3 * 312 : -3 * 100, :3].reshape(-1, 3)
+    assert len({tuple(colour) for colour in ramp[::7]}) > 60
+    driving.drawn(page)
+    assert share_of_differing_pixels(driving.canvas_pixels(page), before) < 0.001
+
+
+def test_a_film_is_a_webm_of_what_moved(open_page: OpenPage, fake_server: ServerProcess, tmp_path: Path) -> None:
+    """It begins as every WebM does, plays in the browser, and has the picture's size."""
+    page = open_page(fake_server, accept_downloads=True)
+    ready(page)
+    driving.run_to_end(page, PROMPT, length=8)
+    menu(page, "Begin a film")
+    page.wait_for_function("() => document.querySelector('#share').textContent === 'Filming'")
+    for _ in range(8):
+        page.keyboard.press("[")
+        driving.drawn(page)
+    page.wait_for_timeout(1500)  # a film has a length
+    path = save(page, "End and save the film", tmp_path)
+    data = path.read_bytes()
+    assert data[:4] == b"\x1a\x45\xdf\xa3" and b"webm" in data[:64] and len(data) > 10_000
+
+
+def test_the_table_of_tokens_is_what_the_page_holds(
+    open_page: OpenPage, fake_server: ServerProcess, tmp_path: Path
+) -> None:
+    """Row by row, with spaces to be seen and nothing that a spreadsheet would run."""
+    page = open_page(fake_server, accept_downloads=True)
+    ready(page)
+    driving.run_to_end(page, '=1+1, "quoted"\nline', length=5)
+    path = save(page, "Save table of tokens", tmp_path)
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    chips = page.evaluate("() => window.livelens.store.tokens.value")
+    assert [(int(row["position"]), int(row["token_id"]), json.loads(row["token"])) for row in rows] == [
+        (chip["pos"], chip["token_id"], chip["text"]) for chip in chips
+    ]
+    assert all(row["token"].startswith('"') for row in rows)
+    for row, chip in zip(rows, chips, strict=True):
+        assert row["logprob"] == "" if chip["logprob"] is None else float(row["logprob"]) == chip["logprob"]
+    assert float(rows[-1]["top1_prob"]) >= float(rows[-1]["top2_prob"])
