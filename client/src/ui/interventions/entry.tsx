@@ -29,8 +29,7 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
       <div class="intervention-text">
         <button type="button" class="link" disabled={spec.components.length === 0}
           onClick={() => actions.select(spec.components[0] ?? null)}>{target}</button>
-        <Glyph how={alteration_of(spec)} />
-        <span class="operation">{operation_words(spec, store.tokens.value, names)}</span>
+        <span class="operation"><Glyph how={alteration_of(spec)} />{operation_words(spec, store.tokens.value, names)}</span>
         {where && <span class="muted where-at">{where}</span>}
         <span class="muted where">{since_words(page, spec)}</span>
       </div>

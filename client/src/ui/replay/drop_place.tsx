@@ -27,8 +27,9 @@ function listen_to_drops(keep: Keep): () => void {
   window.addEventListener("dragleave", (event) => event.relatedTarget === null && (keep.dragged_over.value = false), { signal });
   window.addEventListener("drop", (event) => {
     if (!has_files(event)) return;
-    event.preventDefault();
     keep.dragged_over.value = false;
+    if (event.defaultPrevented) return; // taken by the panel that it was let go on
+    event.preventDefault();
     const file = event.dataTransfer?.files[0];
     if (file) void keep.open(file);
   }, { signal });
