@@ -98,7 +98,7 @@ def decode_event(frame: bytes) -> Event:
         raise CodecError("bad_frame", f"unknown packing {packing}; this side knows 0 (msgpack) and 1 (zstd)")
     try:
         return _event_decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
         raise CodecError("bad_message", f"not an event of this protocol: {error}") from error
 
 

@@ -48,6 +48,17 @@ def test_random_bytes_raise_only_codec_errors(data: bytes) -> None:
             assert error.code and str(error)
 
 
+def test_text_that_is_no_utf8_is_refused_in_both_directions() -> None:
+    """msgspec says so with Python's own UnicodeDecodeError."""
+    wrong = b"\xa9" * 5
+    event = codec.encode_event(m.Acknowledged(1)).replace(b"acknowledged", b"ac" + wrong + b"edged")
+    command = codec.encode_command(m.Pause(1, "r" * 5)).replace(b"r" * 5, wrong)
+    for decode, frame in ((codec.decode_event, event), (codec.decode_command, command)):
+        assert wrong in frame
+        with pytest.raises(codec.CodecError):
+            decode(frame)
+
+
 @given(ANYTHING)
 @settings(max_examples=2000)
 def test_random_msgpack_raises_only_codec_errors(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.run.asking import AskableEngine
 from tests.unit.session.hub import Hub, SimViewer, greedy
 
@@ -13,6 +14,7 @@ from livelens.protocol.messages import (
     SetInterventions,
 )
 from livelens.run.past_contexts import N_CONTEXTS
+from livelens.session import session
 
 LAYER, NEURON = 1, 11
 PROMPTS = ("one two three four", "five six seven eight nine")
@@ -109,3 +111,21 @@ def test_what_was_rewound_is_no_longer_seen() -> None:
     assert past.n_past_tokens >= n_now
     assert max(context.pos for context in past.past_contexts) < len(hub.session.records[started.run.run_id].tokens)
     assert len({context.pos for context in past.past_contexts}) == len(past.past_contexts)
+
+
+def test_a_run_loses_its_exact_values_before_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the budget; what is watched keeps them; over it still, the run goes."""
+    hub = hub_of_one_model()
+    viewer = hub.viewer()
+    first, second = ran(viewer, PROMPTS[0]), ran(viewer, PROMPTS[1])
+    idle, watched = (hub.session.records[run.run_id].history for run in (first, second))
+    whole = idle.n_bytes + watched.n_bytes
+    assert idle.exact(0) is not None
+    monkeypatch.setattr(session, "FINISHED_BUDGET_BYTES", whole - 1)
+    hub.wait(1)
+    assert idle.exact(0) is None and idle.quantised(0) is not None and watched.exact(0) is not None
+    answer = profile(viewer, second.run_id, [first.run_id])
+    assert [(c.run_id, c.pos, c.value) for c in answer.past_contexts] == loudest([first])
+    monkeypatch.setattr(session, "FINISHED_BUDGET_BYTES", 1)
+    hub.wait(1)
+    assert first.run_id not in hub.session.records and watched.exact(0) is not None
