@@ -9,7 +9,7 @@ with livelens.view("smollm2") as view:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Literal
 
@@ -26,6 +26,7 @@ from livelens.protocol.messages import (
     InterventionSegment,
     InterventionSpec,
     ModelInfo,
+    RunState,
     Sampling,
 )
 from livelens.serving import bind
@@ -203,16 +204,27 @@ class Generation:
         """Make tokens until there is a position more than `n_given`, or the end; how many positions there are."""
         run = self.run
         while run.finish_reason is None and not _is_read(run, n_given):
-            n_tokens = len(run.tokens)
-            try:
-                await self._client.step_once(run)
-            except LivelensError:
-                if run.finish_reason is None:  # else it ended in that very moment
-                    raise
-            await run.until(lambda run, seen=n_tokens: len(run.tokens) > seen or run.finish_reason is not None)
+            await self._one_token()
         if run.finish_reason is not None:
-            await run.finished()
+            await self._ended()
         return _n_read(run)
+
+    async def _one_token(self) -> None:
+        n_before = len(self.run.tokens)
+        await self._ask(self._client.step_once)
+        await self.run.until(lambda run: len(run.tokens) > n_before or run.finish_reason is not None)
+
+    async def _ask(self, command: Callable[[ClientRun], Coroutine[None, None, RunState]]) -> None:
+        try:
+            await command(self.run)
+        except LivelensError:
+            if self.run.finish_reason is None:  # else it ended in that very moment
+                raise
+
+    async def _ended(self) -> None:
+        """Wait for everything of the run; raises LivelensError when it was the engine that failed."""
+        if await self.run.finished() == "engine_fault":
+            raise LivelensError("engine_fault", self.run.finish_message)
 
     def finish(self) -> Generation:
         """Make all the tokens that are left, at full speed; Ctrl-C stops the run and is raised."""
@@ -225,13 +237,13 @@ class Generation:
 
     async def _run_to_end(self) -> None:
         if self.run.finish_reason is None:
-            await self._client.resume(self.run)
-        await self.run.finished()
+            await self._ask(self._client.resume)
+        await self._ended()
 
     def stop(self) -> None:
         """End the run where it is; harmless when it has ended."""
         if not self.is_finished:
-            self._background.run(self._client.stop(self.run))
+            self._background.run(self._ask(self._client.stop))
 
 
 def _is_read(run: ClientRun, pos: int) -> bool:

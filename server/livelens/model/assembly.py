@@ -65,17 +65,17 @@ def assemble_engine(
     *,
     model_name: str,
     weights_sha256: str,
-    join: bool = True,
+    may_move_weights: bool = True,
 ) -> TorchEngine:
     """The engine of a loaded model (eager attention, eval mode).
 
-    join: move weights that read one tensor together, which is faster; not for weights that others hold too.
+    may_move_weights: put those together that are read together, which is faster; not where others hold them too.
     Raises ModelSourceError when TransformerLens does not know its architecture, or when its own logits
     cannot be reproduced.
     """
     anatomy = read_anatomy(model)
     probe = _probe(model, anatomy)
-    if join:
+    if may_move_weights:
         join_siblings(model.base_model, lambda: model(input_ids=_probe_ids(model), use_cache=False))
     if attention.use(model) and not _same_when_stepped(model, probe.logits):
         model.set_attn_implementation("eager")
@@ -85,7 +85,7 @@ def assemble_engine(
         raise ModelSourceError(
             f"{anatomy.shape.architecture} turns its residual stream into logits in a way livelens does not know"
         )
-    weights = WriteWeights(anatomy)
+    weights = WriteWeights(anatomy, may_move=may_move_weights)
     missing = _missing(anatomy, probe, readout, weights, tolerance)
     missing += _missing_measured(model, anatomy, missing, tolerance)
     info = _model_info(

@@ -70,13 +70,16 @@ def _n_blocks(d_vocab: int) -> int:
 class WriteWeights:
     """The matrices that heads and neurons write through, in the shapes that attribution wants."""
 
-    def __init__(self, anatomy: Anatomy) -> None:
+    def __init__(self, anatomy: Anatomy, *, may_move: bool = True) -> None:
+        """may_move: the weights may be put into one stack; not where somebody else holds them too."""
         layers = anatomy.layers
         shape = anatomy.shape
-        self.head_output = _gathered([layer.attention_output for layer in layers])
+        self.head_output = _gathered([layer.attention_output for layer in layers], may_move)
         self.head_bias = _stacked([bias_of(layer.attention_output) for layer in layers])
         outputs = [layer.mlp_output for layer in layers]
-        self.neuron_output = None if None in outputs else _gathered([out for out in outputs if out is not None])
+        self.neuron_output = (
+            None if None in outputs else _gathered([out for out in outputs if out is not None], may_move)
+        )
         self.head_factors = torch.stack(
             [head_write_factors(weight.float(), n_heads=shape.n_heads) for weight in self.head_output]
         )
@@ -91,12 +94,14 @@ class WriteWeights:
         self.mlp_post_norms = _stacked_norms(anatomy, [layer.mlp_post_norm for layer in layers])
 
 
-def _gathered(modules: list[nn.Module]) -> Tensor | list[Tensor]:
+def _gathered(modules: list[nn.Module], may_move: bool) -> Tensor | list[Tensor]:
     """Every layer's weight as [n_rows, d_model]: views of one stacked tensor, where they can be.
 
     The parameters are moved into the stack and become views of it, so there is still one copy of them;
-    layers on several devices, or of different shapes, stay where they are and come as a list.
+    layers on several devices, of different shapes, or not to be moved, stay where they are and come as a list.
     """
+    if not may_move:
+        return [weight_in_out(module) for module in modules]
     parameters = [module.weight for module in modules]
     first = parameters[0]
     alike = [
