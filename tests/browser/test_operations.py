@@ -105,15 +105,9 @@ def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Pa
     )
     page.get_by_role("button", name="Pause").click()
     driving.wait_state(page, "paused")
-    value = page.evaluate(
-        """() => {
-            const { history, model_info } = window.livelens.store;
-            const { neurons, neurons_scale } = history.get(history.newest_pos).tensors;
-            const code = neurons.values[7 * model_info.value.d_mlp + 30] / 127;
-            return Math.sign(code) * code * code * neurons_scale.values[7];
-        }"""
-    )
-    assert value == pytest.approx(2.5, rel=0.02)
+    select(page, "neuron", 7, 30)
+    expect(page.locator(".facts .tag")).to_have_text("exact")
+    expect(page.locator("#selected-value")).to_have_text("2.5")
 
 
 def test_a_slider_is_sent_while_it_moves_and_is_one_step_of_undo(paused: Page) -> None:
