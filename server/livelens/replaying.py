@@ -56,9 +56,7 @@ def read_file(path: Path) -> tuple[bytes, Recording]:
 def page_with_recording(data: bytes, name: str) -> bytes:
     """The page and the recording as one HTML file; raises ServeError where the page is not built."""
     if len(data) > MAX_PAGE_RECORDING_BYTES:
-        raise RecordingError(
-            f"a page carries {MAX_PAGE_RECORDING_BYTES} bytes at most, it has {len(data)}: replay it"
-        )
+        raise RecordingError(f"a page carries {MAX_PAGE_RECORDING_BYTES} bytes at most, it has {len(data)}: replay it")
     template = files("livelens") / "static" / SINGLE_PAGE
     if not template.is_file():
         raise ServeError("the page is not built in this source tree: run python scripts/build_client.py")
