@@ -175,7 +175,18 @@ def write_events(out: Writer) -> None:
         ),
     )
     spec = m.InterventionSpec("i1", "scale", [m.Component("head", 1, 1), m.Component("attn", 2)], 0.5)
-    applied = m.AppliedInterventions(1, 7, "from_now", [spec], "viewer-1")
+    turn = m.InterventionSpec(
+        "i2",
+        "attention_turn",
+        [m.Component("head", 1, 1)],
+        positions=m.Positions("range", 3, 9),
+        attention=m.AttentionEdit([2, 4], [1.0, 2.0], [0]),
+    )
+    steer = m.InterventionSpec(
+        "i3", "add_direction", [], 1.5, direction_id="cd" * 16, unit="stream", stream=[m.StreamPlace(2)]
+    )
+    mean = m.InterventionSpec("i4", "mean", [m.Component("mlp", 0)], reference=m.Reference("text", ["some words"]))
+    applied = m.AppliedInterventions(1, 7, "from_now", [spec, turn, steer, mean], "viewer-1")
     run = m.RunSnapshot(
         run_id="fixture-run",
         prompt="Hi",
@@ -204,6 +215,7 @@ def write_events(out: Writer) -> None:
         m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
         m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
         m.AttentionReady(6, "fixture-run", 1, 1, 1, row, True),
+        m.DirectionStored(11, m.DirectionInfo("ab" * 16, "mine", m.DirectionRecipe("put"), 8, 1.5, None)),
         m.RecordingPart(10, "fixture-run", b"\x89LLR\r\n\x1a\n", 64, 100, 1),
         m.Acknowledged(7),
         m.Pong(8, 123),
@@ -274,6 +286,7 @@ def write_answers(out: Writer) -> None:
     head, neuron = m.Component("head", 0, 1), m.Component("neuron", 2, 40)
     promoted, suppressed = [m.TopToken(1001, " Mary", 1.5)], [m.TopToken(7, "<b>é漢</b>", -1.5)]
     pattern = tensors.encode_tensor(tensors.to_float16(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)))
+    contrast = m.DirectionRecipe("contrast", positive=["glad", "happy"], negative=["sad", "sorry"])
     ids = {"request_id": 10, "run_id": "fixture-run"}
     for event in (
         m.AnalysisProgress(**ids, done=3, total=12),
@@ -348,6 +361,13 @@ def write_answers(out: Writer) -> None:
             feeders=[m.Feeder(head, "key", 0.25)],
         ),
         *lens_answers(ids, promoted, suppressed),
+        m.DirectionReady(
+            **ids,
+            direction=m.DirectionInfo("cd" * 16, "glad", contrast, 8, 2.5, 1),
+            vector=floats(8),
+            separation=floats(N_LAYERS),
+            accuracy=floats(N_LAYERS),
+        ),
         m.NeuronProfileReady(
             **ids,
             layer=2,

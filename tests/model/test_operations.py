@@ -19,9 +19,10 @@ from torch import Tensor
 from livelens.model.engine import AnalysisContext, ContextSegment, LogitPair, StepArrays
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.model.torch_engine import TorchEngine
-from livelens.protocol.messages import InterventionSpec, Positions
+from livelens.protocol.messages import Channel, InterventionSpec, Positions
 from livelens.run.resources import RunResources, Surroundings
 
+CHANNELS_READ: frozenset[Channel] = ALL - {"causal_effects", "logit_lens"}
 Engines = Callable[[str], TorchEngine]
 References = Callable[[str], Reference]
 TEXTS = ("one two three four five six seven eight nine ten eleven twelve", "red blue green, and nothing else")
@@ -122,18 +123,21 @@ def hands_of(placed: Sequence[tuple[Case, Tensor]]) -> dict[tuple[str, int], Han
 
 
 def stepwise(
-    engine: TorchEngine, ids: Sequence[int], segments: Sequence[tuple[int, InterventionMasks]], n_prompt: int
+    engine: TorchEngine,
+    ids: Sequence[int],
+    segments: Sequence[tuple[int, InterventionMasks]],
+    n_prompt: int,
+    *,
+    channels: frozenset[Channel] = CHANNELS_READ,
 ) -> tuple[dict[int, StepArrays], dict[int, np.ndarray]]:
     """The engine as a run drives it: the prompt in pieces of one set, then token by token. Arrays, last logits."""
     sequence, arrays, logits = engine.open_sequence(), {}, {}
     cuts = sorted({0, n_prompt, *(at for at, _ in segments if at < n_prompt), *range(n_prompt, len(ids) + 1)})
     for start, stop in pairwise(cuts):
         masks = next((masks for at, masks in reversed(segments) if at <= start), None)
-        captured = sequence.forward(ids[start:stop], masks=masks, channels=ALL - {"causal_effects", "logit_lens"})
-        for index in range(stop - start):
-            arrays[start + index] = captured.arrays(
-                index, channels=ALL - {"causal_effects", "logit_lens"}, chosen_id=1, pair=LogitPair(target_id=3)
-            )
+        captured = sequence.forward(ids[start:stop], masks=masks, channels=channels)
+        for index in range(stop - start) if channels else ():
+            arrays[start + index] = captured.arrays(index, channels=channels, chosen_id=1, pair=LogitPair(target_id=3))
         logits[stop - 1] = captured.logits
     sequence.close()
     return arrays, logits
@@ -179,10 +183,11 @@ def check(
     *,
     n_prompt: int = N_PROMPT,
     tolerance: float = 1e-5,
+    channels: frozenset[Channel] = CHANNELS_READ,
 ) -> Seen:
     resources = RunResources(Words(engine), ids[:n_prompt], Surroundings(directions={"d": world.direction.numpy()}))
     masks = masks_from([spec for _, spec in specs], engine.info, resources)
-    ours = stepwise(engine, ids, [(from_pos, masks)], n_prompt)
+    ours = stepwise(engine, ids, [(from_pos, masks)], n_prompt, channels=channels)
     placed = [(case, held_at(case, from_pos, spec.positions, ids)) for case, spec in specs]
     seen = forward_by_hand(reference, ids, hands_of(placed))
     assert_equals(ours, seen, reference, tolerance=tolerance)
