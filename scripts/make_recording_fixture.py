@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from livelens.protocol.messages import Sampling
-from livelens.recording_command import run_record
 from livelens.recordings import open_recording
+from livelens.recordings.command import run_record
 
 FOLDER = Path(__file__).resolve().parent.parent / "shared_schema" / "fixtures" / "recording"
 PROMPT = "The cat sat on"

@@ -34,7 +34,7 @@ def replay(
 ) -> None:
     """Show a recording: the page with a time line, no model and nothing of torch behind it."""
     from livelens.recordings import RecordingError
-    from livelens.replaying import ReplaySettings, run_replay, write_page
+    from livelens.recordings.replaying import ReplaySettings, run_replay, write_page
     from livelens.serving import ServeError
 
     settings = ReplaySettings(file=file, host=host, port=port, open_browser=not no_browser, as_json=json)
@@ -63,10 +63,10 @@ def record(
     max_mb: Annotated[int, typer.Option(min=1, help="Most megabytes of the file.")] = 1024,
 ) -> None:
     """Run a prompt and write everything captured to one file."""
-    from livelens.client_run import LivelensError
+    from livelens.client.run import LivelensError
     from livelens.model.source_errors import ModelSourceError
     from livelens.protocol.messages import Sampling
-    from livelens.recording_command import run_record
+    from livelens.recordings.command import run_record
 
     sampling = Sampling(temperature=temperature, seed=seed, max_new_tokens=length)
     try:

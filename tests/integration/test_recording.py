@@ -18,7 +18,7 @@ from tests.integration.serving import PROMPT, serving, small_engine
 
 from livelens.bench.server_process import serve
 from livelens.client import LivelensError, ablate, connect
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import CHANNELS, MEASURED_CHANNELS
 from livelens.recordings import open_recording
 
@@ -197,7 +197,7 @@ def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
 def test_replay_loads_no_torch(tmp_path: Path) -> None:
     """Nor anything else that a model needs."""
     check = (
-        "import sys, livelens.replaying, livelens.recordings\n"
+        "import sys, livelens.recordings.replaying, livelens.recordings\n"
         "heavy = {'torch', 'transformers', 'transformer_lens'} & set(sys.modules)\nassert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
 from livelens.client import Client, LivelensError, ablate, connect
-from livelens.model.fake import fake_engine
+from livelens.model.fake.engine import fake_engine
 from livelens.protocol.codec import decode_event, encode_command
 from livelens.protocol.messages import SUBPROTOCOL, ErrorReport, Hello, JoinRun, Ping, Pong, RunJoined, Subscribe
 

@@ -13,7 +13,7 @@ from tests.model.families import D_VOCAB, FAMILIES
 from tests.model.questions import answered
 from tests.model.reference import Edit, Full, Reference
 
-from livelens.client_comparison import Comparison, comparison_of
+from livelens.client.comparison import Comparison, comparison_of
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import AnalysisProgress, RequestComparison

@@ -15,8 +15,8 @@ from tests.model.hand_hooks import forward_by_hand
 from tests.model.reference import Reference
 
 from livelens.analysis.directions import held_out, principal_axis
-from livelens.client_directions import load_direction, project_out, save_direction, steer
-from livelens.client_run import LivelensError
+from livelens.client.directions import load_direction, project_out, save_direction, steer
+from livelens.client.run import LivelensError
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment
 from livelens.model.interventions import masks_from
 from livelens.model.torch_engine import TorchEngine

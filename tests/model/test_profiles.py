@@ -289,7 +289,7 @@ def test_a_neuron_profile_equals_the_reference(tiny: Tiny, tiny_reference: TinyR
     progress, answer = answered(neuron_profile(question, ids, segments, parts_of(engine)))
     assert progress[-1].done == progress[-1].total
     values = reference.run(ids, EDITS).neurons[1][:, 7].numpy()
-    loudest = np.argsort(-np.abs(values))[: N_CONTEXTS]
+    loudest = np.argsort(-np.abs(values))[:N_CONTEXTS]
     assert [context.pos for context in answer.contexts] == loudest.tolist()
     assert [context.value for context in answer.contexts] == pytest.approx(values[loudest].tolist(), rel=1e-3, abs=1e-5)
     counts, edges = np.histogram(values, bins=neurons.N_BINS)

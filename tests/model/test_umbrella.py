@@ -9,7 +9,7 @@ import pytest
 from tests.integration.serving import serving
 
 from livelens.client import Client
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
     AttentionEdit,

@@ -14,7 +14,7 @@ from livelens.bench.measurement import Measurement
 from livelens.bench.server_process import ServerProcess
 from livelens.bench.viewing import CAPTURED
 from livelens.client import Client, connect
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import Channel, Sampling
 
 # Prompt, target, distractor.

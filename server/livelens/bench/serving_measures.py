@@ -20,7 +20,7 @@ from livelens.bench.json_lines import HelperProcess, helper
 from livelens.bench.measurement import Measurement, median_ratio
 from livelens.bench.server_process import ServerProcess
 from livelens.client import connect
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import Sampling
 
 N_TOKENS = 64

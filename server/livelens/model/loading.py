@@ -34,7 +34,7 @@ def load_engine(
     CPU at most, default all processors. Raises ModelSourceError.
     """
     if name.startswith(("fake:", "fake@")) or name == "fake":
-        from livelens.model.fake import fake_engine  # no torch on this way
+        from livelens.model.fake.engine import fake_engine  # no torch on this way
 
         return fake_engine(name)
     source = resolve_source(name, progress=progress, trust_remote_code=trust_remote_code)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from livelens.client_comparison import Comparison, comparison_of
+from livelens.client.comparison import Comparison, comparison_of
 from livelens.model.comparison import first_difference, planned_tokens
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, LogitPair
 from livelens.model.fake import FakeEngine

@@ -8,7 +8,7 @@ from tests.unit.run.driving import ALL, PROMPT, Driven, small_engine, zero
 
 from livelens.model.engine import CausalEffects, EngineError
 from livelens.model.fake import FakeEngine
-from livelens.model.fake_captured import FakeCaptured
+from livelens.model.fake.captured import FakeCaptured
 from livelens.model.interventions import masks_from
 from livelens.protocol.messages import (
     CAUSAL_KINDS,

@@ -10,7 +10,7 @@ from tests.unit.run.driving import ALL, PROMPT, Driven, by_hand, small_engine, z
 
 from livelens.model.engine import LensRows
 from livelens.model.fake import FakeEngine
-from livelens.model.fake_captured import FakeCaptured
+from livelens.model.fake.captured import FakeCaptured
 from livelens.protocol.messages import InterventionSegment, RunFinished, RunRewound, Sampling
 from livelens.run.jobs import Applied, StateChanged
 from livelens.run.opening import RefusedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.model.fake import FakeEngine
 from livelens.protocol.codec import decode_event, encode_command
 from livelens.protocol.messages import (

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tests.unit.session.hub import Hub, SimViewer, greedy
 
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.model.fake import FakeEngine
-from livelens.model.fake_captured import FakeCaptured
-from livelens.model.fake_sequence import FakeSequence
+from livelens.model.fake.captured import FakeCaptured
+from livelens.model.fake.sequence import FakeSequence
 from livelens.protocol.messages import (
     Component,
     ErrorReport,

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.run.asking import AskableEngine
 from tests.unit.session.hub import Hub, SimViewer, greedy
 
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import (
     NeuronProfileReady,
     RequestNeuronProfile,

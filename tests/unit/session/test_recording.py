@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.unit.session.hub import Hub, SimViewer, greedy
 
-from livelens.client_recording import n_steps_in
+from livelens.client.recording import n_steps_in
 from livelens.protocol.messages import (
     Component,
     ErrorReport,

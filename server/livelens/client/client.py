@@ -19,11 +19,11 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client_connection import Connection
-from livelens.client_directions import Directions
-from livelens.client_questions import Questions
-from livelens.client_recording import Recordings
-from livelens.client_run import Attention, ClientRun, LivelensError, StepData, Values
+from livelens.client.connection import Connection
+from livelens.client.directions import Directions
+from livelens.client.questions import Questions
+from livelens.client.recording import Recordings
+from livelens.client.run import Attention, ClientRun, LivelensError, StepData, Values
 from livelens.protocol.components import parse_component
 from livelens.protocol.messages import (
     CHANNELS,

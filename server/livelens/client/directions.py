@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client_connection import Connection
-from livelens.client_run import ClientRun, LivelensError
+from livelens.client.connection import Connection
+from livelens.client.run import ClientRun, LivelensError
 from livelens.protocol.messages import (
     DirectionInfo,
     DirectionReady,

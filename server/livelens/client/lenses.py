@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client_asking import Asking, Progress
-from livelens.client_run import ClientRun
+from livelens.client.asking import Asking, Progress
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import (
     AttentionEntropyReady,
     HeadLensReady,

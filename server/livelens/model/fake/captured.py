@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
-from livelens.model.fake_weights import FakeWeights
+from livelens.model.fake.weights import FakeWeights
 from livelens.protocol.messages import Channel, Component
 
 _NORM_EPSILON: Final = 1e-6

@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from livelens.client_connection import Connection
-from livelens.client_run import LivelensError
+from livelens.client.connection import Connection
+from livelens.client.run import LivelensError
 from livelens.protocol.messages import Acknowledged, Answer, CancelAnalysis, Question
 
 Progress = Callable[[int, int], None]

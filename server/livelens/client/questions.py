@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Required, TypedDict, Unpack
 
-from livelens.client_answers import (
+from livelens.client.answers import (
     Effects,
     HeadProfile,
     NeuronProfile,
@@ -23,10 +23,10 @@ from livelens.client_answers import (
     TokenRelevance,
     with_arrays,
 )
-from livelens.client_asking import Progress
-from livelens.client_comparison import Comparison, comparison_of
-from livelens.client_lenses import LensQuestions
-from livelens.client_run import ClientRun, LivelensError
+from livelens.client.asking import Progress
+from livelens.client.comparison import Comparison, comparison_of
+from livelens.client.lenses import LensQuestions
+from livelens.client.run import ClientRun, LivelensError
 from livelens.protocol.components import node_id, parse_component, parse_node
 from livelens.protocol.messages import (
     AblationValue,

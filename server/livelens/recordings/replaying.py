@@ -20,8 +20,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from livelens.browser import BrowserWindow, has_display
-from livelens.recordings import MAX_RECORDING_BYTES, Recording, RecordingError, parse_recording, whole_file
+from livelens.recordings.reading import Recording, parse_recording
+from livelens.recordings.writing import MAX_RECORDING_BYTES, whole_file
 from livelens.serving import ServeError, bind
+from livelens.session.recording import RecordingError
 from livelens.transport.handshake import Handshake
 from livelens.transport.http_assets import Asset, Assets, load_assets
 from livelens.transport.security import AccessPolicy, is_loopback, new_token

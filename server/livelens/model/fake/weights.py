@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import F32
-from livelens.model.fake_words import Vocabulary
+from livelens.model.fake.words import Vocabulary
 
 D_HEAD: Final = 4
 RANDOM_DIMS: Final = 20  # the last dimensions of the residual stream; those before them hold the grammar

@@ -1,4 +1,4 @@
-"""Recordings in Python: open one as numpy arrays, and write one to disk without leaving half of it there.
+"""Recordings in Python: open one as numpy arrays.
 
 recording = open_recording("run.livelens")
 for step in recording.steps:
@@ -7,29 +7,19 @@ for step in recording.steps:
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import secrets
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from livelens.client_run import ClientRun, StepData
+from livelens.client.run import ClientRun, StepData
 from livelens.protocol.codec import CodecError, decode_event
 from livelens.protocol.messages import Hello, ModelInfo, RunJoined, RunSnapshot, Step
 from livelens.protocol.tensors import TensorError
+from livelens.recordings.writing import MAX_RECORDING_BYTES
 from livelens.session.recording import Container, RecordingError, read_container
 
-__all__ = ["Recording", "RecordingError", "open_recording", "parse_recording", "whole_file"]
-
-MAX_RECORDING_BYTES: Final = 1024 * 1024 * 1024
-SUFFIX: Final = ".livelens"
-_PART_SUFFIX: Final = ".part"
-_STALE_PART_SECS: Final = 3600
 _MAX_LAYERS: Final = 1024
 _MAX_COMPONENTS: Final = 16 * 1024 * 1024
 
@@ -113,37 +103,3 @@ def _take(run: ClientRun, frame: bytes, largest_bytes: int) -> str | None:
     except (CodecError, TensorError) as error:
         return f"a position cannot be read: {error}"
     return None
-
-
-# ---------------------------------------------------------------------- writing
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole, or not at all. Raises OSError.
-
-    It grows under a name of its own that ends in `.part`; those that a crash left behind over an hour ago are removed.
-    """
-    _clear_stale_parts(path)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PART_SUFFIX}")
-    try:
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-
-
-def _clear_stale_parts(path: Path) -> None:
-    for left in path.parent.glob(f"{_escaped(path.name)}.*{_PART_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_PART_SECS:
-                left.unlink()
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)

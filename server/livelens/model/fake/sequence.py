@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from livelens.model.engine import F32, EngineError
-from livelens.model.fake_captured import FakeCaptured, Position, normalised
-from livelens.model.fake_edits import PositionEdits
-from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, FakeWeights
+from livelens.model.fake.captured import FakeCaptured, Position, normalised
+from livelens.model.fake.edits import PositionEdits
+from livelens.model.fake.weights import D_HEAD, RANDOM_DIMS, FakeWeights
 from livelens.model.interventions import SITES, InterventionMasks, width_of
 from livelens.model.operations import EVERYWHERE, Operation, Place, Scaled, Span
 from livelens.protocol.messages import Channel, Component, ModelInfo

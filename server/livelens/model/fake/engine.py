@@ -7,8 +7,8 @@ tiny grammar that lives in the first dimensions of the residual stream, so that 
 sentences; a few neurons are loud and a few heads have a habit (previous token, first token,
 induction), so that pictures look like those of a trained model.
 
-The engine is here; its weights are in `fake_weights.py`, the forward pass in `fake_sequence.py`, what is
-read out of it in `fake_captured.py`, its words in `fake_words.py`.
+The engine is here; its weights are in `weights.py`, the forward pass in `sequence.py`, what is
+read out of it in `captured.py`, its words in `words.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import numpy as np
 
 from livelens.model.comparison import Comparer
 from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError, EngineError
-from livelens.model.fake_lenses import FAKE_LENS_KINDS, FakeLenses
-from livelens.model.fake_sequence import FakeSequence
-from livelens.model.fake_weights import D_HEAD, RANDOM_DIMS, make_weights
-from livelens.model.fake_words import Vocabulary, build_vocabulary
+from livelens.model.fake.lenses import FAKE_LENS_KINDS, FakeLenses
+from livelens.model.fake.sequence import FakeSequence
+from livelens.model.fake.weights import D_HEAD, RANDOM_DIMS, make_weights
+from livelens.model.fake.words import Vocabulary, build_vocabulary
 from livelens.model.interventions import InterventionMasks
 from livelens.model.operations import Place
 from livelens.protocol.messages import (

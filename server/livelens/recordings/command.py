@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from livelens.client import Client, connect
-from livelens.client_run import ClientRun
+from livelens.client.run import ClientRun
 from livelens.model.engine import Engine
 from livelens.model.loading import load_engine
 from livelens.protocol.messages import CHANNELS, MEASURED_CHANNELS, Sampling

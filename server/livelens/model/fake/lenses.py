@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import F32, I32, AnalysisContext, AnalysisRefusedError, Engine, LogitPair
-from livelens.model.fake_captured import FakeCaptured, Position, normalised
-from livelens.model.fake_sequence import FakeSequence
-from livelens.model.fake_weights import FakeWeights
+from livelens.model.fake.captured import FakeCaptured, Position, normalised
+from livelens.model.fake.sequence import FakeSequence
+from livelens.model.fake.weights import FakeWeights
 from livelens.protocol.messages import (
     AnalysisKind,
     AttentionEntropyReady,

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client_run import ClientRun, LivelensError
+from livelens.client.run import ClientRun, LivelensError
 from livelens.protocol.messages import RecordingPart, RequestRecording
 from livelens.protocol.tensors import expand_int8
-from livelens.recordings import MAX_RECORDING_BYTES, whole_file
+from livelens.recordings.writing import MAX_RECORDING_BYTES, whole_file
 from livelens.session.recording import BLOCK_HEADER, FRAME, HEAD, MAGIC, RecordingSum
 
 if TYPE_CHECKING:
-    from livelens.client_connection import Connection
+    from livelens.client.connection import Connection
 
 _ATTEMPTS: Final = 3
 
