@@ -51,7 +51,7 @@ export class ChipList {
     const next = this.held[pos + 1];
     if (next) this.tint(next, metric);
     const held = this.held[pos];
-    if (held) held.element.classList.toggle("pending", false);
+    if (held) this.mark_pending(held);
     this.mark_newest();
   }
 
@@ -113,11 +113,13 @@ export class ChipList {
 
   /** The newest token was chosen but not yet read back: it has no activations. */
   private mark_newest(): void {
-    for (const held of this.held.slice(-3)) {
-      const is_pending = !this.store.history.get(held.chip.pos);
-      held.element.classList.toggle("pending", is_pending);
-      held.element.ariaLabel = is_pending ? `${held.element.textContent}, no activations yet` : null;
-    }
+    for (const held of this.held.slice(-3)) this.mark_pending(held);
+  }
+
+  private mark_pending({ chip, element }: Held): void {
+    const is_pending = !this.store.history.get(chip.pos);
+    element.classList.toggle("pending", is_pending);
+    element.ariaLabel = is_pending ? `${element.textContent}, no activations yet` : null;
   }
 }
 
