@@ -217,8 +217,8 @@ class Generation:
     async def _ask(self, command: Callable[[ClientRun], Coroutine[None, None, RunState]]) -> None:
         try:
             await command(self.run)
-        except LivelensError:
-            if self.run.finish_reason is None:  # else it ended in that very moment
+        except LivelensError as error:
+            if error.code != "run_ended":  # it ended in that very moment; why, is about to be told
                 raise
 
     async def _ended(self) -> None:

@@ -1,5 +1,6 @@
 // At which tokens an intervention acts: from now on, a range, everywhere, or only at certain tokens.
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import type { Positions } from "../../protocol/generated";
 import type { Store } from "../../store/store";
 import { token_label, token_quote } from "../format";
@@ -44,17 +45,20 @@ function RangeFields({ positions, edit }: { positions: Positions; edit(positions
   const pos = Math.max(0, store.current_pos.value);
   const { from_pos = 0, to_pos = null } = positions;
   const read = (text: string): number | null => (/^\d{1,9}$/.test(text.trim()) ? Number(text) : null);
+  const [first, last] = [useRef<HTMLInputElement>(null), useRef<HTMLInputElement>(null)];
+  // Both fields are read as they stand: who types quickly fills the second before the first was drawn again.
+  const read_both = (): void => {
+    const to = read(last.current!.value);
+    edit({ ...positions, from_pos: read(first.current!.value) ?? 0, to_pos: to === null ? null : to + 1 });
+  };
   const named = (at: number): string => (tokens[at] ? token_quote(tokens[at].text) : "still to come");
   return (
     <>
       <div class="field-row">
         <label>from <input type="number" class="pos-field" min={0} step={1} value={from_pos} aria-label="First position"
-          onChange={(event) => edit({ ...positions, from_pos: read(event.currentTarget.value) ?? 0 })} /></label>
+          ref={first} onChange={read_both} /></label>
         <label>to <input type="number" class="pos-field" min={0} step={1} value={to_pos === null ? "" : to_pos - 1}
-          placeholder="end" aria-label="Last position; empty: without an end" onChange={(event) => {
-            const last = read(event.currentTarget.value);
-            edit({ ...positions, to_pos: last === null ? null : last + 1 });
-          }} /></label>
+          placeholder="end" aria-label="Last position; empty: without an end" ref={last} onChange={read_both} /></label>
         <button type="button" class="button small" title="From the shown token on"
           onClick={() => edit({ ...positions, from_pos: pos, to_pos: null })}>here on</button>
         <button type="button" class="button small" title="Only at the shown token"
