@@ -7,55 +7,41 @@ field has one name, one type and one doc line in Python, on the wire and in Type
 Commands (viewer to server) are imperative and carry a `request_id`; events (server to viewer) are
 nouns or in the past tense and echo it. `n_layers`, `d_mlp`, ... are TransformerLens's nouns.
 
-The classes live in seven modules, and everyone imports them from here: `vocabulary.py` (version, bounds,
-names), `interventions.py`, `directions.py`, `values.py` (what commands and events share), `step_tensors.py`,
-`commands.py`, `events.py`, `analysis.py` and `lenses.py` (questions and answers). How frames are packed is told in
-`codec.py`; how tensors are quantised, in `tensors.py`.
+The classes live in modules by job, and everyone imports them from here: `vocabulary.py` (version, bounds, names),
+`interventions.py`, `directions.py`, `values.py` (what commands and events share), `step_tensors.py`, `commands.py`,
+`events.py`, `recordings.py`; questions and answers in `attribution.py`, `measured.py`, `profiles.py`, `lenses.py`
+and `comparison.py`, listed in `analysis.py`. How frames are packed is told in `codec.py`; how tensors are
+quantised, in `tensors.py`.
 """
 
 from __future__ import annotations
 
 from livelens.protocol.analysis import (
-    MAX_EDGES,
-    MAX_MEASURED,
-    AblationValue,
     AnalysisProgress,
     Answer,
+    DirectionReady,
+    Question,
+    RequestDirection,
+    analysis_kind,
+)
+from livelens.protocol.attribution import (
+    MAX_EDGES,
     AttributionPart,
     AttributionReady,
-    DirectionReady,
     Edge,
     EdgePart,
-    EffectsReady,
-    Feeder,
     GraphNode,
-    HeadProfileReady,
-    HeadScore,
-    HeadScoresReady,
-    MeasuredScope,
     Metric,
     MetricQuestion,
-    NeuronContext,
-    NeuronProfileReady,
     NodeId,
     OverviewReady,
-    PatchingReady,
     PathsReady,
-    Question,
-    ReadToken,
     RelevanceMethod,
     RelevanceReady,
     RequestAttribution,
-    RequestDirection,
-    RequestEffects,
-    RequestHeadProfile,
-    RequestHeadScores,
-    RequestNeuronProfile,
     RequestOverview,
-    RequestPatching,
     RequestPaths,
     RequestRelevance,
-    analysis_kind,
 )
 from livelens.protocol.commands import (
     BasicCommand,
@@ -121,6 +107,27 @@ from livelens.protocol.lenses import (
     RequestStreamPca,
     StreamPcaReady,
     StreamScaling,
+)
+from livelens.protocol.measured import (
+    MAX_MEASURED,
+    AblationValue,
+    EffectsReady,
+    MeasuredScope,
+    PatchingReady,
+    RequestEffects,
+    RequestPatching,
+)
+from livelens.protocol.profiles import (
+    Feeder,
+    HeadProfileReady,
+    HeadScore,
+    HeadScoresReady,
+    NeuronContext,
+    NeuronProfileReady,
+    ReadToken,
+    RequestHeadProfile,
+    RequestHeadScores,
+    RequestNeuronProfile,
 )
 from livelens.protocol.recordings import RecordingPart, RequestRecording
 from livelens.protocol.step_tensors import (

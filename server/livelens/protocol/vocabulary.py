@@ -6,7 +6,7 @@ Every other module of the protocol's messages is written in these words.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -27,15 +27,7 @@ MAX_CONTRAST_PROMPTS = 64
 MAX_DIRECTION_BYTES = 60 * 1024
 
 Channel = Literal["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"]
-CHANNELS: tuple[Channel, ...] = (
-    "neurons",
-    "heads",
-    "attention",
-    "residual",
-    "logit_lens",
-    "direct_logit",
-    "causal_effects",
-)
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 # Channels that cost a forward call of their own at every token: only for viewers that name them.
 MEASURED_CHANNELS: tuple[Channel, ...] = ("causal_effects",)
 ComponentKind = Literal["head", "neuron", "attn", "mlp"]
@@ -51,18 +43,7 @@ Operation = Literal[
     "attention_set",
     "attention_turn",
 ]
-OPERATIONS: tuple[Operation, ...] = (
-    "zero",
-    "scale",
-    "mean",
-    "resample",
-    "set",
-    "add_direction",
-    "project_out",
-    "attention_knockout",
-    "attention_set",
-    "attention_turn",
-)
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 PositionScope = Literal["from_now", "range", "all", "tokens"]
 ReferenceSource = Literal["prompt", "text", "run"]
 # Of add_direction's amount: times the direction as it stands, times its unit vector, or times its unit vector and
@@ -89,23 +70,7 @@ AnalysisKind = Literal[
     "comparison",
     "direction",
 ]
-ANALYSIS_KINDS: tuple[AnalysisKind, ...] = (
-    "attribution",
-    "paths",
-    "overview",
-    "relevance",
-    "effects",
-    "patching",
-    "head_profile",
-    "head_scores",
-    "neuron_profile",
-    "lens",
-    "head_lens",
-    "stream_pca",
-    "attention_entropy",
-    "comparison",
-    "direction",
-)
+ANALYSIS_KINDS: tuple[AnalysisKind, ...] = get_args(AnalysisKind)
 DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
 
 Bytes = Annotated[bytes, Meta(extra_json_schema={"tsType": "Uint8Array"})]
