@@ -8,43 +8,25 @@ import type { AttentionEntropyAnswer } from "../../protocol/questions";
 import { same_component } from "../../store/types";
 import { number_text, percent_text, token_quote } from "../format";
 import { use_page } from "../page";
-import { ProfileState, use_missing } from "../parts/asking";
+import { use_missing } from "../parts/asking";
 import { HeatGrid, type GridCell } from "../parts/heat_grid";
+import { MeasuredTable } from "../parts/measured_table";
 import { use_profile } from "../parts/use_profile";
 import type { Shown } from "../shown_step";
 import { looks_of, type HeadLook } from "./entropy_rows";
-import { ViewSwitch } from "./view_switch";
-
-const FIRST_ROWS = 40;
+import { LensPlace, NoLens } from "./lens_place";
 
 export function EntropyMap({ shown }: { shown: Shown }): JSX.Element {
   const missing = use_missing("attention_entropy");
   const { pos, step } = shown.step.value;
-  if (missing !== null || !step) {
-    return (
-      <>
-        <div class="table-tools"><ViewSwitch /></div>
-        <p class="muted pad">{missing !== null ? `No attention here: ${missing}` : "Run a prompt: how widely each head looks appears here."}</p>
-      </>
-    );
-  }
+  if (missing !== null) return <NoLens why={`No attention here: ${missing}`} />;
+  if (!step) return <NoLens why="Run a prompt: how widely each head looks appears here." />;
   return <AskedLooks pos={pos} />;
 }
 
 function AskedLooks({ pos }: { pos: number }): JSX.Element {
   const profile = use_profile({ type: "request_attention_entropy", pos } as const);
-  const { answer } = profile.slot;
-  return (
-    <>
-      <div class="table-tools">
-        <ViewSwitch />
-        <ProfileState profile={profile} />
-      </div>
-      <div class="lens-scroll" tabIndex={0} role="region" aria-label="Entropy of looks" aria-busy={profile.slot.progress !== null}>
-        {answer && <Answered answer={answer} />}
-      </div>
-    </>
-  );
+  return <LensPlace profile={profile} label="Entropy of looks">{(answer) => <Answered answer={answer} />}</LensPlace>;
 }
 
 function Answered({ answer }: { answer: AttentionEntropyAnswer }): JSX.Element {
@@ -103,51 +85,28 @@ function LookReading({ look, most }: { look: HeadLook | null; most: number }): J
 function LookTable({ looks }: { looks: readonly HeadLook[] }): JSX.Element {
   const { store } = use_page();
   const widest_first = useSignal(false);
-  const shows_all = useSignal(false);
-  const sorted = widest_first.value ? [...looks].reverse() : looks;
-  const shown = shows_all.value ? sorted : sorted.slice(0, FIRST_ROWS);
   const text = (pos: number): string => `${pos} ${token_quote(store.tokens.value[pos]?.text ?? "")}`;
   return (
-    <div class="measured-place lens-writes">
-      <table class="measured">
-        <thead>
-          <tr>
-            <th scope="col">Head</th>
-            <th scope="col" aria-sort={widest_first.value ? "descending" : "ascending"}>
-              <button type="button" class="link" onClick={() => (widest_first.value = !widest_first.value)}>
-                Entropy, nat {widest_first.value ? "▼" : "▲"}
-              </button>
-            </th>
-            <th scope="col" title="e to the entropy">As many tokens</th>
-            <th scope="col" class="left">Looks most at</th>
-          </tr>
-        </thead>
-        <tbody>
-          {shown.map((look) => <LookRow key={component_id(look.head)} look={look} text={text(look.top_key)} />)}
-        </tbody>
-      </table>
-      {looks.length > shown.length && (
-        <button type="button" class="button small" onClick={() => (shows_all.value = true)}>
-          Show {looks.length - shown.length} more
-        </button>
-      )}
-    </div>
-  );
-}
-
-function LookRow({ look, text }: { look: HeadLook; text: string }): JSX.Element {
-  const { store, actions } = use_page();
-  const is_selected = same_component(store.selection.value, look.head);
-  return (
-    <tr data-selected={is_selected || undefined}>
-      <th scope="row">
-        <button type="button" class="link" aria-pressed={is_selected} onClick={() => actions.select(look.head)}>
-          {component_id(look.head)}
-        </button>
-      </th>
-      <td class="number">{number_text(look.entropy)}</td>
-      <td class="number">{number_text(Math.exp(look.entropy), 2)}</td>
-      <td class="left tokens">{text} {percent_text(look.top_weight)}</td>
-    </tr>
+    <MeasuredTable class="lens-writes" rows={widest_first.value ? [...looks].reverse() : looks}
+      component_of={(look) => look.head} rest_word="more"
+      head={
+        <>
+          <th scope="col">Head</th>
+          <th scope="col" aria-sort={widest_first.value ? "descending" : "ascending"}>
+            <button type="button" class="link" onClick={() => (widest_first.value = !widest_first.value)}>
+              Entropy, nat {widest_first.value ? "▼" : "▲"}
+            </button>
+          </th>
+          <th scope="col" title="e to the entropy">As many tokens</th>
+          <th scope="col" class="left">Looks most at</th>
+        </>
+      }
+      cells={(look) => (
+        <>
+          <td class="number">{number_text(look.entropy)}</td>
+          <td class="number">{number_text(Math.exp(look.entropy), 2)}</td>
+          <td class="left tokens">{text(look.top_key)} {percent_text(look.top_weight)}</td>
+        </>
+      )} />
   );
 }

@@ -8,29 +8,22 @@ import type { HeadLensAnswer } from "../../protocol/questions";
 import { same_component } from "../../store/types";
 import { number_text, percent_text, signed_text, token_quote } from "../format";
 import { use_page } from "../page";
-import { ProfileState, use_missing } from "../parts/asking";
+import { use_missing } from "../parts/asking";
 import { HeatGrid, type GridCell } from "../parts/heat_grid";
+import { MeasuredTable } from "../parts/measured_table";
 import { largest_size } from "../parts/paint";
 import { TokenWords } from "../parts/token_words";
 import { use_profile } from "../parts/use_profile";
 import type { Shown } from "../shown_step";
 import { component_at, grid_values, sums_of, writes_of, type HeadWrite } from "./head_lens_rows";
+import { LensPlace, NoLens } from "./lens_place";
 import type { HeadLensColour } from "./lens_state";
-import { ViewSwitch } from "./view_switch";
-
-const FIRST_ROWS = 40;
 
 export function HeadLens({ shown }: { shown: Shown }): JSX.Element {
   const missing = use_missing("head_lens");
   const { pos, step } = shown.step.value;
-  if (missing !== null || !step) {
-    return (
-      <>
-        <div class="table-tools"><ViewSwitch /></div>
-        <p class="muted pad">{missing !== null ? `No lens of heads: ${missing}` : "Run a prompt: what each head writes appears here."}</p>
-      </>
-    );
-  }
+  if (missing !== null) return <NoLens why={`No lens of heads: ${missing}`} />;
+  if (!step) return <NoLens why="Run a prompt: what each head writes appears here." />;
   return <AskedHeads pos={pos} />;
 }
 
@@ -38,25 +31,20 @@ function AskedHeads({ pos }: { pos: number }): JSX.Element {
   const { state } = use_page();
   const { head_colour } = state.lens;
   const profile = use_profile({ type: "request_head_lens", pos, target: null, n_tokens: 5 } as const);
-  const { answer } = profile.slot;
+  const colour_choice = (
+    <label class="lens-choice">
+      <span>Colour by</span>
+      <select value={head_colour.value}
+        onChange={(event) => (head_colour.value = event.currentTarget.value as HeadLensColour)}>
+        <option value="direct">what it adds to the token’s logit</option>
+        <option value="rank">the token’s rank in what it promotes</option>
+      </select>
+    </label>
+  );
   return (
-    <>
-      <div class="table-tools">
-        <ViewSwitch />
-        <label class="lens-choice">
-          <span>Colour by</span>
-          <select value={head_colour.value}
-            onChange={(event) => (head_colour.value = event.currentTarget.value as HeadLensColour)}>
-            <option value="direct">what it adds to the token’s logit</option>
-            <option value="rank">the token’s rank in what it promotes</option>
-          </select>
-        </label>
-        <ProfileState profile={profile} />
-      </div>
-      <div class="lens-scroll" tabIndex={0} role="region" aria-label="Lens of heads" aria-busy={profile.slot.progress !== null}>
-        {answer && <Answered answer={answer} />}
-      </div>
-    </>
+    <LensPlace profile={profile} label="Lens of heads" tools={colour_choice}>
+      {(answer) => <Answered answer={answer} />}
+    </LensPlace>
   );
 }
 
@@ -125,42 +113,22 @@ function Sums({ answer }: { answer: HeadLensAnswer }): JSX.Element {
 }
 
 function WriteTable({ writes, answer }: { writes: readonly HeadWrite[]; answer: HeadLensAnswer }): JSX.Element {
-  const shows_all = useSignal(false);
-  const shown = shows_all.value ? writes : writes.slice(0, FIRST_ROWS);
   return (
-    <div class="measured-place lens-writes">
-      <table class="measured">
-        <thead>
-          <tr>
-            <th scope="col">Part</th>
-            <th scope="col" title="Added to its logit, above the mean of all logits">Adds to {token_quote(answer.target_text)}</th>
-            <th scope="col" title="1: it is what the part promotes most">Its rank</th>
-            <th scope="col" class="left">Promotes</th>
-          </tr>
-        </thead>
-        <tbody>{shown.map((write) => <WriteRow key={component_id(write.component)} write={write} />)}</tbody>
-      </table>
-      {writes.length > shown.length && (
-        <button type="button" class="button small" onClick={() => (shows_all.value = true)}>
-          Show {writes.length - shown.length} weaker
-        </button>
-      )}
-    </div>
-  );
-}
-
-function WriteRow({ write }: { write: HeadWrite }): JSX.Element {
-  const { store, actions } = use_page();
-  const is_selected = same_component(store.selection.value, write.component);
-  return (
-    <tr data-selected={is_selected || undefined}>
-      <th scope="row">
-        <button type="button" class="link" aria-pressed={is_selected}
-          onClick={() => actions.select(write.component)}>{component_id(write.component)}</button>
-      </th>
-      <td class="number" data-sign={Math.sign(write.direct)}>{signed_text(write.direct)}</td>
-      <td class="number">{number_text(write.rank + 1, 6)}</td>
-      <td class="left tokens">{write.promoted.map((token) => token_quote(token.text)).join(" ")}</td>
-    </tr>
+    <MeasuredTable class="lens-writes" rows={writes} component_of={(write) => write.component} rest_word="weaker"
+      head={
+        <>
+          <th scope="col">Part</th>
+          <th scope="col" title="Added to its logit, above the mean of all logits">Adds to {token_quote(answer.target_text)}</th>
+          <th scope="col" title="1: it is what the part promotes most">Its rank</th>
+          <th scope="col" class="left">Promotes</th>
+        </>
+      }
+      cells={(write) => (
+        <>
+          <td class="number" data-sign={Math.sign(write.direct)}>{signed_text(write.direct)}</td>
+          <td class="number">{number_text(write.rank + 1, 6)}</td>
+          <td class="left tokens">{write.promoted.map((token) => token_quote(token.text)).join(" ")}</td>
+        </>
+      )} />
   );
 }

@@ -2,8 +2,6 @@
 import type { JSX } from "preact";
 import { factor_on } from "../../store/query";
 import type { EffectsAnswer } from "../../protocol/questions";
-import { same_component } from "../../store/types";
-import { useSignal } from "@preact/signals";
 import { percent_text, signed_text, token_quote } from "../format";
 import { use_page } from "../page";
 import type { Shown } from "../shown_step";
@@ -12,8 +10,7 @@ import { use_missing } from "./asking";
 import { CausalForm } from "./causal_form";
 import { CausalGrids } from "./causal_grids";
 import { agreement_words, measured_rows, measured_words, type MeasuredRow } from "./causal_words";
-
-const FIRST_ROWS = 40;
+import { MeasuredTable } from "./measured_table";
 
 export function CausalMap({ shown }: { shown: Shown }): JSX.Element {
   const { store } = use_page();
@@ -45,55 +42,37 @@ function Answered({ answer }: { answer: EffectsAnswer }): JSX.Element {
       </div>
       <div class="causal-body">
         {answer.scope !== "neurons" && <CausalGrids answer={answer} />}
-        <MeasuredTable rows={rows} answer={answer} />
+        <EffectTable rows={rows} answer={answer} />
       </div>
     </>
   );
 }
 
-function MeasuredTable({ rows, answer }: { rows: readonly MeasuredRow[]; answer: EffectsAnswer }): JSX.Element {
-  const shows_all = useSignal(false);
-  const shown = shows_all.value ? rows : rows.slice(0, FIRST_ROWS);
-  return (
-    <div class="measured-place">
-      <table class="measured">
-        <thead>
-          <tr>
-            <th scope="col">Component</th>
-            <th scope="col" title="How much the metric falls when it is ablated, in logits: + it helped">Measured</th>
-            <th scope="col" title="What attribution says it contributes, in logits">Attributed</th>
-            <th scope="col" title="The target's probability when it is ablated">{token_quote(answer.metric.target_text)} then</th>
-            <th scope="col">Ablated</th>
-          </tr>
-        </thead>
-        <tbody>{shown.map((row) => <Row key={row.id} row={row} />)}</tbody>
-      </table>
-      {rows.length > shown.length && (
-        <button type="button" class="button small" onClick={() => (shows_all.value = true)}>
-          Show {rows.length - shown.length} weaker
-        </button>
-      )}
-    </div>
-  );
-}
-
-function Row({ row }: { row: MeasuredRow }): JSX.Element {
+function EffectTable({ rows, answer }: { rows: readonly MeasuredRow[]; answer: EffectsAnswer }): JSX.Element {
   const { store, actions } = use_page();
-  const is_selected = same_component(store.selection.value, row.component);
   return (
-    <tr data-selected={is_selected || undefined}>
-      <th scope="row">
-        <button type="button" class="link" aria-pressed={is_selected} onClick={() => actions.select(row.component)}>{row.id}</button>
-      </th>
-      <td class="number" data-sign={Math.sign(row.effect)}>{signed_text(row.effect)}</td>
-      <td class="number" data-sign={row.attributed === null ? undefined : Math.sign(row.attributed)}>
-        {signed_text(row.attributed)}
-      </td>
-      <td class="number">{percent_text(row.prob)}</td>
-      <td>
-        <Switch checked={factor_on(store.interventions.value, row.component) === 0} label={`Ablate ${row.id}`}
-          on_change={() => actions.toggle(row.component)} />
-      </td>
-    </tr>
+    <MeasuredTable rows={rows} component_of={(row) => row.component} rest_word="weaker"
+      head={
+        <>
+          <th scope="col">Component</th>
+          <th scope="col" title="How much the metric falls when it is ablated, in logits: + it helped">Measured</th>
+          <th scope="col" title="What attribution says it contributes, in logits">Attributed</th>
+          <th scope="col" title="The target's probability when it is ablated">{token_quote(answer.metric.target_text)} then</th>
+          <th scope="col">Ablated</th>
+        </>
+      }
+      cells={(row) => (
+        <>
+          <td class="number" data-sign={Math.sign(row.effect)}>{signed_text(row.effect)}</td>
+          <td class="number" data-sign={row.attributed === null ? undefined : Math.sign(row.attributed)}>
+            {signed_text(row.attributed)}
+          </td>
+          <td class="number">{percent_text(row.prob)}</td>
+          <td>
+            <Switch checked={factor_on(store.interventions.value, row.component) === 0} label={`Ablate ${row.id}`}
+              on_change={() => actions.toggle(row.component)} />
+          </td>
+        </>
+      )} />
   );
 }
