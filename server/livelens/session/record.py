@@ -69,6 +69,10 @@ class RunRecord:
     finish_reason: FinishReason | None = None
     entries: list[StepEntry | EventEntry] = field(default_factory=list)
     latest: dict[int, StepEntry] = field(default_factory=dict)  # by position, the newest entry
+    # By position: when its step was first made under its revision, and what the token after it added to the text. A
+    # step that comes again (its lens, or after a recompute) has a later time and adds no text.
+    first_ns: dict[int, int] = field(default_factory=dict)
+    text_deltas: dict[int, str] = field(default_factory=dict)
     rewinds: list[tuple[int, int]] = field(default_factory=list)  # (last_seq then, from_pos)
     last_seq: int = -1
     viewers: set[str] = field(default_factory=set)
@@ -106,6 +110,10 @@ class RunRecord:
         self.last_seq += 1
         before = self.latest.get(report.step.pos)
         step = msgspec.structs.replace(report.step, seq=self.last_seq)
+        if before is None or before.step.revision != step.revision:
+            self.first_ns[step.pos] = step.server_ns
+        if step.pos + 1 == len(self.tokens):
+            self.text_deltas[step.pos] = step.text_delta
         whole = self.history.put(step.pos, report.arrays, report.exact)
         entry = StepEntry(step, report.arrays, now, is_more=before is not None)
         self.entries.append(entry)
@@ -120,14 +128,22 @@ class RunRecord:
         self.latest[step.pos] = StepEntry(step, whole, now)
         self.text += enter_token(self.tokens, step)
 
+    def as_made(self, pos: int) -> Step:
+        """A position's step with the time and the text of the moment at which its token was made."""
+        step = self.latest[pos].step
+        return msgspec.structs.replace(step, server_ns=self.first_ns[pos], text_delta=self.text_deltas.get(pos, ""))
+
     def take_over(self, parent: RunRecord, branch: BranchPoint) -> None:
         """The steps of the positions that this run shares with the one it branched off; arrays are held once."""
+        kept = {pos: text for pos, text in parent.text_deltas.items() if pos + 1 < branch.from_pos}
+        self.text_deltas.update(kept)  # some tokens are no whole characters, and add to the text otherwise than alone
         self.tokens[: branch.n_shared + 1] = parent.tokens[: branch.n_shared + 1]  # with their log-probabilities
         for pos in sorted(pos for pos in parent.latest if pos < branch.n_shared):
             of_parent = parent.latest[pos]
             self.last_seq += 1
             step = msgspec.structs.replace(of_parent.step, run_id=self.run_id, seq=self.last_seq)
             self.latest[pos] = StepEntry(step, of_parent.arrays, of_parent.at)
+            self.first_ns[pos] = parent.first_ns[pos]
             exact = parent.history.exact(pos)
             self.history.put(pos, of_parent.arrays, StepArrays() if exact is None else exact)
 
@@ -139,7 +155,9 @@ class RunRecord:
             if isinstance(entry, StepEntry) and entry.step.pos >= from_pos:
                 entry.arrays = {}
         for pos in [pos for pos in self.latest if pos >= from_pos]:
-            del self.latest[pos]
+            del self.latest[pos], self.first_ns[pos]
+        for pos in [pos for pos in self.text_deltas if pos + 1 >= n_tokens]:
+            del self.text_deltas[pos]
         del self.tokens[n_tokens:]
         self.text = text
 
@@ -166,6 +184,7 @@ def record_from(ready: RunReady) -> RunRecord:
         intervention_log=list(ready.intervention_log),
         history=History(exact_budget_bytes=EXACT_BUDGET_BYTES, quantised_budget_bytes=QUANTISED_BUDGET_BYTES),
         text=ready.text,
+        text_deltas={pos - 1: ready.tokens[pos].text for pos in range(ready.n_prompt_tokens, len(ready.tokens))},
         channels=ready.channels,
         branch=ready.branch,
     )

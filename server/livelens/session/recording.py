@@ -31,7 +31,7 @@ from livelens.protocol.messages import (
 from livelens.protocol.tensors import encode_tensor
 from livelens.run.jobs import Arrays
 from livelens.session.frames import Frame
-from livelens.session.record import RunRecord, StepEntry
+from livelens.session.record import RunRecord
 from livelens.session.snapshot import snapshot
 
 MAGIC: Final = b"\x89LLR\r\n\x1a\n"  # no text file begins so, and a transfer that changes line ends shows here
@@ -130,8 +130,7 @@ def recording_frame(command: RequestRecording, record: RunRecord, model_info: Mo
     """The part that a viewer asked for; made off the event loop, on arrays that do not change."""
     to_pos = command.to_pos if command.to_pos is not None else max(record.latest, default=-1) + 1
     positions, next_pos = _next_positions(record, command.from_pos, to_pos)
-    first = _first_entries(record)
-    steps = [(_as_made(record.latest[pos].step, first[pos]), record.history.quantised(pos) or {}) for pos in positions]
+    steps = [(record.as_made(pos), record.history.quantised(pos) or {}) for pos in positions]
     opened = _recorded_snapshot(record) if command.from_pos == 0 else None
     n_rewinds = len(record.rewinds)
 
@@ -173,30 +172,6 @@ def _next_positions(record: RunRecord, from_pos: int, to_pos: int) -> tuple[list
         taken.append(pos)
         size_bytes += sum(values.nbytes for values in (record.history.quantised(pos) or {}).values())
     return taken, None
-
-
-def _first_entries(record: RunRecord) -> dict[int, tuple[Step, str]]:
-    """By position: the step as it was first made under its newest revision, and what its token added to the text.
-
-    A step that comes again (its lens, or after a recompute) has a later time and adds no text.
-    """
-    found: dict[int, tuple[Step, str]] = {}
-    for entry in record.entries:
-        if not isinstance(entry, StepEntry) or entry.step.pos not in record.latest:
-            continue
-        newest, step = record.latest[entry.step.pos].step, entry.step
-        first, text = found.get(step.pos, (newest, ""))
-        if first is newest and step.revision == newest.revision:
-            first = step
-        if step.text_delta and step.chosen_id == newest.chosen_id:
-            text = step.text_delta
-        found[step.pos] = (first, text)
-    return found
-
-
-def _as_made(newest: Step, first: tuple[Step, str]) -> Step:
-    step, text_delta = first
-    return msgspec.structs.replace(newest, server_ns=step.server_ns, text_delta=text_delta)
 
 
 # ---------------------------------------------------------------------- read anywhere

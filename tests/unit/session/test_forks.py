@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from tests.unit.session.hub import Hub, SimViewer, greedy
+from tests.unit.session.test_recording import saved
 
 from livelens.client.run import ClientRun
 from livelens.model.fake import FakeEngine
@@ -23,6 +24,7 @@ from livelens.protocol.messages import (
     Sampling,
     SetInterventions,
 )
+from livelens.recordings import parse_recording
 from livelens.run import scheduler
 
 SAMPLED = Sampling(temperature=1.0, seed=7, max_new_tokens=10, stop_at_eos=False)
@@ -229,3 +231,24 @@ def test_refused_with_the_limit_named() -> None:
     assert isinstance(bad, ErrorReport)
     assert (bad.code, "layers 0 to 1" in bad.message) == ("bad_interventions", True)
     assert viewer.run is not None and viewer.run.run_id == parent.run_id, "the run that was watched is still watched"
+
+
+@pytest.mark.parametrize("kept_cache_bytes", [scheduler.KEPT_CACHE_BYTES, 0], ids=["shared", "computed-again"])
+def test_a_branch_can_be_recorded_with_the_text_of_what_it_keeps(
+    monkeypatch: pytest.MonkeyPatch, kept_cache_bytes: int
+) -> None:
+    """Its shared steps were never reported under its own name; a replay tells the text by what each step adds."""
+    monkeypatch.setattr(scheduler, "KEPT_CACHE_BYTES", kept_cache_bytes)
+    viewer = Hub().viewer()
+    parent = finished_run(viewer, sampling=greedy(8))
+    branch = fork_and_finish(viewer, parent, parent.n_prompt_tokens + 3, token_text=" nine")
+    branch = fork_and_finish(viewer, branch, parent.n_prompt_tokens + 5, interventions=[NO_HEAD])
+    recording = parse_recording(saved(viewer))
+    assert recording.problems == []
+    assert [step.pos for step in recording.steps] == sorted(branch.steps)
+    assert "".join(step.info.text_delta for step in recording.steps) == branch.text == recording.text
+    for step in recording.steps:
+        for name, values in branch.steps[step.pos].tensors.items():
+            np.testing.assert_array_equal(step.tensors[name], values, err_msg=f"{name} at {step.pos}")
+    times = [step.info.server_ns for step in recording.steps[parent.n_prompt_tokens + 4 :]]
+    assert times == sorted(times), "from the token before the newest branch on, each was made after the other"
