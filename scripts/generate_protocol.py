@@ -1,5 +1,7 @@
 """Write the JSON Schema and the TypeScript types from `server/livelens/protocol/messages.py`.
 
+And copy `shared_schema/picture.json`, how a network is drawn, to the page and to the package.
+
 python scripts/generate_protocol.py           # write
 python scripts/generate_protocol.py --check   # exit 1 and say so when a file is stale
 """
@@ -19,6 +21,11 @@ from livelens.protocol import messages, tensors
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "shared_schema" / "protocol.schema.json"
 TYPESCRIPT = ROOT / "client" / "src" / "protocol" / "generated.ts"
+PICTURE = ROOT / "shared_schema" / "picture.json"
+PICTURE_COPIES = (
+    ROOT / "client" / "src" / "layout" / "picture.json",
+    ROOT / "server" / "livelens" / "notebook" / "picture.json",
+)
 SOURCE = "server/livelens/protocol/messages.py"
 # Values that are sent with fields left out; every other event value is sent whole.
 SPARSE_VALUES = {
@@ -30,11 +37,14 @@ SPARSE_VALUES = {
     "StreamPlace",
     "AttentionEdit",
     "DirectionRecipe",
+    "RankOneRecipe",
 }
 # Fields that a viewer may leave out of a value it sends.
 OPTIONAL_FIELDS = {
-    "InterventionSpec": {"positions", "reference", "direction_id", "unit", "stream", "attention"},
+    "InterventionSpec": {"positions", "reference", "direction_id", "unit", "stream", "attention", "edit_id"},
     "PutDirection": {"recipe", "layer"},
+    "StartRun": {"twin"},
+    "ForkRun": {"twin"},
 }
 
 
@@ -104,6 +114,7 @@ def main() -> int:
     """Write or check; the exit code."""
     document = schema()
     wanted = {SCHEMA: json.dumps(document, indent=2) + "\n", TYPESCRIPT: typescript(document)}
+    wanted |= dict.fromkeys(PICTURE_COPIES, PICTURE.read_text())
     if "--check" in sys.argv[1:]:
         stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
         for path in stale:

@@ -1,17 +1,20 @@
 // Where everything of a model lies: ModelInfo -> rectangles in the plane of one token's sheet.
 // x is depth (0 .. SHEET_WIDTH, one column a layer), y is up, z is time (time_axis.ts); world units.
 import type { Component, ModelInfo } from "../protocol/generated";
+import picture from "./picture.json";
 
-export const SHEET_WIDTH = 16;
-/** Share of a layer's column that its panel fills; the rest is the gap to the next layer. */
-const PANEL_SHARE = 0.82;
-const WANTED_PANEL_HEIGHT = 5.2;
-const MAX_HEADS_HEIGHT = 1.7;
-const PANEL_BOTTOM = 0.62;
-const TAB_HEIGHT = 0.11;
-const TAB_GAP = 0.06;
-const HEADS_GAP = 0.24;
-const SPINE_OVERHANG = 1.25;
+/** Shared with the notebook's scene; shared_schema/picture.json says what each is. */
+const {
+  panel_share: PANEL_SHARE,
+  wanted_panel_height: WANTED_PANEL_HEIGHT,
+  max_heads_height: MAX_HEADS_HEIGHT,
+  panel_bottom: PANEL_BOTTOM,
+  tab_height: TAB_HEIGHT,
+  tab_gap: TAB_GAP,
+  heads_gap: HEADS_GAP,
+  spine_overhang: SPINE_OVERHANG,
+} = picture.layout;
+export const SHEET_WIDTH = picture.layout.sheet_width;
 
 export type ModelShape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
 

@@ -1,57 +1,14 @@
 // Colour maps: sequential for sizes, diverging for signed contributions; monotone in lightness and safe for
-// colour-blind eyes. On a dark ground loud is light, on a light ground loud is dark.
+// colour-blind eyes. On a dark ground loud is light, on a light ground loud is dark. Of diverging ones the negative
+// side comes first: blue takes away, orange adds, as in the arcs. The stops are the notebook's too (picture.json).
 import type { DisplayChannel, Theme } from "../store/types";
+import picture from "./picture.json";
 
 export type Rgb = readonly [number, number, number];
-type Stop = readonly [at: number, hex: string];
-
-const SEQUENTIAL: Record<Theme, readonly Stop[]> = {
-  dark: [
-    [0, "#070b18"],
-    [0.12, "#081230"],
-    [0.28, "#10305f"],
-    [0.45, "#166690"],
-    [0.6, "#2ba79b"],
-    [0.74, "#9ed67a"],
-    [0.87, "#fbe77b"],
-    [1, "#ffffff"],
-  ],
-  light: [
-    [0, "#eef2f8"],
-    [0.14, "#d9e6ee"],
-    [0.3, "#9fd0cf"],
-    [0.5, "#3f9fb0"],
-    [0.7, "#1f62a0"],
-    [0.86, "#2a2f7c"],
-    [1, "#220a3c"],
-  ],
-};
-
-// Negative side first: blue takes away, orange adds, as in the arcs.
-const DIVERGING: Record<Theme, readonly Stop[]> = {
-  dark: [
-    [0, "#d3ebff"],
-    [0.15, "#6cb5ff"],
-    [0.32, "#1f66b8"],
-    [0.44, "#0d2748"],
-    [0.5, "#0a0d16"],
-    [0.56, "#3f210b"],
-    [0.68, "#b3590f"],
-    [0.85, "#ffa548"],
-    [1, "#fff0d6"],
-  ],
-  light: [
-    [0, "#08244f"],
-    [0.15, "#1b57a3"],
-    [0.32, "#6aa5da"],
-    [0.44, "#cfe0ef"],
-    [0.5, "#f1f3f6"],
-    [0.56, "#f7dfc4"],
-    [0.68, "#e69b4b"],
-    [0.85, "#a9560c"],
-    [1, "#4f2300"],
-  ],
-};
+interface Stop {
+  at: number;
+  colour: string;
+}
 
 export interface ColourMap {
   diverging: boolean;
@@ -73,18 +30,18 @@ export function luminance(rgb: Rgb): number {
 function sample(stops: readonly Stop[], at: number): Rgb {
   let lower = stops[0]!;
   for (const upper of stops) {
-    if (at <= upper[0]) {
-      const t = upper[0] === lower[0] ? 0 : (at - lower[0]) / (upper[0] - lower[0]);
-      const [a, b] = [parse_hex(lower[1]), parse_hex(upper[1])];
+    if (at <= upper.at) {
+      const t = upper.at === lower.at ? 0 : (at - lower.at) / (upper.at - lower.at);
+      const [a, b] = [parse_hex(lower.colour), parse_hex(upper.colour)];
       return [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t];
     }
     lower = upper;
   }
-  return parse_hex(lower[1]);
+  return parse_hex(lower.colour);
 }
 
 function stops_of(channel: DisplayChannel, theme: Theme): readonly Stop[] {
-  return channel === "activation" ? SEQUENTIAL[theme] : DIVERGING[theme];
+  return (channel === "activation" ? picture.colours.sequential : picture.colours.diverging)[theme];
 }
 
 /** The colour at `at` in 0..1 (for the diverging map 0.5 is zero). */
@@ -103,5 +60,5 @@ export function colour_map(channel: DisplayChannel, theme: Theme): ColourMap {
 
 /** The map's own stops as CSS colours, for a legend's gradient. */
 export function css_stops(channel: DisplayChannel, theme: Theme): { at: number; css: string }[] {
-  return stops_of(channel, theme).map(([at, css]) => ({ at, css }));
+  return stops_of(channel, theme).map(({ at, colour }) => ({ at, css: colour }));
 }

@@ -1,5 +1,6 @@
 // The scene's colours for the two themes; data colours come from layout/colour.ts.
 import { parse_hex } from "../layout/colour";
+import picture from "../layout/picture.json";
 import type { Theme } from "../store/types";
 import type { LabelColours } from "./label_layer";
 
@@ -21,17 +22,7 @@ export interface SceneTheme {
 
 export const SCENE_THEMES: Record<Theme, SceneTheme> = {
   dark: {
-    background: "#05070d",
-    panel: "#03050c",
-    disc: "#24345e",
-    tab: "#141d35",
-    odd: "#ff2f92",
-    spine: "#8fa6e6",
-    node: "#eef4ff",
-    rail: "#31415f",
-    accent: "#ffab4a",
-    hover: "#dfe9ff",
-    ablated: "#ff5d73",
+    ...picture.ground.dark,
     glow: 1,
     labels: {
       text: "#e4eaf8",
@@ -45,17 +36,7 @@ export const SCENE_THEMES: Record<Theme, SceneTheme> = {
     },
   },
   light: {
-    background: "#f7f8fb",
-    panel: "#edf0f5",
-    disc: "#b3bfd2",
-    tab: "#d5dce8",
-    odd: "#c4006a",
-    spine: "#5570b8",
-    node: "#23408f",
-    rail: "#b8c2d6",
-    accent: "#c25e00",
-    hover: "#26324d",
-    ablated: "#c0172f",
+    ...picture.ground.light,
     glow: 0,
     labels: {
       text: "#1f2940",
