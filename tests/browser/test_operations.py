@@ -220,6 +220,44 @@ def test_a_direction_from_a_file_steers_and_comes_back_bit_for_bit(paused: Page,
     expect(page.locator(".toast")).to_contain_text(f"has {d_model - 1} numbers")
 
 
+def test_two_viewers_change_one_run_at_once_and_both_pages_say_who(
+    paused: Page, open_page: OpenPage, fake_server: ServerProcess
+) -> None:
+    """Neither page waits for the other: both end with the set that came last, and name the same two hands."""
+    page = paused
+    other = open_page(fake_server, fragment=f"#run={driving.run_id(page)}")
+    driving.wait_steps(other, 12)
+    pages = (page, other)
+    for index, one in enumerate(pages):
+        select(one, "head", 4, index)
+    for one in pages:  # neither has heard of the other's change when it makes its own
+        one.keyboard.press("a")
+    for one in pages:
+        wait_revision(one, 2)
+        one.locator("#set-history-toggle").click()
+    log = "() => window.livelens.store.run.value.intervention_log.map(({ author, from_pos }) => [author, from_pos])"
+    assert page.evaluate(log) == other.evaluate(log)
+    assert sent(page) == sent(other) == page.evaluate("() => window.livelens.store.interventions.value")
+    assert sent(other) == other.evaluate("() => window.livelens.store.interventions.value")
+    names = [f"viewer {one.evaluate('() => window.livelens.store.own_viewer_ids.value.at(-1)')[:4]}" for one in pages]
+    assert names[0] != names[1]
+    for own, one in enumerate(pages):
+        said = one.locator(".set-history-who").all_inner_texts()
+        assert sorted(said) == sorted(["you", names[1 - own]])
+    first = page.evaluate(log)[1][1]
+    other.locator("#step").click()
+    for one in pages:
+        one.wait_for_function("pos => window.livelens.store.history.get(pos)?.revision === 2", arg=first)
+    other.keyboard.press("Home")
+    other.locator(".set-history-entry").last.click()
+    assert other.evaluate("() => window.livelens.store.current_pos.value") == first
+    assert axe_violations(other) == []
+    other.reload()
+    other.wait_for_function("() => window.livelens?.store.run.value")
+    other.locator("#set-history-toggle").click()
+    assert "you" in other.locator(".set-history-who").all_inner_texts(), "a tab that is loaded again is still itself"
+
+
 def prob(page: Page, pos: int, text: str) -> float:
     """The probability of a next token after `pos`, as it came with the step; 0 where it is not among the likeliest."""
     found = [top["prob"] for top in page.evaluate(TOP_TOKENS, pos) if top["text"] == text]

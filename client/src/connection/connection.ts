@@ -41,6 +41,7 @@ export interface ConnectionOptions {
 }
 
 const HOLE_DELAY_MS = 800;
+const MAX_OWN_IDS = 20;
 
 export class Connection {
   private readonly requests = new Requests();
@@ -290,6 +291,8 @@ export class Connection {
     }
     this.store.model_info.value = hello.model_info;
     this.store.limits.value = hello.limits;
+    const ids = this.store.own_viewer_ids;
+    if (hello.viewer_id) ids.value = [...ids.peek(), hello.viewer_id].slice(-MAX_OWN_IDS);
     this.lifeline.greeted();
     void this.subscribe().catch((error: unknown) => this.report(error));
     void this.follow_link();

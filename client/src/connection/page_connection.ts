@@ -12,6 +12,7 @@ export interface PageConnection {
 
 /** Connect the page to the server that sent it, or to the recording that came with it. */
 export function connect_page(store: Store): PageConnection {
+  keep_viewer_ids(store);
   const open_live = has_own_recording(document) ? null : () => new SocketSource(socket_url(document.baseURI));
   const source = new PageSource(store, open_live, page_run_link());
   const connection = new Connection(store, {
@@ -32,6 +33,18 @@ export function connect_page(store: Store): PageConnection {
   if (source.has_server) connection.start();
   else void show_own_recording(store, source, connection);
   return { connection, source };
+}
+
+const VIEWER_IDS = "livelens.viewer_ids";
+
+/** A tab that is loaded again is still the one that did what it did. */
+function keep_viewer_ids(store: Store): void {
+  try {
+    store.own_viewer_ids.value = (sessionStorage.getItem(VIEWER_IDS) ?? "").split(" ").filter(Boolean);
+    store.own_viewer_ids.subscribe((ids) => sessionStorage.setItem(VIEWER_IDS, ids.join(" ")));
+  } catch {
+    // no storage in this browser or frame: after a reload its own changes are those of a viewer with a name
+  }
 }
 
 async function show_own_recording(store: Store, source: PageSource, connection: Connection): Promise<void> {

@@ -1,5 +1,5 @@
 // Questions about one step: a component's value, its contribution, an attention row, the lens.
-import { NONFINITE_INT8, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
+import { NONFINITE_INT8, type AppliedInterventions, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
 import { is_factor, spec_form } from "./interventions";
 import { component_key } from "./store";
 import { signed_of } from "./signed_values";
@@ -127,16 +127,18 @@ export function factor_on(interventions: readonly InterventionSpec[], component:
   return factors.length ? factors.reduce((product, factor) => product * factor, 1) : null;
 }
 
-/** From which position and revision `spec` holds in its present form; null where the server has not said. */
+type Since = Pick<AppliedInterventions, "from_pos" | "revision" | "author">;
+
+/** From which position `spec` holds in its present form, and by whom; null where the server has not said. */
 export function effective_since(
   run: RunView | null, spec: InterventionSpec,
-): { from_pos: number; revision: number } | null {
-  let since: { from_pos: number; revision: number } | null = null;
+): Since | null {
+  let since: Since | null = null;
   const log = [...(run?.intervention_log ?? [])].sort((a, b) => b.revision - a.revision);
   for (const entry of log) {
     const held = entry.interventions.find((other) => other.intervention_id === spec.intervention_id);
     if (!held || spec_form(held) !== spec_form(spec)) break;
-    since = { from_pos: entry.from_pos, revision: entry.revision };
+    since = { from_pos: entry.from_pos, revision: entry.revision, author: entry.author };
     if (entry.mode === "recompute") break; // its from_pos covers all that came before it
   }
   return since;

@@ -11,6 +11,8 @@ import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip
 export interface Store {
   connection: Signal<ConnectionState>;
   model_info: Signal<ModelInfo | null>;
+  /** The names that the server has given this page, one a connection: `author` says who did something. */
+  own_viewer_ids: Signal<readonly string[]>;
   run: Signal<RunView | null>;
   /** Every run that this page has watched, by run_id. */
   known_runs: Signal<KnownRuns>;
@@ -57,6 +59,7 @@ export function create_store(): Store {
   const store: Store = {
     connection: signal<ConnectionState>("connecting"),
     model_info: signal<ModelInfo | null>(null),
+    own_viewer_ids: signal<readonly string[]>([]),
     run: signal<RunView | null>(null),
     known_runs: create_known_runs(),
     tokens: signal<readonly TokenChip[]>([]),

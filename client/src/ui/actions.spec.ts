@@ -51,15 +51,15 @@ describe("from where an intervention holds", () => {
 
   it("is the first revision that has it in its present form without a break", () => {
     const more = toggled([spec!], OTHER);
-    expect(effective_since(run([entry(0, 0, []), entry(1, 9, [spec!]), entry(2, 12, more)]), spec!)).toEqual({ from_pos: 9, revision: 1 });
+    expect(effective_since(run([entry(0, 0, []), entry(1, 9, [spec!]), entry(2, 12, more)]), spec!)).toEqual({ from_pos: 9, revision: 1, author: "me" });
     const off = { ...spec!, enabled: false };
     const log = [entry(1, 5, [spec!]), entry(2, 8, [off]), entry(3, 11, [spec!])];
-    expect(effective_since(run(log), spec!)).toEqual({ from_pos: 11, revision: 3 });
-    expect(effective_since(run(log.slice(0, 2)), off)).toEqual({ from_pos: 8, revision: 2 });
+    expect(effective_since(run(log), spec!)).toEqual({ from_pos: 11, revision: 3, author: "me" });
+    expect(effective_since(run(log.slice(0, 2)), off)).toEqual({ from_pos: 8, revision: 2, author: "me" });
   });
 
   it("is where the recompute began", () => {
-    expect(effective_since(run([entry(1, 9, [spec!]), entry(2, 0, [spec!], "recompute")]), spec!)).toEqual({ from_pos: 0, revision: 2 });
+    expect(effective_since(run([entry(1, 9, [spec!]), entry(2, 0, [spec!], "recompute")]), spec!)).toEqual({ from_pos: 0, revision: 2, author: "me" });
   });
 
   it("is unknown until the server has said", () => {

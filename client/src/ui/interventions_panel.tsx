@@ -5,6 +5,7 @@ import { IconButton } from "./icons";
 import { Entry } from "./interventions/entry";
 import { kept_directions } from "./interventions/kept_directions";
 import { take_dropped_set } from "./interventions/set_actions";
+import { SetHistory } from "./interventions/set_history";
 import { Sets } from "./interventions/sets";
 import { use_page, type Page } from "./page";
 
@@ -40,6 +41,7 @@ export function InterventionsPanel(): JSX.Element {
       ) : (
         <ul class="intervention-list">{specs.map((spec) => <Entry key={spec.intervention_id} spec={spec} />)}</ul>
       )}
+      <SetHistory />
     </section>
   );
 }

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { alteration_of } from "../../layout/alterations";
 import type { InterventionSpec } from "../../protocol/generated";
 import { effective_since } from "../../store/query";
+import { who_words } from "../../store/set_log";
 import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
 import { IconButton } from "../icons";
@@ -41,16 +42,17 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
   );
 }
 
-/** From which position the server says that it holds. */
+/** From which position the server says that it holds, and by whose hand. */
 function since_words({ store }: Page, spec: InterventionSpec): string {
   const run = store.run.value;
   const since = effective_since(run, spec);
   if (!since) return !run || run.state === "finished" ? "from the start of the next run" : "at the next token";
   const token = store.tokens.value[since.from_pos];
   const scope = spec.positions?.scope ?? "from_now";
-  if (scope === "all" || scope === "range") return `${spec.enabled ? "in force" : "off"} · rev ${since.revision}`;
+  const by = ` · ${who_words(since.author, store.own_viewer_ids.value)} · rev ${since.revision}`;
+  if (scope === "all" || scope === "range") return (spec.enabled ? "in force" : "off") + by;
   const from = `${spec.enabled ? "from" : "off from"} position ${since.from_pos}`;
-  return `${from}${token ? ` (${token_quote(token.text)})` : ""} · rev ${since.revision}`;
+  return `${from}${token ? ` (${token_quote(token.text)})` : ""}${by}`;
 }
 
 /** Put `next` in the place of the one with its id; nothing where that is gone meanwhile. */

@@ -17,6 +17,8 @@ export interface InterventionsState {
   /** Ids that were on before the whole set was switched off: the same come back. */
   were_on: Signal<ReadonlySet<string>>;
   sets_open: Signal<boolean>;
+  /** The list of who changed what. */
+  history_open: Signal<boolean>;
   set_name: Signal<string>;
   /** Sets kept in this browser, newest first. */
   saved: Signal<readonly SavedSet[]>;
@@ -39,6 +41,7 @@ export function create_interventions_state(): InterventionsState {
   return {
     were_on: signal<ReadonlySet<string>>(new Set<string>()),
     sets_open: signal(false),
+    history_open: signal(false),
     set_name: signal(""),
     saved: signal<readonly SavedSet[]>(read_saved_sets()),
     draft: signal<InterventionSpec | null>(null),

@@ -89,7 +89,7 @@ describe("another change than a switch", () => {
       intervention_id: "L0N2", operation: "resample", components: [NEURON], reference: { source: "text", texts: ["Another text"], pos: 3 },
     });
     expect(text_of(".intervention .operation")).toBe("as in “Another text”, at its position 3");
-    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · rev 1");
+    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · you · rev 1");
   });
 
   it("a head is not put to one number, and the page says why", async () => {
@@ -174,6 +174,27 @@ describe("another viewer's change", () => {
     await settle();
     await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "u", bubbles: true })));
     expect(source.last("set_interventions").interventions.map((spec) => spec.intervention_id)).toEqual(["L0N2"]);
+  });
+});
+
+describe("who changed the set", () => {
+  it("is said of each intervention, and of each set the run has had; a click goes to where it took hold", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    const mine = await applied(2);
+    source.say({
+      type: "interventions_applied", run_id: "run-1", request_id: null,
+      applied: { revision: 2, from_pos: 3, mode: "from_now", interventions: [...mine, ...toggled([], NEURON)], author: "3f2a77" },
+    });
+    await settle();
+    expect([...document.querySelectorAll(".intervention .where")].map((one) => one.textContent)).toEqual(
+      ["from position 2 (“ t2”) · you · rev 1", "from position 3 (“ t3”) · viewer 3f2a · rev 2"]);
+    await click("#set-history-toggle");
+    const said = [...document.querySelectorAll(".set-history-list li")].map((one) => one.textContent);
+    expect(said).toEqual(["viewer 3f2a+ L0N2from position 3 “ t3” · rev 2", "you+ L1H1from position 2 “ t2” · rev 1"]);
+    await click(".set-history-list li:last-child button");
+    expect(store.current_pos.value).toBe(2);
   });
 });
 

@@ -16,6 +16,7 @@ export const OPERATION_NAMES: Record<Operation, string> = {
   resample: "Take from elsewhere",
   set: "Put to a value",
   add_direction: "Add a direction",
+  rank_one_edit: "Edit a weight matrix",
   project_out: "Take a direction out",
   attention_knockout: "Do not look at",
   attention_set: "Look at",
