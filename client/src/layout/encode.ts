@@ -82,7 +82,8 @@ export function attention_contributions(step: StepRecord): Float32Array | null {
 
 export function signed_scales({ heads, attn, mlps, neurons }: SignedValues): DirectScales {
   const of = (values: Float32Array | null | undefined): number => (values ? max_abs(values) : 0);
-  return { heads: of(heads), neurons: of(neurons?.values), blocks: Math.max(of(attn), of(mlps)) };
+  const of_neurons = neurons && ("scales" in neurons ? of(neurons.scales) : of(neurons.values));
+  return { heads: of(heads), neurons: of_neurons ?? 0, blocks: Math.max(of(attn), of(mlps)) };
 }
 
 /** What is not known has the code of zero. */
@@ -100,14 +101,36 @@ function encode_signed(values: SignedValues, blocks: Blocks, scratch: Int8Array)
     out[layer * stride + n_heads] = signed_code(values.attn?.[layer], scales.blocks);
     out[layer * stride + n_heads + 1] = signed_code(values.mlps?.[layer], scales.blocks);
   }
+  encode_signed_neurons(values.neurons, scales.neurons, scratch);
+  return { neurons: scratch, blocks_codes: out, has_values: true };
+}
+
+function encode_signed_neurons(neurons: SignedValues["neurons"], max: number, scratch: Int8Array): void {
   scratch.fill(0);
-  const { at = null, values: sizes = null } = values.neurons ?? {};
-  const n = Math.min(sizes?.length ?? 0, at ? at.length : scratch.length);
+  if (!neurons) return;
+  if ("scales" in neurons) {
+    rescale(neurons, max, scratch);
+    return;
+  }
+  const { at, values: sizes } = neurons;
+  const n = Math.min(sizes.length, at ? at.length : scratch.length);
   for (let i = 0; i < n; i++) {
     const cell = at ? at[i]! : i;
-    if (cell < scratch.length) scratch[cell] = signed_code(sizes![i], scales.neurons);
+    if (cell < scratch.length) scratch[cell] = signed_code(sizes[i], max);
   }
-  return { neurons: scratch, blocks_codes: out, has_values: true };
+}
+
+/** From codes by their layer's largest to codes by the largest of all: both are square roots, so one factor a layer. */
+function rescale({ values, scales }: { values: Int8Array; scales: Float32Array }, max: number, out: Int8Array): void {
+  const width = scales.length > 0 ? values.length / scales.length : 0;
+  if (max <= 0 || values.length !== out.length || !Number.isInteger(width)) return;
+  for (let layer = 0; layer < scales.length; layer++) {
+    const factor = Math.sqrt(scales[layer]! / max);
+    for (let i = layer * width; i < (layer + 1) * width; i++) {
+      const code = values[i]!;
+      out[i] = code === NOT_FINITE ? NOT_FINITE : Math.round(code * factor);
+    }
+  }
 }
 
 function encode_direct(step: StepRecord, blocks: Blocks, scratch: Int8Array): SheetCodes {

@@ -1,5 +1,6 @@
 // Signed numbers of components, for the diverging scale: differences between two runs, measured effects.
 import type { Component } from "../protocol/generated";
+import { expand_int8 } from "./companding";
 import type { Shape } from "./query";
 import type { SignedValues } from "./types";
 
@@ -17,7 +18,12 @@ export function signed_of(values: SignedValues, { kind, layer, index }: Componen
 }
 
 function neuron_of({ neurons }: SignedValues, cell: number): number | null {
-  const at = neurons?.at ? neurons.at.indexOf(cell) : cell;
-  const value = at < 0 ? undefined : neurons?.values[at];
+  if (!neurons) return null;
+  if ("scales" in neurons) {
+    const layer = Math.floor((cell * neurons.scales.length) / neurons.values.length);
+    return expand_int8(neurons.values[cell] ?? 0, neurons.scales[layer] ?? Number.NaN);
+  }
+  const at = neurons.at ? neurons.at.indexOf(cell) : cell;
+  const value = at < 0 ? undefined : neurons.values[at];
   return value === undefined || Number.isNaN(value) ? null : value;
 }

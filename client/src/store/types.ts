@@ -56,8 +56,11 @@ export interface SignedValues {
   /** [n_layers], as `mlps`. */
   attn: Float32Array | null;
   mlps: Float32Array | null;
-  /** Of the cells `at` (layer * d_mlp + index); of all [n_layers, d_mlp] where that is null. */
-  neurons: { at: Uint32Array | null; values: Float32Array } | null;
+  /**
+   * Of the cells `at` (layer * d_mlp + index); of all [n_layers, d_mlp] where that is null: as they are, or companded
+   * as a step brings them, each layer by its own of `scales`.
+   */
+  neurons: { at: Uint32Array | null; values: Float32Array } | { at: null; values: Int8Array; scales: Float32Array } | null;
 }
 
 /** A token of the text: `logprob` and `entropy` are of its own choice, none where not known. */

@@ -1,7 +1,8 @@
 // The table's rows as arithmetic: every component of the model has a row number, in the order of the network.
 // Nothing is built per row, so 2.3 million neurons cost an array of numbers.
 import type { Component } from "../protocol/generated";
-import { activation_of, direct_of, expand_int8, type Shape } from "../store/query";
+import { expand_int8 } from "../store/companding";
+import { activation_of, direct_of, type Shape } from "../store/query";
 import type { StepRecord } from "../store/types";
 import type { ComponentFilter } from "./page";
 

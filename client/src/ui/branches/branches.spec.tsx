@@ -86,7 +86,7 @@ describe("a branch", () => {
     expect(rows[1]).toContain("from token 3, seed 8");
     expect(document.querySelector(".branch-tree li[aria-current]")?.textContent).toContain("Run 2");
     await act(() => button("Compare").click());
-    expect(text_of(".branch-compared")).toContain("Runs 2 and 1 have the same 6 tokens");
+    expect(text_of(".branch-compared")).toContain("Run 2 and run 1 have the same 6 tokens");
     await act(() => button("Run 1").click());
     expect(source.last("join_run")).toMatchObject({ run_id: "run-1", last_seq: -1 });
   });

@@ -4,7 +4,7 @@ import { tree_rows, type KnownRun, type TreeRow } from "../../store/branches";
 import { token_quote } from "../format";
 import { use_page } from "../page";
 import { BranchForm } from "./branch_form";
-import { ComparedTexts } from "./compared_texts";
+import { ComparedTexts, type NamedText } from "./compared_texts";
 
 const SHOWN_TOKENS = 24;
 
@@ -17,7 +17,7 @@ export function BranchesPanel(): JSX.Element {
     <div class="branches" tabIndex={0} role="region" aria-label="Branches">
       <BranchForm />
       {watched && compared && compared !== watched && (
-        <ComparedTexts one={watched} other={compared} on_pick={(pos) => actions.select_pos(pos)} />
+        <ComparedTexts one={named(watched)} other={named(compared)} on_pick={(pos) => actions.select_pos(pos)} />
       )}
       {known.size === 0 ? <p class="muted">No run yet.</p> : (
         <ul class="branch-tree" aria-label="Runs of this page">
@@ -30,6 +30,8 @@ export function BranchesPanel(): JSX.Element {
     </div>
   );
 }
+
+const named = ({ number, tokens }: KnownRun): NamedText => ({ name: `run ${number}`, tokens });
 
 function Row({ row: { run, depth }, parent, is_watched, is_compared }: {
   row: TreeRow; parent: KnownRun | undefined; is_watched: boolean; is_compared: boolean;

@@ -35,7 +35,7 @@ function Facts({ component, info, step, answer }: Props & { step: StepRecord; an
         <Pair name="Value" other={activation_of(exact, component, info)} difference={activation_of(difference, component, info)} id="value" />
         <Pair name="Direct logit" other={direct_of(exact, component, info)} difference={direct_of(difference, component, info)} id="direct" />
       </dl>
-      {component.kind === "head" && <Looks step={difference} component={component} />}
+      {component.kind === "head" && <Looks step={difference} component={component} other="other" />}
       {other_lens !== undefined && (
         <p class="muted">
           After layer {component.layer} it would say {token_quote(other_lens)}; log-probability of{" "}
@@ -46,7 +46,7 @@ function Facts({ component, info, step, answer }: Props & { step: StepRecord; an
   );
 }
 
-function Pair({ name, other, difference, id }: { name: string; other: number | null; difference: number | null; id: string }): JSX.Element {
+export function Pair({ name, other, difference, id }: { name: string; other: number | null; difference: number | null; id: string }): JSX.Element {
   return (
     <>
       <div><dt>{name}</dt><dd><b id={`other-${id}`}>{number_text(other, 4)}</b></dd></div>
@@ -61,13 +61,13 @@ function Pair({ name, other, difference, id }: { name: string; other: number | n
 }
 
 /** The tokens that the head looks at more in one run than in the other. */
-function Looks({ step, component }: { step: StepRecord; component: Component }): JSX.Element {
+export function Looks({ step, component, other }: { step: StepRecord; component: Component; other: string }): JSX.Element {
   const { store } = use_page();
   const keys = strongest_keys(step, component.layer, component.index, N_KEYS);
   if (keys.length === 0) return <p class="muted">It looks at the same tokens in both.</p>;
   return (
     <p>
-      Looks, this run − other:{" "}
+      Looks, this run − {other}:{" "}
       {keys.map(({ key_pos, weight }, i) => (
         <span key={key_pos}>{i > 0 && ", "}<b data-sign={Math.sign(weight)}>{signed_text(weight, 2)}</b> at {key_pos} {token_quote(store.tokens.value[key_pos]?.text ?? "")}</span>
       ))}
