@@ -1,18 +1,12 @@
 // Questions about one step: a component's value, its contribution, an attention row, the lens.
-import { NONFINITE_INT8, type AppliedInterventions, type Component, type InterventionSpec, type ModelInfo } from "../protocol/generated";
+import type { AppliedInterventions, Component, InterventionSpec, ModelInfo } from "../protocol/generated";
+import { expand_int8 } from "./companding";
 import { is_factor, spec_form } from "./interventions";
 import { component_key } from "./store";
 import { signed_of } from "./signed_values";
 import type { HostTensor, RunView, StepRecord } from "./types";
 
 export type Shape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
-
-/** The activation that a companded code of a layer with `scale` stands for; NaN for a non-finite one. */
-export function expand_int8(code: number, scale: number): number {
-  if (code === NONFINITE_INT8) return Number.NaN;
-  const root = code / 127;
-  return Math.sign(root) * root * root * scale;
-}
 
 /** What `component` did at `step`: a neuron's activation, else the norm of what was written; null if unknown. */
 export function activation_of(step: StepRecord | undefined, component: Component, shape: Shape): number | null {
