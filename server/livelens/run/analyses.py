@@ -84,10 +84,9 @@ class Analyses:
 
     def ask(self, job: AnalysisJob, context: AnalysisContext) -> None:
         """Queue a question; the same viewer's older one of its kind is given up, and it is told so."""
-        kind = analysis_kind(job.question)
         for tag, older in list(self._waiting.items()):
-            if tag.viewer_id == job.tag.viewer_id and analysis_kind(older.question) == kind:
-                self._refuse(older, "superseded", f"a newer question of yours ({kind}) took its place")
+            if is_superseded(tag, older.question, job):
+                self._end(older, superseded_report(tag, older.question))
         waiting = _Waiting(job.question, job.tag, context, job.past_runs)
         if waiting.n_needed > context.n_positions:
             self._refuse(waiting, "not_computed", _not_computed(waiting))
@@ -180,6 +179,18 @@ class Analyses:
 def given_up_report(tag: Tag, run_id: str) -> ErrorReport:
     """The last word on a question that its viewer gave up."""
     return ErrorReport(code="cancelled", message="the question was given up", request_id=tag.request_id, run_id=run_id)
+
+
+def is_superseded(tag: Tag, question: Question, newer: AnalysisJob) -> bool:
+    """The same viewer asks `newer` instead: a question of the same kind, or under the same request_id."""
+    same_kind = analysis_kind(question) == analysis_kind(newer.question)
+    return tag == newer.tag or (same_kind and tag.viewer_id == newer.tag.viewer_id)
+
+
+def superseded_report(tag: Tag, question: Question) -> ErrorReport:
+    """The last word on a question that gave way to a newer one of its viewer."""
+    message = f"a newer question of yours ({analysis_kind(question)}) took its place"
+    return ErrorReport(code="superseded", message=message, request_id=tag.request_id, run_id=question.run_id)
 
 
 def _not_computed(waiting: _Waiting) -> str:

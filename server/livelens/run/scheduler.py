@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import AnalysisContext, Engine, EngineError
-from livelens.run.analyses import Analyses, given_up_report
+from livelens.run.analyses import Analyses, given_up_report, is_superseded, superseded_report
 from livelens.run.forking import fork_opening
 from livelens.run.jobs import (
     AnalysisJob,
@@ -145,15 +145,15 @@ class Scheduler:
                 return self._runs[run_id]
         return None
 
-    def _guarded(self, run: Run, work: Callable[[], None]) -> None:
-        """A fault of the engine ends this run and nothing else."""
+    def _guarded(self, run: Run, work: Callable[[], None]) -> str | None:
+        """A fault of the engine ends this run and nothing else; returns its text, none when the work was done."""
         fault: Exception | None = None
         try:
             work()
         except Exception as error:
             fault = error
         if fault is None:
-            return
+            return None
         # Outside the except block, so that the traceback's frames let go of their tensors (pytorch#18853).
         text = str(fault) or type(fault).__name__
         if not isinstance(fault, EngineError):
@@ -162,6 +162,7 @@ class Scheduler:
         run.fail(text)
         if self._engine.hooks_left():
             _log.error("%d hooks were left on the model after a fault", self._engine.hooks_left())
+        return text
 
     def _settle(self) -> None:
         """Tell the end of runs that have ended and reported everything."""
@@ -196,7 +197,11 @@ class Scheduler:
             except RefusedError as error:
                 self._refuse(job.run_id, job.tag, error.code, str(error))
 
-        self._guarded(run, work)
+        fault = self._guarded(run, work)
+        if fault is not None:
+            self._refuse(
+                job.run_id, job.tag, "engine_fault", f"the engine failed at this set, and the run ended: {fault}"
+            )
 
     def _run_context(self, run_id: str) -> AnalysisContext | None:
         run = self._runs.get(run_id)
@@ -206,9 +211,16 @@ class Scheduler:
         if run is None:
             self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
         elif run.is_catching_up:  # a prompt, or what a recompute voided: it will be there in a moment
-            self._early.append(job)
+            self._ask_later(job)
         else:
             self._analyses.ask(job, run.analysis_context())
+
+    def _ask_later(self, job: AnalysisJob) -> None:
+        """Keep a question until its run has caught up, in the place of the viewer's older one of its kind."""
+        for older in [older for older in self._early if is_superseded(older.tag, older.question, job)]:
+            self._early.remove(older)
+            self._emit(Answered(tag=older.tag, answer=superseded_report(older.tag, older.question)))
+        self._early.append(job)
 
     def _ask_early(self) -> None:
         """Questions that had to wait for their run, as soon as it has caught up."""

@@ -31,7 +31,7 @@ from livelens.protocol.messages import (
     Limits,
     ModelInfo,
 )
-from livelens.run.jobs import CancelJob, ChannelsJob, DirectionJob, ForgetJob, Job, OpeningJob, Report, StopJob
+from livelens.run.jobs import CancelJob, ChannelsJob, DirectionJob, ForgetJob, ForkJob, Job, OpeningJob, Report, StopJob
 from livelens.session.bucket import TokenBucket
 from livelens.session.commands import CommandError, CommandHandler
 from livelens.session.directions import Directions
@@ -264,7 +264,14 @@ class Session:
         First of their float32 values, three quarters of it: the quantised record shows a run and its loud neurons.
         """
         total = sum(record.history.n_bytes for record in self.records.values())
-        idle = [record for record in self.records.values() if record.is_finished and not record.viewers]
+        parents = {
+            job.parent_id for job in self.starting.values() if isinstance(job, ForkJob)
+        }  # their steps are shared
+        idle = [
+            record
+            for record in self.records.values()
+            if record.is_finished and not record.viewers and record.run_id not in parents
+        ]
         for record in idle:
             if total <= FINISHED_BUDGET_BYTES:
                 break

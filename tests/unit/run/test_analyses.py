@@ -241,6 +241,33 @@ def test_asked_while_a_run_is_computed_again_a_question_waits_and_can_be_given_u
     assert desk.code(2) == "cancelled"
 
 
+def test_asked_again_and_again_while_a_run_is_computed_only_the_newest_of_a_kind_waits() -> None:
+    desk = Desk(start_paused=False)
+    assert desk.scheduler.has_work
+    for request_id in range(1, 50):
+        desk.ask(relevance(request_id))
+        desk.ask(overview(1000 + request_id))
+        desk.ask(relevance(2000 + request_id), viewer_id="other")
+    assert [desk.code(request_id) for request_id in (2, 1001)] == ["superseded"] * 2
+    desk.work_all()
+    others = [it for it in desk.reports if isinstance(it, Answered) and it.tag.viewer_id == "other"]
+    answered = [it for it in desk.reports if isinstance(it, Answered) and isinstance(it.answer, RelevanceReady)]
+    assert sorted((it.tag.viewer_id, it.tag.request_id) for it in answered) == [("other", 2049), ("viewer", 49)]
+    assert {it.tag.request_id for it in others} == set(range(2001, 2050)), "each has its last word"
+
+
+def test_two_questions_under_one_request_id_have_two_last_words() -> None:
+    desk = Desk()
+    desk.work_all()
+    desk.ask(relevance(5))
+    desk.ask(overview(5))
+    desk.work_all()
+    first, *_, last = desk.said(5)
+    assert isinstance(first, ErrorReport) and first.code == "superseded"
+    assert isinstance(last, HeadScoresReady)
+    assert desk.engine.n_open == 0
+
+
 def test_a_rewind_ends_the_questions_whose_positions_it_voids_and_no_others() -> None:
     """A recompute from position 4."""
     desk = Desk()

@@ -13,6 +13,7 @@ from livelens.client.run import ClientRun
 from livelens.model.fake import FakeEngine
 from livelens.model.fake.captured import FakeCaptured
 from livelens.model.fake.sequence import FakeSequence
+from livelens.protocol.codec import encode_command
 from livelens.protocol.messages import (
     Component,
     ErrorReport,
@@ -26,6 +27,7 @@ from livelens.protocol.messages import (
 )
 from livelens.recordings import parse_recording
 from livelens.run import scheduler
+from livelens.session import session
 
 SAMPLED = Sampling(temperature=1.0, seed=7, max_new_tokens=10, stop_at_eos=False)
 NO_HEAD = InterventionSpec(intervention_id="h", operation="zero", components=[Component("head", 0, 1)])
@@ -252,3 +254,20 @@ def test_a_branch_can_be_recorded_with_the_text_of_what_it_keeps(
             np.testing.assert_array_equal(step.tensors[name], values, err_msg=f"{name} at {step.pos}")
     times = [step.info.server_ns for step in recording.steps[parent.n_prompt_tokens + 4 :]]
     assert times == sorted(times), "from the token before the newest branch on, each was made after the other"
+
+
+def test_a_run_is_not_let_go_of_while_a_branch_of_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps are the branch's; a finished run that nobody watches could be over the budget in that very moment."""
+    viewer = Hub().viewer()
+    parent = finished_run(viewer, sampling=greedy(6))
+    finished_run(viewer, sampling=greedy(2))
+    monkeypatch.setattr(session, "MAX_FINISHED_RUNS", 0)
+    session_of_all = viewer.hub.session
+    request_id = viewer.next_id()
+    fork_run = ForkRun(request_id=request_id, run_id=parent.run_id, from_pos=parent.n_prompt_tokens + 3)
+    session_of_all.receive(viewer.viewer_id, encode_command(fork_run), viewer.hub.now)
+    session_of_all.tick(viewer.hub.now)
+    branch = finish(viewer)
+    assert set(branch.steps) == set(range(len(branch.tokens) - 1))
+    session_of_all.tick(viewer.hub.now)
+    assert parent.run_id not in session_of_all.records

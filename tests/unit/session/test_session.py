@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from tests.unit.session.hub import PROMPT, Hub, greedy
 
+from livelens.model.engine import EngineError
 from livelens.protocol.messages import (
     CHANNELS,
     Component,
     ErrorReport,
+    InterventionSpec,
     JoinRun,
     Ping,
     Pong,
+    Reference,
     RequestPositions,
     RequestValues,
     RunFinished,
+    SetInterventions,
     Step,
     StepOnce,
 )
@@ -217,3 +221,26 @@ def test_who_joins_while_lenses_are_made_holds_every_position_whole_once_complet
         n_frames += 1
     assert n_frames > n_lenses
     assert all("neurons" in step.tensors for step in joiner.run.steps.values()), "complete, and one lacks its arrays"
+
+
+@pytest.mark.parametrize("fault", [EngineError("no memory"), RuntimeError("a bug")], ids=["engine", "bug"])
+def test_a_set_at_which_the_engine_fails_is_answered(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    """The run ends, as at any fault of the engine; who asked is told, and does not wait for ever."""
+    hub = Hub()
+    viewer = hub.viewer()
+    viewer.start(sampling=greedy(30))
+    hub.work(3)
+
+    def failing(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(hub.engine, "values_of", failing)
+    assert viewer.run is not None
+    spec = InterventionSpec("m", "mean", [Component("mlp", 1)], reference=Reference("prompt"))
+    command = SetInterventions(request_id=viewer.next_id(), run_id=viewer.run.run_id, interventions=[spec])
+    answer = viewer.ask(command)
+    assert isinstance(answer, ErrorReport)
+    assert (answer.code, str(fault) in answer.message) == ("engine_fault", True)
+    hub.work_all()
+    viewer.drain()
+    assert viewer.run.finish_reason == "engine_fault"
