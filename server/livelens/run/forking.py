@@ -24,7 +24,9 @@ def fork_opening(engine: Engine, parent: Run, job: ForkJob) -> Opening:
             "position_out_of_range",
             f"a branch may begin at token 1 to {len(parent.tokens)} of this run, not at {job.from_pos}",
         )
-    put, notice = (None, None) if job.token_text is None else first_token(engine, "token", job.token_text)
+    put, notice = (
+        (None, None) if job.token_text is None else first_token(engine, "token", job.token_text, code="bad_token")
+    )
     tokens = parent.tokens[: max(job.from_pos, before.n_prompt)]
     if put is not None:
         tokens[job.from_pos : job.from_pos + 1] = [put]

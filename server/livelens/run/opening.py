@@ -85,7 +85,7 @@ def logit_pair(engine: Engine, job: StartJob) -> tuple[LogitPair, str | None]:
     def id_of(role: str, text: str | None) -> int | None:
         if text is None:
             return None
-        token_id, notice = first_token(engine, role, text)
+        token_id, notice = first_token(engine, role, text, code="bad_target")
         notices.extend([notice] if notice else [])
         return token_id
 
@@ -98,11 +98,11 @@ def logit_pair(engine: Engine, job: StartJob) -> tuple[LogitPair, str | None]:
     return LogitPair(target_id=target_id, distractor_id=distractor_id), "; ".join(notices) or None
 
 
-def first_token(engine: Engine, role: str, text: str) -> tuple[int, str | None]:
-    """The token that a text is, or its first with a notice that says so; raises RefusedError where it has none."""
+def first_token(engine: Engine, role: str, text: str, *, code: str) -> tuple[int, str | None]:
+    """The token that a text is, or its first with a notice that says so; raises RefusedError (`code`) for none."""
     ids = engine.token_ids(text)
     if not ids:
-        raise RefusedError("bad_target", f"the {role} {text!r} has no token in this model")
+        raise RefusedError(code, f"the {role} {text!r} has no token in this model")
     if len(ids) == 1:
         return ids[0], None
     first = engine.token_text(ids[0])

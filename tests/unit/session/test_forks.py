@@ -219,7 +219,7 @@ def test_a_branch_of_a_branch_and_its_later_sets() -> None:
     assert viewer.run.branch.run_id == first.run_id
 
 
-def test_refused_with_the_limit_named() -> None:
+def test_refused_with_the_limit_named(monkeypatch: pytest.MonkeyPatch) -> None:
     viewer = Hub(FakeEngine(n_layers=2, n_heads=2, d_mlp=16, n_ctx=64)).viewer()
     parent = finished_run(viewer, sampling=greedy(4))
     beyond = fork(viewer, parent, len(parent.tokens) + 1)
@@ -232,6 +232,10 @@ def test_refused_with_the_limit_named() -> None:
     bad = fork(viewer, parent, 2, interventions=[wrong])
     assert isinstance(bad, ErrorReport)
     assert (bad.code, "layers 0 to 1" in bad.message) == ("bad_interventions", True)
+    monkeypatch.setattr(viewer.hub.engine, "token_ids", lambda _: [])
+    no_token = fork(viewer, parent, 2, token_text="\u200b")
+    assert isinstance(no_token, ErrorReport)
+    assert (no_token.code, "has no token" in no_token.message) == ("bad_token", True)
     assert viewer.run is not None and viewer.run.run_id == parent.run_id, "the run that was watched is still watched"
 
 
