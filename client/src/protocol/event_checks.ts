@@ -8,8 +8,9 @@ import {
   type Edge, type Event,
   type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
   type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type Positions,
-  type ReadToken, type Reference, type StreamPlace,
+  type RankOneEditInfo, type RankOneRecipe, type ReadToken, type Reference, type Spillover, type StreamPlace,
   type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
+  type TwinStep,
 } from "./generated";
 
 const tag = <T extends string>(type: T): Check<T> => one_of(type);
@@ -67,6 +68,31 @@ export const direction_recipe = struct<DirectionRecipe>({
   positive: with_default(list(text), []),
   negative: with_default(list(text), []),
 });
+export const rank_one_recipe = struct<RankOneRecipe>({
+  kind: one_of("put", "rome"),
+  matrix: one_of("mlp_out", "ov"),
+  layer: count,
+  head_index: with_default(optional(count), null),
+  prompt: with_default(text, ""),
+  to_pos: with_default(optional(count), null),
+  subject: with_default(text, ""),
+  key_pos: with_default(optional(count), null),
+  wanted: with_default(optional(token), null),
+  prefixes: with_default(list(text), []),
+  covariance: with_default(one_of("none", "built_in", "texts", "prompt"), "built_in"),
+  covariance_texts: with_default(list(text), []),
+  ridge: with_default(real, 0.1),
+  n_steps: with_default(count, 25),
+  learning_rate: with_default(real, 0.5),
+  weight_decay: with_default(real, 0.5),
+  clamp: with_default(real, 4),
+  essence: with_default(text, ""),
+  kl_factor: with_default(real, 0.0625),
+  spillover_prompts: with_default(list(text), []),
+});
+const rank_one_edit = struct<RankOneEditInfo>({
+  edit_id: text, name: text, recipe: rank_one_recipe, d_in: count, d_model: count, key_norm: real, value_norm: real,
+});
 const direction = struct<DirectionInfo>({
   direction_id: text,
   name: text,
@@ -87,6 +113,7 @@ export const intervention = struct<InterventionSpec>({
   unit: with_default(one_of("direction", "norm", "stream"), "direction"),
   stream: with_default(list(stream_place), []),
   attention: with_default(optional(attention_edit), null),
+  edit_id: with_default(optional(text), null),
 });
 const sampling = struct<Sampling>({
   temperature: real,
@@ -100,7 +127,7 @@ const capabilities = struct<Capabilities>({
   channels: known(...CHANNELS),
   operations: known(
     "zero", "scale", "mean", "resample", "set", "add_direction", "project_out", "attention_knockout", "attention_set",
-    "attention_turn",
+    "attention_turn", "rank_one_edit",
   ),
   component_kinds: known("attn", "head", "mlp", "neuron"),
   missing: with_default(list(struct<MissingCapability>({ channel, reason: text })), []),
@@ -109,7 +136,7 @@ const capabilities = struct<Capabilities>({
     known(
       "attribution", "paths", "overview", "relevance", "effects", "patching", "head_profile", "head_scores",
       "neuron_profile", "lens", "head_lens", "stream_pca", "attention_entropy",
-      "comparison", "direction",
+      "comparison", "direction", "rank_one_edit",
     ),
     [],
   ),
@@ -136,6 +163,11 @@ const applied = struct<AppliedInterventions>({
 const branch_point = struct<BranchPoint>({
   run_id: text, from_pos: count, n_shared: count, token_id: optional(count),
 });
+const twin_mode = one_of("off", "teacher_forced", "free_running");
+const twin_step = struct<TwinStep>({
+  token_id: count, text, chosen_id: optional(count), chosen_text: optional(text), prefers_id: count,
+  prefers_text: text, logprob: real, kl: real, entropy: real, top_tokens: list(top_token),
+});
 const run_snapshot = struct<RunSnapshot>({
   run_id: text,
   prompt: text,
@@ -155,6 +187,8 @@ const run_snapshot = struct<RunSnapshot>({
   distractor_id: optional(count),
   notice: optional(text),
   branch: optional(branch_point),
+  twin: with_default(twin_mode, "off"),
+  twin_from_pos: with_default(optional(count), null),
 });
 
 const metric = struct<Metric>({
@@ -220,6 +254,7 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
     lens_texts: optional(list(text)),
     direct_target_id: optional(count),
     direct_distractor_id: optional(count),
+    twin: with_default(optional(twin_step), null),
     detail_dropped: with_default(flag, false),
   }),
   run_state_changed: struct({
@@ -227,6 +262,10 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   }),
   interventions_applied: struct({
     type: tag("interventions_applied"), run_id: text, applied, request_id: optional(count),
+  }),
+  twin_changed: struct({
+    type: tag("twin_changed"), run_id: text, mode: twin_mode, from_pos: optional(count), request_id: optional(count),
+    author: optional(text),
   }),
   run_rewound: struct({
     type: tag("run_rewound"), run_id: text, from_pos: count, n_tokens: count, text, revision: count,
@@ -250,6 +289,17 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   direction_ready: struct({
     type: tag("direction_ready"), request_id: count, run_id: text, direction, vector: tensor_check,
     separation: with_default(optional(tensor_check), null), accuracy: with_default(optional(tensor_check), null),
+  }),
+  rank_one_edit_stored: struct({ type: tag("rank_one_edit_stored"), request_id: count, edit: rank_one_edit }),
+  rank_one_edit_ready: struct({
+    type: tag("rank_one_edit_ready"), request_id: count, run_id: text, edit: rank_one_edit, key: tensor_check,
+    value: tensor_check, tokens: list(text), key_pos: count, wanted_tokens: list(top_token), prob_before: real,
+    prob_after: real, top_before: list(top_token), top_after: list(top_token), losses: tensor_check,
+    output_norm: real, n_covariance_tokens: count,
+    spillover: list(struct<Spillover>({
+      prompt: text, kl: real, top_before: top_token, top_after: top_token, wanted_before: real, wanted_after: real,
+    })),
+    notice: with_default(optional(text), null), secs: with_default(real, 0),
   }),
   acknowledged: struct({ type: tag("acknowledged"), request_id: count }),
   pong: struct({ type: tag("pong"), request_id: count, server_ns: real }),

@@ -9,12 +9,14 @@ export type Command =
   | StepOnce
   | Stop
   | SetInterventions
+  | SetTwin
   | Subscribe
   | RequestKeyframe
   | RequestPositions
   | RequestValues
   | RequestAttention
   | PutDirection
+  | PutRankOneEdit
   | CancelAnalysis
   | Ping
   | RequestAttribution
@@ -32,6 +34,7 @@ export type Command =
   | RequestAttentionEntropy
   | RequestComparison
   | RequestDirection
+  | RequestRankOneEdit
   | RequestRecording;
 export type Event =
   | Hello
@@ -40,11 +43,13 @@ export type Event =
   | Step
   | RunStateChanged
   | InterventionsApplied
+  | TwinChanged
   | RunRewound
   | RunFinished
   | ValuesReady
   | AttentionReady
   | DirectionStored
+  | RankOneEditStored
   | Acknowledged
   | Pong
   | ErrorReport
@@ -64,6 +69,7 @@ export type Event =
   | AttentionEntropyReady
   | ComparisonReady
   | DirectionReady
+  | RankOneEditReady
   | RecordingPart;
 
 /**
@@ -101,6 +107,10 @@ export interface StartRun {
    * subtracted from the target; none: the mean logit
    */
   distractor_token: string | null;
+  /**
+   * carry a clean twin from the first position on
+   */
+  twin?: "free_running" | "off" | "teacher_forced";
 }
 /**
  * How the next token is chosen. Same prompt, seed, settings and intervention log: same tokens.
@@ -137,7 +147,7 @@ export interface InterventionSegment {
  *
  *     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
  *     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
- *     and a direction: `add_direction project_out`.
+ *     and a direction: `add_direction project_out`. An edit, which says the matrix: `rank_one_edit`.
  */
 export interface InterventionSpec {
   /**
@@ -154,6 +164,7 @@ export interface InterventionSpec {
     | "attention_turn"
     | "mean"
     | "project_out"
+    | "rank_one_edit"
     | "resample"
     | "scale"
     | "set"
@@ -163,7 +174,7 @@ export interface InterventionSpec {
    */
   components: Component[];
   /**
-   * the factor of `scale`, the value of `set`, the strength of `add_direction`; else ignored
+   * the factor of `scale`, the value of `set`, the strength of `add_direction` and of `rank_one_edit`; else ignored
    */
   amount: number;
   /**
@@ -191,6 +202,10 @@ export interface InterventionSpec {
    * of attention_knockout, _set, _turn
    */
   attention?: AttentionEdit | null;
+  /**
+   * of rank_one_edit: an edit that the server holds
+   */
+  edit_id?: string | null;
 }
 /**
  * Something with weights: a head `L12H3`, a neuron `L7N1404`, a layer's `L5.attn` or `L5.mlp`.
@@ -336,6 +351,10 @@ export interface ForkRun {
    * wait for resume or step_once
    */
   start_paused: boolean;
+  /**
+   * carry a clean twin of the branch; the other run's is its own
+   */
+  twin?: "free_running" | "off" | "teacher_forced";
 }
 /**
  * Watch a run that exists: by its link, or after a reload or a lost connection.
@@ -440,6 +459,26 @@ export interface SetInterventions {
   restart: boolean;
 }
 /**
+ * Carry the run's clean twin from now on, or no longer; answered with `twin_changed`.
+ *
+ *     The twin is a second row of the same batch on which no intervention acts. Its past is computed first, where an
+ *     intervention or another text has made it different; the run's own tokens and cache stay as they are.
+ *     `teacher_forced`: fed the run's tokens. `free_running`: begins with the run's text so far and goes on with its own
+ *     tokens, chosen with the run's settings and seed. Positions before `from_pos` have no twin.
+ */
+export interface SetTwin {
+  type: "set_twin";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  mode: "free_running" | "off" | "teacher_forced";
+}
+/**
  * Which channels this viewer wants from now on; only what some viewer wants is computed.
  */
 export interface Subscribe {
@@ -448,7 +487,9 @@ export interface Subscribe {
    * chosen by the viewer; every answer echoes it
    */
   request_id: number;
-  channels: ("attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  channels: (
+    "attention" | "causal_effects" | "difference" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual"
+  )[];
   /**
    * false: a hidden tab, tokens only; one keyframe follows when true again
    */
@@ -542,6 +583,29 @@ export interface PutDirection {
    * the layer after which it was read, where that is known
    */
   layer?: number | null;
+}
+/**
+ * Give the server a rank-1 edit; answered with `rank_one_edit_stored`. Equal edits of one matrix are one.
+ */
+export interface PutRankOneEdit {
+  type: "put_rank_one_edit";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  name: string;
+  /**
+   * of which matrix, and what made it
+   */
+  recipe: RankOneRecipe;
+  /**
+   * float32 little-endian [d_in]
+   */
+  key: Uint8Array;
+  /**
+   * float32 little-endian [d_model]
+   */
+  value: Uint8Array;
 }
 /**
  * Give up a question; harmless when it was answered.
@@ -967,6 +1031,96 @@ export interface DirectionRecipe {
   negative?: string[];
 }
 /**
+ * Make a rank-1 edit; the server holds it from then on, for `edit_id`. It is not put in force.
+ */
+export interface RequestRankOneEdit {
+  type: "request_rank_one_edit";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  recipe: RankOneRecipe;
+  /**
+   * empty: the server's own words
+   */
+  name: string;
+}
+/**
+ * What makes a rank-1 edit: of which matrix, and how its key and value were found.
+ *
+ *     put: a viewer's own key and value. rome: after Meng et al. 2022, "Locating and Editing Factual Associations in
+ *     GPT", on the model with no intervention in force. The key k* is what enters the matrix at the subject's last
+ *     token, the mean over the prompt alone and behind each of `prefixes`; the edit's key is `C^-1 k*`, scaled so that
+ *     the prompt's own has 1 along it, and C the uncentred second moment of what enters the matrix over `covariance`
+ *     plus `ridge` times the mean of its diagonal. none: C is the identity. The value is what, added to what the matrix
+ *     writes at the subject's last token, makes `wanted` likely after the prompt: Adam's steps on
+ *     `-log P(wanted) / its tokens + kl_factor * KL(clean || edited, next token after essence) + weight_decay *
+ *     |value| / |what the matrix writes there|^2`, mean over the prompt and its prefixed forms, the value's norm held to
+ *     `clamp` times that of what the matrix writes; it ends before `n_steps` when the loss is below 0.05.
+ */
+export interface RankOneRecipe {
+  kind: "put" | "rome";
+  /**
+   * mlp_out: W_out of a layer's MLP; ov: W_O of its attention
+   */
+  matrix: "mlp_out" | "ov";
+  layer: number;
+  /**
+   * of ov: only this head's rows of W_O; none: all heads
+   */
+  head_index?: number | null;
+  /**
+   * of rome; empty: the run's own tokens up to `to_pos`
+   */
+  prompt?: string;
+  /**
+   * of the run: the position whose prediction is edited; none: the last
+   */
+  to_pos?: number | null;
+  /**
+   * of rome: its last occurrence in the prompt; its last token is taken
+   */
+  subject?: string;
+  /**
+   * of rome: that token's position, in place of subject
+   */
+  key_pos?: number | null;
+  /**
+   * of rome: token id, or a text of one token or more (teacher-forced)
+   */
+  wanted?: number | string | null;
+  /**
+   * put before the prompt
+   */
+  prefixes?: string[];
+  /**
+   * built_in: some sentences of the server's own; prompt: the prompt's own positions
+   */
+  covariance?: "built_in" | "none" | "prompt" | "texts";
+  /**
+   * of `texts`
+   */
+  covariance_texts?: string[];
+  ridge?: number;
+  n_steps?: number;
+  learning_rate?: number;
+  weight_decay?: number;
+  clamp?: number;
+  /**
+   * a text with the subject in it, whose next token is to stay
+   */
+  essence?: string;
+  kl_factor?: number;
+  /**
+   * empty: some of the server's own
+   */
+  spillover_prompts?: string[];
+}
+/**
  * The next part of the run's recording: first with `from_pos` 0, then with the `next_pos` of the part before.
  */
 export interface RequestRecording {
@@ -1027,7 +1181,9 @@ export interface ModelInfo {
  * What the engine can capture and change: declared, never guessed.
  */
 export interface Capabilities {
-  channels: ("attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual")[];
+  channels: (
+    "attention" | "causal_effects" | "difference" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual"
+  )[];
   operations: (
     | "add_direction"
     | "attention_knockout"
@@ -1035,6 +1191,7 @@ export interface Capabilities {
     | "attention_turn"
     | "mean"
     | "project_out"
+    | "rank_one_edit"
     | "resample"
     | "scale"
     | "set"
@@ -1060,6 +1217,7 @@ export interface Capabilities {
     | "overview"
     | "patching"
     | "paths"
+    | "rank_one_edit"
     | "relevance"
     | "stream_pca"
   )[];
@@ -1069,7 +1227,8 @@ export interface Capabilities {
  * A channel this model or engine cannot give, and why; the page greys it out.
  */
 export interface MissingCapability {
-  channel: "attention" | "causal_effects" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
+  channel:
+    "attention" | "causal_effects" | "difference" | "direct_logit" | "heads" | "logit_lens" | "neurons" | "residual";
   reason: string;
 }
 /**
@@ -1090,6 +1249,7 @@ export interface MissingAnalysis {
     | "overview"
     | "patching"
     | "paths"
+    | "rank_one_edit"
     | "relevance"
     | "stream_pca";
   reason: string;
@@ -1161,6 +1321,11 @@ export interface RunSnapshot {
    * the run it branched off; none: it branched off none
    */
   branch: BranchPoint | null;
+  twin: "free_running" | "off" | "teacher_forced";
+  /**
+   * first position that run and twin are both carried from; none: no twin
+   */
+  twin_from_pos: number | null;
 }
 /**
  * One token of a run's text.
@@ -1300,6 +1465,10 @@ export interface Step {
    */
   direct_distractor_id: number | null;
   /**
+   * the clean row at this position; none: no twin is carried there
+   */
+  twin: TwinStep | null;
+  /**
    * this viewer was too slow for the tensors; request_positions brings them
    */
   detail_dropped: boolean;
@@ -1420,6 +1589,42 @@ export interface StepTensors {
    * float32 [k]: the metric minus what it is when that one alone is zeroed at this position, logits before any soft cap
    */
   causal_measured?: Tensor | null;
+  /**
+   * int8 [n_layers, d_mlp]: this run's activations minus its clean twin's, companded as `neurons`; every difference_* is taken between exact float32 values before it is quantised
+   */
+  difference_neurons?: Tensor | null;
+  /**
+   * float32 [n_layers]: the largest |difference| of each layer
+   */
+  difference_neurons_scale?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads]: this run's norms of what heads write minus the twin's
+   */
+  difference_heads?: Tensor | null;
+  /**
+   * float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's; absent above 512 keys (request_comparison brings it exact)
+   */
+  difference_attention?: Tensor | null;
+  /**
+   * float32 [n_layers+1]: this run's norm of the stream minus the twin's
+   */
+  difference_residual?: Tensor | null;
+  /**
+   * float32 [n_layers]: of the norm of what attention writes
+   */
+  difference_attn_out?: Tensor | null;
+  /**
+   * float32 [n_layers]: of the norm of what the MLP writes
+   */
+  difference_mlp_out?: Tensor | null;
+  /**
+   * float32 [n_layers, n_heads]: of direct contributions to this run's metric, logits
+   */
+  difference_direct_heads?: Tensor | null;
+  /**
+   * float32 [n_layers]: of direct contributions to this run's metric, logits
+   */
+  difference_direct_mlps?: Tensor | null;
 }
 /**
  * One array. Whole: `data` holds every value. Sparse: values that differ from the base step's.
@@ -1439,6 +1644,45 @@ export interface Tensor {
    * uint32 little-endian flat indices of the changed values; present only when sparse
    */
   indices?: Uint8Array | null;
+}
+/**
+ * What the clean row had and predicts at the position of its step; the step itself tells of the patched row.
+ */
+export interface TwinStep {
+  /**
+   * the clean row's token at pos; teacher-forced: the step's
+   */
+  token_id: number;
+  /**
+   * that token alone, for a label
+   */
+  text: string;
+  /**
+   * what the clean row goes on with: teacher-forced the run's chosen token, free-running its own; none: its text ends here, and positions after this one have no twin
+   */
+  chosen_id: number | null;
+  chosen_text: string | null;
+  /**
+   * the clean row's most likely next token
+   */
+  prefers_id: number;
+  prefers_text: string;
+  /**
+   * natural log-probability, in the clean row, of the step's chosen_id (not of its own)
+   */
+  logprob: number;
+  /**
+   * KL(patched || clean) of the next-token distributions at temperature 1, nats
+   */
+  kl: number;
+  /**
+   * entropy of the clean row's prediction, nats
+   */
+  entropy: number;
+  /**
+   * the clean row's likeliest next tokens, best first
+   */
+  top_tokens: TopToken[];
 }
 /**
  * The run's state now; answers pause, resume, step_once and stop, and is told to every viewer.
@@ -1464,6 +1708,23 @@ export interface InterventionsApplied {
   run_id: string;
   applied: AppliedInterventions;
   request_id: number | null;
+}
+/**
+ * The clean twin's mode now; answers `set_twin`, told to every viewer.
+ */
+export interface TwinChanged {
+  type: "twin_changed";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  mode: "free_running" | "off" | "teacher_forced";
+  /**
+   * first position that run and twin are both carried from
+   */
+  from_pos: number | null;
+  request_id: number | null;
+  author: string | null;
 }
 /**
  * Recompute: captured steps from `from_pos` on are void; tokens from `n_tokens` on are dropped.
@@ -1569,6 +1830,38 @@ export interface DirectionInfo {
    * where it was read: resid_post of this layer; none: nowhere
    */
   layer: number | null;
+}
+/**
+ * Answer to `put_rank_one_edit`.
+ */
+export interface RankOneEditStored {
+  type: "rank_one_edit_stored";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  edit: RankOneEditInfo;
+}
+/**
+ * A rank-1 edit that the server holds: `recipe` says of which matrix.
+ */
+export interface RankOneEditInfo {
+  /**
+   * names a rank-1 edit by its content: equal edits, equal ids
+   */
+  edit_id: string;
+  name: string;
+  recipe: RankOneRecipe;
+  /**
+   * width of the key: d_mlp, or n_heads * d_head
+   */
+  d_in: number;
+  /**
+   * width of the value
+   */
+  d_model: number;
+  key_norm: number;
+  value_norm: number;
 }
 /**
  * The command was taken and needs no other answer.
@@ -2388,6 +2681,80 @@ export interface DirectionReady {
   accuracy: Tensor | null;
 }
 /**
+ * Answer to `request_rank_one_edit`. Before and after: with the edit at amount 1 at every position.
+ */
+export interface RankOneEditReady {
+  type: "rank_one_edit_ready";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  edit: RankOneEditInfo;
+  /**
+   * float32 [d_in]
+   */
+  key: Tensor;
+  /**
+   * float32 [d_model]
+   */
+  value: Tensor;
+  /**
+   * of the prompt
+   */
+  tokens: string[];
+  key_pos: number;
+  /**
+   * the wanted word's; `prob` is what was before
+   */
+  wanted_tokens: TopToken[];
+  /**
+   * of the whole wanted word, the product over its tokens
+   */
+  prob_before: number;
+  prob_after: number;
+  /**
+   * likeliest next tokens after the prompt
+   */
+  top_before: TopToken[];
+  top_after: TopToken[];
+  /**
+   * float32 [n_steps_taken]: before each step
+   */
+  losses: Tensor;
+  /**
+   * of what the matrix writes at the subject's last token
+   */
+  output_norm: number;
+  /**
+   * positions that C is made of; 0: the identity
+   */
+  n_covariance_tokens: number;
+  spillover: Spillover[];
+  notice: string | null;
+  secs: number;
+}
+/**
+ * What an edit does to another prompt's next token.
+ */
+export interface Spillover {
+  prompt: string;
+  /**
+   * KL(clean || edited) of the next token, nats
+   */
+  kl: number;
+  top_before: TopToken;
+  top_after: TopToken;
+  /**
+   * probability of the wanted word's first token
+   */
+  wanted_before: number;
+  wanted_after: number;
+}
+/**
  * Answer to `request_recording`: bytes to append to those of the parts before.
  */
 export interface RecordingPart {
@@ -2423,9 +2790,9 @@ export const SUBPROTOCOL = "livelens.v1" as const;
 export const MAX_COMMAND_BYTES = 65536 as const;
 export const MAX_PROMPT_CHARS = 49152 as const;
 export const MAX_REQUESTED_POSITIONS = 4096 as const;
-export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"] as const;
-export const MEASURED_CHANNELS = ["causal_effects"] as const;
-export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"], "causal_effects": ["causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"]} as const;
+export const CHANNELS = ["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects", "difference"] as const;
+export const MEASURED_CHANNELS = ["causal_effects", "difference"] as const;
+export const CHANNEL_TENSORS = {"neurons": ["neurons", "neurons_scale"], "heads": ["heads"], "attention": ["attention", "attention_keys", "attention_rest"], "residual": ["residual", "attn_out", "mlp_out"], "logit_lens": ["lens_token_id", "lens_prob", "lens_entropy", "lens_rank", "lens_logprob"], "direct_logit": ["direct_heads", "direct_mlps", "direct_bias", "direct_ends", "direct_neuron_layer", "direct_neuron_index", "direct_neuron_value"], "causal_effects": ["causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"], "difference": ["difference_neurons", "difference_neurons_scale", "difference_heads", "difference_attention", "difference_residual", "difference_attn_out", "difference_mlp_out", "difference_direct_heads", "difference_direct_mlps"]} as const;
 export const CAUSAL_KINDS = ["head", "mlp"] as const;
 export const NONFINITE_INT8 = -128 as const;
 export const FRAME_PLAIN = 0 as const;

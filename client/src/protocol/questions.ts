@@ -3,9 +3,9 @@ import type { Decoded } from "./decode";
 import type {
   AttentionEntropyReady, AttributionReady, ComparisonReady, DirectionReady, EffectsReady, HeadLensReady,
   HeadProfileReady, HeadScoresReady, LensReady, NeuronProfileReady, OverviewReady, PatchingReady, PathsReady,
-  RelevanceReady, RequestAttentionEntropy, RequestAttribution, RequestComparison, RequestDirection, RequestEffects,
+  RankOneEditReady, RelevanceReady, RequestAttentionEntropy, RequestAttribution, RequestComparison, RequestDirection, RequestEffects,
   RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens, RequestNeuronProfile, RequestOverview,
-  RequestPatching, RequestPaths, RequestRelevance, RequestStreamPca, StreamPcaReady,
+  RequestPatching, RequestPaths, RequestRankOneEdit, RequestRelevance, RequestStreamPca, StreamPcaReady,
 } from "./generated";
 
 export type AttributionAnswer = Decoded<AttributionReady>;
@@ -23,6 +23,7 @@ export type StreamPcaAnswer = Decoded<StreamPcaReady>;
 export type AttentionEntropyAnswer = Decoded<AttentionEntropyReady>;
 export type ComparisonAnswer = Decoded<ComparisonReady>;
 export type DirectionAnswer = Decoded<DirectionReady>;
+export type RankOneEditAnswer = Decoded<RankOneEditReady>;
 
 type Written<Q> = Omit<Q, "request_id" | "run_id">;
 export type Question =
@@ -40,7 +41,8 @@ export type Question =
   | Written<RequestStreamPca>
   | Written<RequestAttentionEntropy>
   | Written<RequestComparison>
-  | Written<RequestDirection>;
+  | Written<RequestDirection>
+  | Written<RequestRankOneEdit>;
 
 interface Answers {
   request_attribution: AttributionAnswer;
@@ -58,6 +60,7 @@ interface Answers {
   request_attention_entropy: AttentionEntropyAnswer;
   request_comparison: ComparisonAnswer;
   request_direction: DirectionAnswer;
+  request_rank_one_edit: RankOneEditAnswer;
 }
 export type AnswerTo<Q extends Question> = Answers[Q["type"]];
 
@@ -77,6 +80,7 @@ export const ANSWER_TYPES: { [T in Question["type"]]: Answers[T]["type"] } = {
   request_attention_entropy: "attention_entropy_ready",
   request_comparison: "comparison_ready",
   request_direction: "direction_ready",
+  request_rank_one_edit: "rank_one_edit_ready",
 };
 
 export interface Progress {

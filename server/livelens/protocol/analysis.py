@@ -44,6 +44,7 @@ from livelens.protocol.profiles import (
     RequestHeadScores,
     RequestNeuronProfile,
 )
+from livelens.protocol.rank_one_questions import RankOneEditReady, RequestRankOneEdit
 from livelens.protocol.step_tensors import Tensor
 from livelens.protocol.vocabulary import AnalysisKind, Count
 
@@ -99,6 +100,7 @@ Question = (
     | RequestAttentionEntropy
     | RequestComparison
     | RequestDirection
+    | RequestRankOneEdit
 )
 Answer = (
     AnalysisProgress
@@ -117,6 +119,7 @@ Answer = (
     | AttentionEntropyReady
     | ComparisonReady
     | DirectionReady
+    | RankOneEditReady
 )
 
 
@@ -136,6 +139,7 @@ _KINDS: dict[type[Question], AnalysisKind] = {
     RequestHeadScores: "head_scores",
     RequestNeuronProfile: "neuron_profile",
     RequestDirection: "direction",
+    RequestRankOneEdit: "rank_one_edit",
     RequestLens: "lens",
     RequestHeadLens: "head_lens",
     RequestStreamPca: "stream_pca",

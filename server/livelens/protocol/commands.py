@@ -8,6 +8,7 @@ from msgspec import Meta, field
 
 from livelens.protocol.directions import DirectionRecipe
 from livelens.protocol.interventions import Component, InterventionSegment, InterventionSet
+from livelens.protocol.rank_one_edits import RankOneRecipe
 from livelens.protocol.values import Sampling
 from livelens.protocol.vocabulary import (
     CHANNELS,
@@ -22,6 +23,7 @@ from livelens.protocol.vocabulary import (
     RequestId,
     RunId,
     TokenText,
+    TwinMode,
     WireInput,
 )
 
@@ -47,6 +49,7 @@ class StartRun(_Command, frozen=True, tag="start_run"):
     distractor_token: Annotated[
         TokenText | None, Meta(description="subtracted from the target; none: the mean logit")
     ] = None
+    twin: Annotated[TwinMode, Meta(description="carry a clean twin from the first position on")] = "off"
 
 
 class ForkRun(_Command, frozen=True, tag="fork_run"):
@@ -67,6 +70,7 @@ class ForkRun(_Command, frozen=True, tag="fork_run"):
         Meta(description="the set from position from_pos - 1 on, which chooses that token; none: the other run's log"),
     ] = None
     start_paused: Annotated[bool, Meta(description="wait for resume or step_once")] = False
+    twin: Annotated[TwinMode, Meta(description="carry a clean twin of the branch; the other run's is its own")] = "off"
 
 
 class JoinRun(_Command, frozen=True, tag="join_run"):
@@ -112,6 +116,18 @@ class SetInterventions(RunCommand, frozen=True, tag="set_interventions"):
     mode: ApplyMode = "from_now"
     recompute_from: Annotated[Index, Meta(description="first position to run again; only for recompute")] = 0
     restart: Annotated[bool, Meta(description="drop the generated tokens; only for recompute")] = False
+
+
+class SetTwin(RunCommand, frozen=True, tag="set_twin"):
+    """Carry the run's clean twin from now on, or no longer; answered with `twin_changed`.
+
+    The twin is a second row of the same batch on which no intervention acts. Its past is computed first, where an
+    intervention or another text has made it different; the run's own tokens and cache stay as they are.
+    `teacher_forced`: fed the run's tokens. `free_running`: begins with the run's text so far and goes on with its own
+    tokens, chosen with the run's settings and seed. Positions before `from_pos` have no twin.
+    """
+
+    mode: TwinMode
 
 
 class Subscribe(_Command, frozen=True, tag="subscribe"):
@@ -160,6 +176,15 @@ class PutDirection(_Command, frozen=True, tag="put_direction"):
     layer: Annotated[Index | None, Meta(description="the layer after which it was read, where that is known")] = None
 
 
+class PutRankOneEdit(_Command, frozen=True, tag="put_rank_one_edit"):
+    """Give the server a rank-1 edit; answered with `rank_one_edit_stored`. Equal edits of one matrix are one."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=120)]
+    recipe: Annotated[RankOneRecipe, Meta(description="of which matrix, and what made it")]
+    key: Annotated[Bytes, Meta(max_length=MAX_DIRECTION_BYTES, description="float32 little-endian [d_in]")]
+    value: Annotated[Bytes, Meta(max_length=MAX_DIRECTION_BYTES, description="float32 little-endian [d_model]")]
+
+
 class CancelAnalysis(RunCommand, frozen=True, tag="cancel_analysis"):
     """Give up a question; harmless when it was answered."""
 
@@ -179,12 +204,14 @@ BasicCommand = (
     | StepOnce
     | Stop
     | SetInterventions
+    | SetTwin
     | Subscribe
     | RequestKeyframe
     | RequestPositions
     | RequestValues
     | RequestAttention
     | PutDirection
+    | PutRankOneEdit
     | CancelAnalysis
     | Ping
 )

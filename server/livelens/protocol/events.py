@@ -8,9 +8,11 @@ from msgspec import Meta, field
 
 from livelens.protocol.directions import DirectionInfo
 from livelens.protocol.interventions import Component
+from livelens.protocol.rank_one_edits import RankOneEditInfo
 from livelens.protocol.step_tensors import StepTensors, Tensor
+from livelens.protocol.twin import TwinStep
 from livelens.protocol.values import AppliedInterventions, Limits, ModelInfo, RunSnapshot, TopToken
-from livelens.protocol.vocabulary import Count, FinishReason, Index, RequestId, RunId, RunState, WireValue
+from livelens.protocol.vocabulary import Count, FinishReason, Index, RequestId, RunId, RunState, TwinMode, WireValue
 
 
 class _Event(WireValue, frozen=True, tag_field="type", tag=True):
@@ -80,6 +82,9 @@ class Step(_Event, frozen=True, tag="step", kw_only=True):
     direct_distractor_id: Annotated[Index | None, Meta(description="none: the mean of all logits was subtracted")] = (
         None
     )
+    twin: Annotated[
+        TwinStep | None, Meta(description="the clean row at this position; none: no twin is carried there")
+    ] = None
     detail_dropped: Annotated[
         bool, Meta(description="this viewer was too slow for the tensors; request_positions brings them")
     ] = False
@@ -100,6 +105,16 @@ class InterventionsApplied(_Event, frozen=True, tag="interventions_applied"):
     run_id: RunId
     applied: AppliedInterventions
     request_id: RequestId | None = None
+
+
+class TwinChanged(_Event, frozen=True, tag="twin_changed"):
+    """The clean twin's mode now; answers `set_twin`, told to every viewer."""
+
+    run_id: RunId
+    mode: TwinMode
+    from_pos: Annotated[Index | None, Meta(description="first position that run and twin are both carried from")] = None
+    request_id: RequestId | None = None
+    author: str | None = None
 
 
 class RunRewound(_Event, frozen=True, tag="run_rewound"):
@@ -155,6 +170,13 @@ class DirectionStored(_Event, frozen=True, tag="direction_stored"):
     direction: DirectionInfo
 
 
+class RankOneEditStored(_Event, frozen=True, tag="rank_one_edit_stored"):
+    """Answer to `put_rank_one_edit`."""
+
+    request_id: RequestId
+    edit: RankOneEditInfo
+
+
 class Acknowledged(_Event, frozen=True, tag="acknowledged"):
     """The command was taken and needs no other answer."""
 
@@ -184,11 +206,13 @@ BasicEvent = (
     | Step
     | RunStateChanged
     | InterventionsApplied
+    | TwinChanged
     | RunRewound
     | RunFinished
     | ValuesReady
     | AttentionReady
     | DirectionStored
+    | RankOneEditStored
     | Acknowledged
     | Pong
     | ErrorReport

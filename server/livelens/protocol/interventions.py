@@ -22,6 +22,7 @@ from livelens.protocol.vocabulary import (
     ComponentKind,
     DirectionId,
     DirectionUnit,
+    EditId,
     Index,
     Operation,
     PositionScope,
@@ -156,7 +157,7 @@ class InterventionSpec(WireInput, frozen=True):
 
     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
-    and a direction: `add_direction project_out`.
+    and a direction: `add_direction project_out`. An edit, which says the matrix: `rank_one_edit`.
     """
 
     intervention_id: Annotated[str, Meta(min_length=1, max_length=64, description="chosen by the viewer")]
@@ -169,7 +170,8 @@ class InterventionSpec(WireInput, frozen=True):
         Meta(
             ge=MIN_AMOUNT,
             le=MAX_AMOUNT,
-            description="the factor of `scale`, the value of `set`, the strength of `add_direction`; else ignored",
+            description="the factor of `scale`, the value of `set`, the strength of `add_direction` and of "
+            "`rank_one_edit`; else ignored",
         ),
     ] = 0.0
     enabled: Annotated[bool, Meta(description="a listed but disabled intervention changes nothing")] = True
@@ -181,6 +183,7 @@ class InterventionSpec(WireInput, frozen=True):
         field(default_factory=list)
     )
     attention: Annotated[AttentionEdit | None, Meta(description="of attention_knockout, _set, _turn")] = None
+    edit_id: Annotated[EditId | None, Meta(description="of rank_one_edit: an edit that the server holds")] = None
 
     def __post_init__(self) -> None:
         require_finite("amount", self.amount)
@@ -188,14 +191,17 @@ class InterventionSpec(WireInput, frozen=True):
         def refuse(reason: str) -> None:
             raise ValueError(f"intervention {self.intervention_id!r}: {self.operation} {reason}")
 
-        is_stream = self.operation in STREAM_OPERATIONS
+        is_stream, is_matrix = self.operation in STREAM_OPERATIONS, self.operation == "rank_one_edit"
+        if is_matrix and (self.components or self.stream):
+            refuse("takes no components and no places: the edit says which matrix it is of")
         if is_stream and (self.components or not self.stream):
             refuse("acts on the residual stream: name places in `stream`, and no components")
-        if not is_stream and (self.stream or not self.components):
+        if not is_stream and not is_matrix and (self.stream or not self.components):
             refuse("acts on components: name at least one, and no places in `stream`")
         for name, value, needed in (
             ("reference", self.reference, self.operation in REFERENCE_OPERATIONS),
             ("attention", self.attention, self.operation in ATTENTION_OPERATIONS),
+            ("edit_id", self.edit_id, is_matrix),
         ):
             if (value is not None) != needed:
                 refuse(f"needs `{name}`" if needed else f"takes no `{name}`")

@@ -8,10 +8,10 @@ Commands (viewer to server) are imperative and carry a `request_id`; events (ser
 nouns or in the past tense and echo it. `n_layers`, `d_mlp`, ... are TransformerLens's nouns.
 
 The classes live in modules by job, and everyone imports them from here: `vocabulary.py` (version, bounds, names),
-`interventions.py`, `directions.py`, `values.py` (what commands and events share), `step_tensors.py`, `commands.py`,
-`events.py`, `recordings.py`; questions and answers in `attribution.py`, `measured.py`, `profiles.py`, `lenses.py`
-and `comparison.py`, listed in `analysis.py`. How frames are packed is told in `codec.py`; how tensors are
-quantised, in `tensors.py`.
+`interventions.py`, `directions.py`, `rank_one_edits.py`, `values.py` (what commands and events share),
+`step_tensors.py`, `commands.py`, `events.py`, `recordings.py`; questions and answers in `attribution.py`,
+`measured.py`, `profiles.py`, `lenses.py`, `comparison.py` and `rank_one_questions.py`, listed in `analysis.py`. How
+frames are packed is told in `codec.py`; how tensors are quantised, in `tensors.py`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ from livelens.protocol.commands import (
     Pause,
     Ping,
     PutDirection,
+    PutRankOneEdit,
     RequestAttention,
     RequestKeyframe,
     RequestPositions,
     RequestValues,
     Resume,
     SetInterventions,
+    SetTwin,
     StartRun,
     StepOnce,
     Stop,
@@ -73,12 +75,14 @@ from livelens.protocol.events import (
     Hello,
     InterventionsApplied,
     Pong,
+    RankOneEditStored,
     RunFinished,
     RunJoined,
     RunRewound,
     RunStarted,
     RunStateChanged,
     Step,
+    TwinChanged,
     ValuesReady,
 )
 from livelens.protocol.interventions import (
@@ -129,6 +133,8 @@ from livelens.protocol.profiles import (
     RequestHeadScores,
     RequestNeuronProfile,
 )
+from livelens.protocol.rank_one_edits import RankOneEditInfo, RankOneRecipe
+from livelens.protocol.rank_one_questions import RankOneEditReady, RequestRankOneEdit, Spillover
 from livelens.protocol.recordings import RecordingPart, RequestRecording
 from livelens.protocol.step_tensors import (
     CAUSAL_KINDS,
@@ -136,6 +142,7 @@ from livelens.protocol.step_tensors import (
     StepTensors,
     Tensor,
 )
+from livelens.protocol.twin import TwinStep
 from livelens.protocol.values import (
     AppliedInterventions,
     BranchPoint,
@@ -178,6 +185,8 @@ from livelens.protocol.vocabulary import (
     DirectionKind,
     DirectionUnit,
     DType,
+    EditedMatrix,
+    EditId,
     FinishReason,
     Index,
     Operation,
@@ -187,6 +196,7 @@ from livelens.protocol.vocabulary import (
     RunId,
     RunState,
     TokenText,
+    TwinMode,
 )
 
 Command = BasicCommand | Question | RequestRecording
@@ -252,6 +262,8 @@ __all__ = [
     "DirectionUnit",
     "Edge",
     "EdgePart",
+    "EditId",
+    "EditedMatrix",
     "EffectsReady",
     "ErrorReport",
     "Event",
@@ -293,7 +305,12 @@ __all__ = [
     "PositionScope",
     "Positions",
     "PutDirection",
+    "PutRankOneEdit",
     "Question",
+    "RankOneEditInfo",
+    "RankOneEditReady",
+    "RankOneEditStored",
+    "RankOneRecipe",
     "ReadToken",
     "RecordingPart",
     "Reference",
@@ -317,6 +334,7 @@ __all__ = [
     "RequestPatching",
     "RequestPaths",
     "RequestPositions",
+    "RequestRankOneEdit",
     "RequestRecording",
     "RequestRelevance",
     "RequestStreamPca",
@@ -332,6 +350,8 @@ __all__ = [
     "RunStateChanged",
     "Sampling",
     "SetInterventions",
+    "SetTwin",
+    "Spillover",
     "StartRun",
     "Step",
     "StepOnce",
@@ -345,6 +365,9 @@ __all__ = [
     "TokenInfo",
     "TokenText",
     "TopToken",
+    "TwinChanged",
+    "TwinMode",
+    "TwinStep",
     "ValuesReady",
     "analysis_kind",
 ]

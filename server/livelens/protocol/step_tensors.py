@@ -125,6 +125,43 @@ class StepTensors(WireValue, frozen=True, omit_defaults=True):
             "logits before any soft cap"
         ),
     ] = None
+    difference_neurons: Annotated[
+        Tensor | None,
+        Meta(
+            description="int8 [n_layers, d_mlp]: this run's activations minus its clean twin's, companded as "
+            "`neurons`; every difference_* is taken between exact float32 values before it is quantised"
+        ),
+    ] = None
+    difference_neurons_scale: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: the largest |difference| of each layer")
+    ] = None
+    difference_heads: Annotated[
+        Tensor | None,
+        Meta(description="float32 [n_layers, n_heads]: this run's norms of what heads write minus the twin's"),
+    ] = None
+    difference_attention: Annotated[
+        Tensor | None,
+        Meta(
+            description="float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's; absent above "
+            "512 keys (request_comparison brings it exact)"
+        ),
+    ] = None
+    difference_residual: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers+1]: this run's norm of the stream minus the twin's")
+    ] = None
+    difference_attn_out: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: of the norm of what attention writes")
+    ] = None
+    difference_mlp_out: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: of the norm of what the MLP writes")
+    ] = None
+    difference_direct_heads: Annotated[
+        Tensor | None,
+        Meta(description="float32 [n_layers, n_heads]: of direct contributions to this run's metric, logits"),
+    ] = None
+    difference_direct_mlps: Annotated[
+        Tensor | None, Meta(description="float32 [n_layers]: of direct contributions to this run's metric, logits")
+    ] = None
 
 
 # Which channel brings which tensors: subscription, coalescing and the page's store all read this.
@@ -144,4 +181,15 @@ CHANNEL_TENSORS: dict[Channel, tuple[str, ...]] = {
         "direct_neuron_value",
     ),
     "causal_effects": ("causal_kind", "causal_layer", "causal_index", "causal_attributed", "causal_measured"),
+    "difference": (
+        "difference_neurons",
+        "difference_neurons_scale",
+        "difference_heads",
+        "difference_attention",
+        "difference_residual",
+        "difference_attn_out",
+        "difference_mlp_out",
+        "difference_direct_heads",
+        "difference_direct_mlps",
+    ),
 }

@@ -22,6 +22,7 @@ from livelens.protocol.vocabulary import (
     Operation,
     RunId,
     RunState,
+    TwinMode,
     WireInput,
     WireValue,
     require_finite,
@@ -159,3 +160,7 @@ class RunSnapshot(WireValue, frozen=True, kw_only=True):
     branch: Annotated[BranchPoint | None, Meta(description="the run it branched off; none: it branched off none")] = (
         None
     )
+    twin: TwinMode = "off"
+    twin_from_pos: Annotated[
+        Index | None, Meta(description="first position that run and twin are both carried from; none: no twin")
+    ] = None

@@ -26,10 +26,13 @@ MAX_REFERENCE_TEXTS = 64
 MAX_CONTRAST_PROMPTS = 64
 MAX_DIRECTION_BYTES = 60 * 1024
 
-Channel = Literal["neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects"]
+Channel = Literal[
+    "neurons", "heads", "attention", "residual", "logit_lens", "direct_logit", "causal_effects", "difference"
+]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
-# Channels that cost a forward call of their own at every token: only for viewers that name them.
-MEASURED_CHANNELS: tuple[Channel, ...] = ("causal_effects",)
+# Channels that cost more at every token (rows of their own, the reading of a second row): only for viewers that
+# name them. `difference` comes only while a clean twin is carried.
+MEASURED_CHANNELS: tuple[Channel, ...] = ("causal_effects", "difference")
 ComponentKind = Literal["head", "neuron", "attn", "mlp"]
 Operation = Literal[
     "zero",
@@ -42,6 +45,7 @@ Operation = Literal[
     "attention_knockout",
     "attention_set",
     "attention_turn",
+    "rank_one_edit",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 PositionScope = Literal["from_now", "range", "all", "tokens"]
@@ -49,10 +53,13 @@ ReferenceSource = Literal["prompt", "text", "run"]
 # Of add_direction's amount: times the direction as it stands, times its unit vector, or times its unit vector and
 # the norm of the stream at that place and position.
 DirectionUnit = Literal["direction", "norm", "stream"]
+EditedMatrix = Literal["mlp_out", "ov"]
 DirectionKind = Literal["put", "contrast", "neuron", "head", "unembed", "pca"]
 RunState = Literal["prefilling", "running", "paused", "finished"]
 FinishReason = Literal["eos", "max_new_tokens", "context_full", "stopped", "abandoned", "nonfinite", "engine_fault"]
 ApplyMode = Literal["from_now", "recompute"]
+# Of the clean twin: none; fed the run's own tokens; or going on with the tokens that it chooses itself.
+TwinMode = Literal["off", "teacher_forced", "free_running"]
 AnalysisKind = Literal[
     "attribution",
     "paths",
@@ -69,6 +76,7 @@ AnalysisKind = Literal[
     "attention_entropy",
     "comparison",
     "direction",
+    "rank_one_edit",
 ]
 ANALYSIS_KINDS: tuple[AnalysisKind, ...] = get_args(AnalysisKind)
 DType = Literal["int8", "uint8", "uint16", "int32", "uint32", "float16", "float32"]
@@ -80,6 +88,9 @@ TokenText = Annotated[str, Meta(min_length=1, max_length=256)]
 RequestId = Annotated[int, Meta(ge=0, le=2**53 - 1, description="chosen by the viewer; every answer echoes it")]
 DirectionId = Annotated[
     str, Meta(min_length=1, max_length=64, description="names a direction by its content: equal vectors, equal ids")
+]
+EditId = Annotated[
+    str, Meta(min_length=1, max_length=64, description="names a rank-1 edit by its content: equal edits, equal ids")
 ]
 RunId = Annotated[str, Meta(min_length=1, max_length=64, description="names one run; unguessable, so a link is a key")]
 
