@@ -149,6 +149,39 @@ def write_long_row(out: Writer, rng: np.random.Generator) -> None:
     out.frame("long_row", "step_long_row", step_event(0, -1, 699, arrays, None), arrays)
 
 
+def write_twin(out: Writer) -> None:
+    """A step with its clean twin, which prefers another token, and the difference of every channel."""
+    values = np.linspace(-1.5, 2.25, N_LAYERS * D_MLP, dtype=np.float32).reshape(N_LAYERS, D_MLP)
+    codes, scale = tensors.compand_int8(values)
+    rows = np.linspace(-0.5, 0.5, N_LAYERS * N_HEADS * 8, dtype=np.float32).reshape(N_LAYERS, N_HEADS, 8)
+    norms = np.linspace(-3, 3, N_LAYERS * N_HEADS, dtype=np.float32).reshape(N_LAYERS, N_HEADS)
+    arrays: Arrays = {
+        "difference_neurons": codes,
+        "difference_neurons_scale": scale,
+        "difference_heads": norms,
+        "difference_attention": rows.astype(np.float16),
+        "difference_residual": values[0, : N_LAYERS + 1],
+        "difference_attn_out": values[1, :N_LAYERS],
+        "difference_mlp_out": values[2, :N_LAYERS],
+        "difference_direct_heads": norms / 2,
+        "difference_direct_mlps": values[0, :N_LAYERS],
+    }
+    twin = m.TwinStep(
+        token_id=1007,
+        text=" Mary",
+        chosen_id=1008,
+        chosen_text=" Mary",
+        prefers_id=7,
+        prefers_text="<b>é漢</b>",
+        logprob=-2.5,
+        kl=0.75,
+        entropy=1.5,
+        top_tokens=[m.TopToken(7, "<b>é漢</b>", 0.5), m.TopToken(1008, " Mary", 0.125)],
+    )
+    step = msgspec.structs.replace(step_event(0, -1, 7, arrays, None), twin=twin)
+    out.frame("twin", "step_twin", step, arrays)
+
+
 def write_events(out: Writer) -> None:
     """Every other event once."""
     info = m.ModelInfo(
@@ -211,6 +244,7 @@ def write_events(out: Writer) -> None:
         m.RunJoined(2, run),
         m.RunStateChanged("fixture-run", "running", 3, "viewer-1"),
         m.InterventionsApplied("fixture-run", applied, 4),
+        m.TwinChanged("fixture-run", "teacher_forced", 7, 12, "viewer-1"),
         m.RunRewound("fixture-run", 0, 1, "", 2),
         m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
         m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
@@ -479,6 +513,7 @@ def main() -> None:
     write_events(out)
     write_answers(out)
     write_comparison(out)
+    write_twin(out)
     write_damaged(out, step)
     manifest = {"protocol_version": m.PROTOCOL_VERSION, "frames": out.frames, "damaged": out.damaged}
     (FIXTURES / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -57,6 +57,7 @@ export function snapshot(changes: Partial<RunSnapshot> = {}): RunSnapshot {
     text: "", state: "prefilling", finish_reason: null, revision: 0,
     intervention_log: [{ revision: 0, from_pos: 0, mode: "from_now", interventions: [], author: "me" }],
     last_seq: -1, n_steps: 0, author: "me", target_id: null, distractor_id: null, notice: null, branch: null,
+    twin: "off", twin_from_pos: null,
     ...changes,
   };
 }
@@ -67,7 +68,7 @@ export function step(pos: number, changes: Partial<DecodedStep> = {}): DecodedSt
     chosen_id: pos + 2, chosen_text: ` t${pos + 1}`, text_delta: pos >= 1 ? ` t${pos + 1}` : "", generated: pos >= 1,
     top_tokens: [], logprob: -1, entropy: 2, revision: 0, server_ns: pos * 5e7,
     tensors: { heads: { shape: [2, 2], values: new Float32Array([1, 2, 3, 4]) } },
-    lens_texts: null, direct_target_id: null, direct_distractor_id: null, detail_dropped: false, lost: [],
+    lens_texts: null, direct_target_id: null, direct_distractor_id: null, twin: null, detail_dropped: false, lost: [],
     ...changes,
   };
 }
