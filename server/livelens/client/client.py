@@ -12,7 +12,7 @@ connection is made again and the run joined where it was; what was missed is sen
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -102,6 +102,7 @@ class Client(Questions, Directions, Recordings):
         )
         self._run: ClientRun | None = None
         self._channels: list[Channel] = []
+        self._listeners: list[Callable[[Event], None]] = []
 
     async def __aenter__(self) -> Client:
         """Connect; raises LivelensError with the server's reason when it refuses."""
@@ -130,6 +131,11 @@ class Client(Questions, Directions, Recordings):
     def n_reconnects(self) -> int:
         """How often the connection was lost and made again."""
         return self._connection.n_reconnects
+
+    @property
+    def run(self) -> ClientRun | None:
+        """The run that is watched."""
+        return self._run
 
     # ------------------------------------------------------------------ commands
 
@@ -298,6 +304,11 @@ class Client(Questions, Directions, Recordings):
 
     # ------------------------------------------------------------------ events
 
+    def on_event(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Have `listener` told every event once the run has taken it; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted) or (
             isinstance(event, RunJoined) and (self._run is None or self._run.run_id != event.run.run_id)
@@ -310,6 +321,8 @@ class Client(Questions, Directions, Recordings):
             if self._run.holes:
                 holes, self._run.holes = self._run.holes, []
                 self._connection.in_background(self._fill(self._run, holes))
+        for listener in list(self._listeners):
+            listener(event)
 
     async def _fill(self, run: ClientRun, positions: list[int]) -> None:
         """Ask for the tensors that were left out because this client was slow."""

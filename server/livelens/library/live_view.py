@@ -9,25 +9,30 @@ with livelens.view("smollm2") as view:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client import Client, ClientRun, LivelensError, StepData, Values, ablate, connect
+from livelens.client import ClientRun, LivelensError, StepData, Values, ablate, connect
 from livelens.library.background import BackgroundLoop
+from livelens.library.callbacks import Callbacks
+from livelens.library.command import command
+from livelens.library.generation import Generation
+from livelens.library.selection import Selection
 from livelens.model.engine import Engine
-from livelens.protocol.components import component_id, parse_component
+from livelens.protocol.components import check_component, component_id, parse_component
 from livelens.protocol.messages import (
     Channel,
     Component,
+    Event,
     InterventionSegment,
     InterventionSpec,
     ModelInfo,
-    RunState,
     Sampling,
+    Step,
 )
 from livelens.serving import bind
 from livelens.transport.security import AccessPolicy, new_token
@@ -41,18 +46,24 @@ ArrayName = Literal["neurons", "heads", "residual"]
 class LiveView:
     """One engine behind a server of this process (loopback, a token of its own) and one viewer of it.
 
-    Made by `livelens.view`. Blocking; every method may be called from a notebook cell, and Ctrl-C ends the wait.
+    Made by `livelens.view`. Every command may be called from a cell, which waits, or awaited as `.aio(...)`; Ctrl-C,
+    or cancelling, ends the wait.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._ablated: dict[str, InterventionSpec] = {}
         self._generation: Generation | None = None
+        self._selection = Selection()
         self._is_open = True
         self._background = BackgroundLoop()
+        self._step_callbacks: Callbacks[StepData] = Callbacks(self._background)
+        self._selection_callbacks: Callbacks[Selection] = Callbacks(self._background)
+        self._told: dict[int, int] = {}  # position -> revision of the newest run, of what was called back
         try:
             self._server, self.url = self._background.run(self._serve())
             self._client = connect(self.url)
+            self._client.on_event(self._take)
             self._background.run(self._client.__aenter__())
         except BaseException:
             self._background.close()
@@ -87,9 +98,39 @@ class LiveView:
         """Shape and identity of the model."""
         return self._client.model_info
 
+    # ------------------------------------------------------------------ being told
+
+    def on_step(self, callback: Callable[[StepData], None]) -> Callable[[], None]:
+        """Have `callback` called with every position of every run as it is captured; returns what ends that.
+
+        It runs on the thread that made this view: while a cell waits for the view, and in a notebook whenever no cell
+        is busy. What it raises is raised by the command that waits, or else told to the kernel's event loop.
+        """
+        return self._step_callbacks.add(callback)
+
+    def on_selection(self, callback: Callable[[Selection], None]) -> Callable[[], None]:
+        """The same for every change of `selection`, whether it was made here or in a page."""
+        return self._selection_callbacks.add(callback)
+
+    def _take(self, event: Event) -> None:
+        """On the background loop, with every event."""
+        if isinstance(event, Step):
+            self._take_step(event)
+
+    def _take_step(self, event: Step) -> None:
+        run = self._client.run
+        if run is None or run.run_id != event.run_id:
+            return
+        step = run.steps.get(event.pos)
+        if step is None or step.info.detail_dropped or self._told.get(event.pos) == step.info.revision:
+            return  # more of a position of which was told, such as its lens
+        self._told[event.pos] = step.info.revision
+        self._step_callbacks.tell(step)
+
     # ------------------------------------------------------------------ generating
 
-    def generate(
+    @command
+    async def generate(
         self,
         prompt: str,
         *,
@@ -102,37 +143,56 @@ class LiveView:
 
         Nothing is computed ahead: iterate for one token at a time, or call `finish` for all of them.
         """
-        client = self._checked()
         if self._generation is not None:
-            self._generation.stop()
+            await self._generation.stop.work()
         standing = list(self._ablated.values())
-        run = self._background.run(
-            client.start_run(
-                prompt,
-                channels=channels,
-                max_new_tokens=max_new_tokens,
-                sampling=sampling,
-                apply_chat_template=apply_chat_template,
-                start_paused=True,
-                intervention_log=[InterventionSegment(from_pos=0, interventions=standing)] if standing else [],
-            )
+        self._told.clear()
+        run = await self._client.start_run(
+            prompt,
+            channels=channels,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            apply_chat_template=apply_chat_template,
+            start_paused=True,
+            intervention_log=[InterventionSegment(from_pos=0, interventions=standing)] if standing else [],
         )
-        self._generation = Generation(self._background, client, run)
+        self._generation = Generation(self.background, self._client, run)
         return self._generation
 
     @property
     def steps(self) -> list[StepData]:
         """What was captured, position by position, of the newest run; the last token has not been read yet."""
         run = self._newest_run()
-        return [run.steps[pos] for pos in sorted(run.steps)]
+        return [step for _, step in sorted(run.steps.copy().items())]
 
     def array(self, name: ArrayName) -> NDArray[np.float32]:
         """One channel of all steps: float32 [n_positions, ...], as in `StepData`."""
         return np.stack([getattr(step, name) for step in self.steps])
 
-    def values(self, *components: str | Component) -> Values:
+    @command
+    async def values(self, *components: str | Component) -> Values:
         """Float32 values of components at every position of the newest run."""
-        return self._background.run(self._checked().request_values(self._newest_run(), components))
+        return await self._client.request_values(self._newest_run(), components)
+
+    # ------------------------------------------------------------------ looking
+
+    @property
+    def selection(self) -> Selection:
+        """What is selected, here or in a page that this view shows."""
+        return self._selection
+
+    @command
+    async def select(self, component: str | Component | None, *, pos: int | None = None) -> None:
+        """Select a component, or nothing; `pos` none is the newest token. Every page that this view shows follows."""
+        parsed = parse_component(component) if isinstance(component, str) else component
+        if parsed is not None:
+            check_component(parsed, self.model_info)
+        self._selected(Selection(component=parsed, pos=pos))
+
+    def _selected(self, selection: Selection) -> None:
+        if selection != self._selection:
+            self._selection = selection
+            self._selection_callbacks.tell(selection)
 
     # ------------------------------------------------------------------ reaching in
 
@@ -141,30 +201,38 @@ class LiveView:
         """The components that are taken away now, by name."""
         return list(self._ablated)
 
-    def ablate(self, *components: str | Component, amount: float = 0.0) -> None:
+    @command
+    async def ablate(self, *components: str | Component, amount: float = 0.0) -> None:
         """Multiply what these write by `amount`, from the next token on and in later runs, until `restore`."""
         for component in components:
             name = _name(component)
             self._ablated[name] = ablate(component, amount=amount, intervention_id=name)
-        self._apply()
+        await self._apply()
 
-    def restore(self, *components: str | Component) -> None:
+    @command
+    async def restore(self, *components: str | Component) -> None:
         """Give these back from the next token on; without any, all of them."""
         for name in [_name(component) for component in components] or list(self._ablated):
             self._ablated.pop(name, None)
-        self._apply()
+        await self._apply()
 
-    def _apply(self) -> None:
-        client, generation = self._checked(), self._generation
-        if generation is not None and not generation.is_finished:
-            self._background.run(client.set_interventions(generation.run, list(self._ablated.values())))
+    async def _apply(self) -> None:
+        generation = self._generation
+        if generation is None or generation.is_finished:
+            return
+        try:
+            await self._client.set_interventions(generation.run, list(self._ablated.values()))
+        except LivelensError as error:
+            if error.code != "run_ended":  # in that very moment: they hold in the next run
+                raise
 
     # ------------------------------------------------------------------ checks
 
-    def _checked(self) -> Client:
+    def background(self) -> BackgroundLoop:
+        """Where commands run; raises LivelensError once this view is closed."""
         if not self._is_open:
             raise LivelensError("closed", "this view is closed: make another with livelens.view(model)")
-        return self._client
+        return self._background
 
     def _newest_run(self) -> ClientRun:
         if self._generation is None:
@@ -172,94 +240,8 @@ class LiveView:
         return self._generation.run
 
 
-class Generation:
-    """A run that goes on only when it is asked to: by iterating, one token at a time, or by `finish`."""
-
-    def __init__(self, background: BackgroundLoop, client: Client, run: ClientRun) -> None:
-        self._background = background
-        self._client = client
-        self.run = run
-
-    @property
-    def text(self) -> str:
-        """What was generated so far, without the prompt."""
-        return self.run.text
-
-    @property
-    def is_finished(self) -> bool:
-        """No token will follow."""
-        return self.run.finish_reason is not None
-
-    def __iter__(self) -> Iterator[StepData]:
-        """The steps of the prompt, then one for each token as it is made. The loop may ablate in between."""
-        n_given = 0
-        while True:
-            for pos in range(n_given, self._background.run(self._next(n_given))):
-                n_given = pos + 1
-                yield self.run.steps[pos]
-            if self.is_finished and n_given >= len(self.run.steps):
-                return
-
-    async def _next(self, n_given: int) -> int:
-        """Make tokens until there is a position more than `n_given`, or the end; how many positions there are."""
-        run = self.run
-        while run.finish_reason is None and not _is_read(run, n_given):
-            await self._one_token()
-        if run.finish_reason is not None:
-            await self._ended()
-        return _n_read(run)
-
-    async def _one_token(self) -> None:
-        n_before = len(self.run.tokens)
-        await self._ask(self._client.step_once)
-        await self.run.until(lambda run: len(run.tokens) > n_before or run.finish_reason is not None)
-
-    async def _ask(self, command: Callable[[ClientRun], Coroutine[None, None, RunState]]) -> None:
-        try:
-            await command(self.run)
-        except LivelensError as error:
-            if error.code != "run_ended":  # it ended in that very moment; why, is about to be told
-                raise
-
-    async def _ended(self) -> None:
-        """Wait for everything of the run; raises LivelensError when it was the engine that failed."""
-        if await self.run.finished() == "engine_fault":
-            raise LivelensError("engine_fault", self.run.finish_message)
-
-    def finish(self) -> Generation:
-        """Make all the tokens that are left, at full speed; Ctrl-C stops the run and is raised."""
-        try:
-            self._background.run(self._run_to_end())
-        except KeyboardInterrupt:
-            self.stop()
-            raise
-        return self
-
-    async def _run_to_end(self) -> None:
-        if self.run.finish_reason is None:
-            await self._ask(self._client.resume)
-        await self._ended()
-
-    def stop(self) -> None:
-        """End the run where it is; harmless when it has ended."""
-        if not self.is_finished:
-            self._background.run(self._ask(self._client.stop))
-
-
-def _is_read(run: ClientRun, pos: int) -> bool:
-    return _n_read(run) > pos
-
-
-def _n_read(run: ClientRun) -> int:
-    """Positions from the first on of which everything is here."""
-    n_read = 0
-    while n_read in run.steps and not run.steps[n_read].info.detail_dropped:
-        n_read += 1
-    return n_read
-
-
 def _name(component: str | Component) -> str:
     return component_id(parse_component(component) if isinstance(component, str) else component)
 
 
-__all__ = ["ArrayName", "Generation", "LiveView"]
+__all__ = ["ArrayName", "Generation", "LiveView", "Selection"]
