@@ -11,7 +11,6 @@ import socket
 import sys
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -140,9 +139,7 @@ class _Serving:
 
     def _announce(self, model_name: str) -> BrowserWindow:
         host, port = self._settings.host, int(self._sockets[0].getsockname()[1])
-        shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104
-        name = f"[{shown}]" if ":" in shown else shown
-        url = f"http://{name}:{port}{self._policy.base_url}?token={quote(self._token, safe='')}"
+        url = self._policy.page_url()
         if self._settings.as_json:
             ready = {
                 "url": url,

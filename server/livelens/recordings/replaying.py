@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from rich.console import Console
 from websockets.asyncio.server import ServerConnection, serve
@@ -150,9 +149,7 @@ async def _serve(settings: ReplaySettings, assets: Assets, sockets: list[socket.
 
 
 def _announce(settings: ReplaySettings, policy: AccessPolicy, port: int, token: str, console: Console) -> BrowserWindow:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
-    name = f"[{shown}]" if ":" in shown else shown
-    url = f"http://{name}:{port}{policy.base_url}?token={quote(token, safe='')}"
+    url = policy.page_url()
     if settings.as_json:
         ready = {"url": url, "host": settings.host, "port": port, "token": token, "file": str(settings.file)}
         sys.stdout.write(json.dumps(ready) + "\n")

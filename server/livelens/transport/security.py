@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from websockets.datastructures import Headers
 
@@ -80,6 +80,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_every_address(host: str) -> bool:
+    """What a server listens on to be reached by any address of this machine: a name of none of them."""
+    try:
+        return host == "" or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 class AccessPolicy:
     """The checks of one server. `port` is the one it listens on."""
 
@@ -104,6 +112,14 @@ class AccessPolicy:
         self._hosts = [_required_authority(text) for text in allow_hosts]
         self._origins = {_required_origin(text) for text in allow_origins}
         self._allow_frame = allow_frame
+
+    def page_url(self) -> str:
+        """The address that lets a browser on this machine in, token included."""
+        host = self._bound_host
+        if host == "localhost" or _is_every_address(host):
+            host = "::1" if ":" in host else "127.0.0.1"
+        name = f"[{host}]" if ":" in host else host
+        return f"http://{name}:{self._port}{self.base_url}?token={quote(self._token, safe='')}"
 
     def security_headers(self) -> dict[str, str]:
         """On every response, refusals included."""
@@ -142,7 +158,7 @@ class AccessPolicy:
             return True
         is_own_port = (authority.port or 80) == self._port
         is_own_name = is_loopback(authority.host) or (
-            authority.host == self._bound_host and self._bound_host not in ("", "0.0.0.0", "::")  # noqa: S104
+            authority.host == self._bound_host and not _is_every_address(self._bound_host)
         )
         return is_own_port and is_own_name
 
