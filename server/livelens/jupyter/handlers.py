@@ -15,6 +15,7 @@ from livelens.jupyter.models import LazyModel
 from livelens.transport.http_assets import Assets
 
 AUTH_RESOURCE: Final = "livelens"
+_NO_ASSETS: Final = Assets({})
 _CONTENT_POLICY: Final = (
     "default-src 'self'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'"
@@ -73,7 +74,7 @@ class RedirectHandler(JupyterHandler):
 class PageHandler(LivelensHandler):
     """The page and its files, from the same table in memory as in `livelens serve`."""
 
-    def initialize(self, models: dict[str, LazyModel], assets: Assets) -> None:  # type: ignore[override]
+    def initialize(self, models: dict[str, LazyModel], assets: Assets = _NO_ASSETS) -> None:
         """assets: every file there is."""
         super().initialize(models)
         self._assets = assets

@@ -46,25 +46,25 @@ class LazyModel:
         """The model's hub, loaded by whoever comes first; raises ModelUnavailableError."""
         if self._loading is None or self._may_try_again(self._loading):
             self._loading = asyncio.ensure_future(self._loaded())
-        try:
-            return await asyncio.shield(self._loading)
-        except ModelUnavailableError:
-            raise
-        except Exception as error:
-            raise ModelUnavailableError(f"{self.name} cannot be loaded: {error}") from error
+        return await asyncio.shield(self._loading)
 
     def _may_try_again(self, loading: asyncio.Future[Hub]) -> bool:
         failed = loading.done() and (loading.cancelled() or loading.exception() is not None)
         return failed and asyncio.get_running_loop().time() >= self._retry_at
 
     async def _loaded(self) -> Hub:
+        loading = on_a_thread(self._load)
         try:
-            self._engine = await on_a_thread(self._load)
-        except Exception:
+            await asyncio.wait([loading])
+        finally:
+            loading.cancel()  # harmless when done; otherwise nobody waits for it any longer
+        fault = loading.exception()
+        if fault is not None:
             # A page that was refused comes back by itself: it must not start a load each time.
             self._retry_at = asyncio.get_running_loop().time() + RETRY_SECS
-            _log.exception("the model %s cannot be loaded", self.name)
-            raise
+            _log.error("the model %s cannot be loaded", self.name, exc_info=fault)
+            raise ModelUnavailableError(f"{self.name} cannot be loaded: {fault}") from fault
+        self._engine = loading.result()
         self.hub = Hub(self._engine, grace_secs=self._grace_secs, max_connections=self._max_connections)
         return self.hub
 
