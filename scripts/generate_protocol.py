@@ -45,6 +45,7 @@ OPTIONAL_FIELDS = {
     "PutDirection": {"recipe", "layer"},
     "StartRun": {"twin"},
     "ForkRun": {"twin"},
+    "JoinRun": {"follows"},
 }
 
 

@@ -263,6 +263,11 @@ export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: 
   interventions_applied: struct({
     type: tag("interventions_applied"), run_id: text, applied, request_id: optional(count),
   }),
+  selection_changed: struct({
+    type: tag("selection_changed"), component: optional(component), pos: optional(count), author: text,
+    request_id: optional(count),
+  }),
+  run_shared: struct({ type: tag("run_shared"), run_id: text, author: text }),
   twin_changed: struct({
     type: tag("twin_changed"), run_id: text, mode: twin_mode, from_pos: optional(count), request_id: optional(count),
     author: optional(text),

@@ -17,6 +17,8 @@ export type Command =
   | RequestAttention
   | PutDirection
   | PutRankOneEdit
+  | ShareView
+  | SetSelection
   | CancelAnalysis
   | Ping
   | RequestAttribution
@@ -50,6 +52,8 @@ export type Event =
   | AttentionReady
   | DirectionStored
   | RankOneEditStored
+  | SelectionChanged
+  | RunShared
   | Acknowledged
   | Pong
   | ErrorReport
@@ -373,6 +377,10 @@ export interface JoinRun {
    * newest seq the viewer holds; -1: send everything
    */
   last_seq: number;
+  /**
+   * only goes along, see `run_shared`: the viewers it shares with are not told
+   */
+  follows?: boolean;
 }
 /**
  * Hold the run at the next token boundary; harmless when it is paused.
@@ -606,6 +614,41 @@ export interface PutRankOneEdit {
    * float32 little-endian [d_model]
    */
   value: Uint8Array;
+}
+/**
+ * Look at the same as the viewers who gave this key: each is told what another selects and which run it goes to.
+ *
+ *     Answered with `acknowledged`; `run_shared` and `selection_changed` follow where the group looks at something
+ *     already. Nothing is kept once the last of them has gone.
+ */
+export interface ShareView {
+  type: "share_view";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * none: share no longer
+   */
+  key: string | null;
+}
+/**
+ * What this viewer looks at, for the viewers it shares with; the last one wins.
+ */
+export interface SetSelection {
+  type: "set_selection";
+  /**
+   * chosen by the viewer; every answer echoes it
+   */
+  request_id: number;
+  /**
+   * none: nothing is selected
+   */
+  component: Component | null;
+  /**
+   * of the run that is shared; none: the newest
+   */
+  pos: number | null;
 }
 /**
  * Give up a question; harmless when it was answered.
@@ -1862,6 +1905,33 @@ export interface RankOneEditInfo {
   d_model: number;
   key_norm: number;
   value_norm: number;
+}
+/**
+ * What is looked at now; told to every viewer of the group that shares it, answers `set_selection`.
+ */
+export interface SelectionChanged {
+  type: "selection_changed";
+  component: Component | null;
+  /**
+   * of the run that is shared; none: the newest
+   */
+  pos: number | null;
+  /**
+   * viewer_id of who selected it
+   */
+  author: string;
+  request_id: number | null;
+}
+/**
+ * A viewer of the group went to this run: `join_run` goes along.
+ */
+export interface RunShared {
+  type: "run_shared";
+  /**
+   * names one run; unguessable, so a link is a key
+   */
+  run_id: string;
+  author: string;
 }
 /**
  * The command was taken and needs no other answer.

@@ -52,7 +52,10 @@ from livelens.protocol.messages import (
     RunState,
     RunStateChanged,
     Sampling,
+    SelectionChanged,
     SetInterventions,
+    SetSelection,
+    ShareView,
     StartRun,
     StepOnce,
     Stop,
@@ -103,6 +106,7 @@ class Client(Questions, Directions, Recordings):
         self._run: ClientRun | None = None
         self._channels: list[Channel] = []
         self._listeners: list[Callable[[Event], None]] = []
+        self._share_key: str | None = None
 
     async def __aenter__(self) -> Client:
         """Connect; raises LivelensError with the server's reason when it refuses."""
@@ -200,10 +204,16 @@ class Client(Questions, Directions, Recordings):
         assert self._run is not None and self._run.run_id == answer.run.run_id
         return self._run
 
-    async def join_run(self, run_id: str, *, channels: Sequence[Channel] | None = None) -> ClientRun:
-        """Watch a run that exists; its steps come newest first, then oldest first."""
+    async def join_run(
+        self, run_id: str, *, channels: Sequence[Channel] | None = None, follows: bool = False
+    ) -> ClientRun:
+        """Watch a run that exists; its steps come newest first, then oldest first.
+
+        follows: only goes along with those it shares with (see `share_view`), who are not told.
+        """
         await self.subscribe(channels if channels is not None else self._channels)
-        await self._connection.ask(JoinRun(request_id=self._connection.request_id(), run_id=run_id), RunJoined)
+        command = JoinRun(request_id=self._connection.request_id(), run_id=run_id, follows=follows)
+        await self._connection.ask(command, RunJoined)
         assert self._run is not None and self._run.run_id == run_id
         return self._run
 
@@ -237,6 +247,20 @@ class Client(Questions, Directions, Recordings):
             InterventionsApplied,
         )
         return answer.applied
+
+    async def share_view(self, key: str | None) -> None:
+        """Look at the same as the viewers who give this key, 16 to 64 of A-Z a-z 0-9 _ -; none: no longer.
+
+        From then on `on_event` is told `RunShared` and `SelectionChanged` of the others.
+        """
+        self._share_key = key  # also for when the connection is made again
+        await self._connection.ask(ShareView(request_id=self._connection.request_id(), key=key), Acknowledged)
+
+    async def set_selection(self, component: str | Component | None, *, pos: int | None = None) -> None:
+        """Tell those whom this viewer shares with what it looks at; `pos` none is the newest token."""
+        parsed = parse_component(component) if isinstance(component, str) else component
+        command = SetSelection(request_id=self._connection.request_id(), component=parsed, pos=pos)
+        await self._connection.ask(command, SelectionChanged)
 
     async def pause(self, run: ClientRun) -> RunState:
         """Hold the run at its next token boundary."""
@@ -336,6 +360,8 @@ class Client(Questions, Directions, Recordings):
                 last_seq = self._run.last_complete_seq
                 command = JoinRun(request_id=self._connection.request_id(), run_id=self._run.run_id, last_seq=last_seq)
                 await self._connection.ask(command, RunJoined)
+            if self._share_key is not None:
+                await self.share_view(self._share_key)
         except LivelensError as error:
             if error.code != "connection_lost":
                 self._fail(error)

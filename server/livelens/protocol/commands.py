@@ -22,6 +22,7 @@ from livelens.protocol.vocabulary import (
     Index,
     RequestId,
     RunId,
+    ShareKey,
     TokenText,
     TwinMode,
     WireInput,
@@ -80,6 +81,9 @@ class JoinRun(_Command, frozen=True, tag="join_run"):
     last_seq: Annotated[
         int, Meta(ge=-1, le=2**53 - 1, description="newest seq the viewer holds; -1: send everything")
     ] = -1
+    follows: Annotated[
+        bool, Meta(description="only goes along, see `run_shared`: the viewers it shares with are not told")
+    ] = False
 
 
 class RunCommand(_Command, frozen=True):
@@ -185,6 +189,23 @@ class PutRankOneEdit(_Command, frozen=True, tag="put_rank_one_edit"):
     value: Annotated[Bytes, Meta(max_length=MAX_DIRECTION_BYTES, description="float32 little-endian [d_model]")]
 
 
+class ShareView(_Command, frozen=True, tag="share_view"):
+    """Look at the same as the viewers who gave this key: each is told what another selects and which run it goes to.
+
+    Answered with `acknowledged`; `run_shared` and `selection_changed` follow where the group looks at something
+    already. Nothing is kept once the last of them has gone.
+    """
+
+    key: Annotated[ShareKey | None, Meta(description="none: share no longer")]
+
+
+class SetSelection(_Command, frozen=True, tag="set_selection"):
+    """What this viewer looks at, for the viewers it shares with; the last one wins."""
+
+    component: Annotated[Component | None, Meta(description="none: nothing is selected")] = None
+    pos: Annotated[Index | None, Meta(description="of the run that is shared; none: the newest")] = None
+
+
 class CancelAnalysis(RunCommand, frozen=True, tag="cancel_analysis"):
     """Give up a question; harmless when it was answered."""
 
@@ -212,6 +233,8 @@ BasicCommand = (
     | RequestAttention
     | PutDirection
     | PutRankOneEdit
+    | ShareView
+    | SetSelection
     | CancelAnalysis
     | Ping
 )

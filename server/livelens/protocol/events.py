@@ -177,6 +177,22 @@ class RankOneEditStored(_Event, frozen=True, tag="rank_one_edit_stored"):
     edit: RankOneEditInfo
 
 
+class SelectionChanged(_Event, frozen=True, tag="selection_changed"):
+    """What is looked at now; told to every viewer of the group that shares it, answers `set_selection`."""
+
+    component: Component | None
+    pos: Annotated[Index | None, Meta(description="of the run that is shared; none: the newest")]
+    author: Annotated[str, Meta(description="viewer_id of who selected it")]
+    request_id: RequestId | None = None
+
+
+class RunShared(_Event, frozen=True, tag="run_shared"):
+    """A viewer of the group went to this run: `join_run` goes along."""
+
+    run_id: RunId
+    author: str
+
+
 class Acknowledged(_Event, frozen=True, tag="acknowledged"):
     """The command was taken and needs no other answer."""
 
@@ -213,6 +229,8 @@ BasicEvent = (
     | AttentionReady
     | DirectionStored
     | RankOneEditStored
+    | SelectionChanged
+    | RunShared
     | Acknowledged
     | Pong
     | ErrorReport

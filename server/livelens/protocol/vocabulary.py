@@ -92,6 +92,13 @@ DirectionId = Annotated[
 EditId = Annotated[
     str, Meta(min_length=1, max_length=64, description="names a rank-1 edit by its content: equal edits, equal ids")
 ]
+ShareKey = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9_-]{16,64}$",
+        description="names a group of viewers; unguessable, made by whoever shares first",
+    ),
+]
 RunId = Annotated[str, Meta(min_length=1, max_length=64, description="names one run; unguessable, so a link is a key")]
 
 

@@ -31,6 +31,8 @@ from livelens.protocol.messages import (
     RunJoined,
     RunRewound,
     SetInterventions,
+    SetSelection,
+    ShareView,
     StartRun,
     StepOnce,
     Stop,
@@ -98,6 +100,11 @@ class CommandHandler:
                 self._subscribe(viewer, command)
             case PutDirection():
                 self._put_direction(viewer, command)
+            case ShareView():
+                self._session.sharing.enter(viewer, command.key)
+                self._session.answer(viewer, Acknowledged(request_id=command.request_id))
+            case SetSelection():
+                self._set_selection(viewer, command)
             case Ping():
                 self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
             case _:
@@ -228,6 +235,8 @@ class CommandHandler:
             )
             session.answer(viewer, event)
         session.watch(viewer, record, missing_positions(record, command.last_seq))
+        if not command.follows:
+            session.sharing.went(viewer, record.run_id)
 
     def _control(self, viewer: Viewer, command: Pause | Resume | StepOnce) -> None:
         record = self._going(viewer, command.run_id)
@@ -267,6 +276,16 @@ class CommandHandler:
             raise CommandError("bad_direction", str(error)) from error
         self._session.hold_direction(info, vector)
         self._session.answer(viewer, DirectionStored(request_id=command.request_id, direction=info))
+
+    def _set_selection(self, viewer: Viewer, command: SetSelection) -> None:
+        if viewer.share_key is None:
+            raise CommandError("not_sharing", "this viewer shares its view with nobody: share_view first")
+        if command.component is not None:
+            try:
+                check_component(command.component, self._session.model_info)
+            except ValueError as error:
+                raise CommandError("component_out_of_range", str(error)) from error
+        self._session.sharing.select(viewer, command)
 
     def _subscribe(self, viewer: Viewer, command: Subscribe) -> None:
         missing = set(command.channels) - set(self._session.model_info.capabilities.channels)

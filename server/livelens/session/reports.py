@@ -116,6 +116,7 @@ class ReportHandler:
         session.records[record.run_id] = record
         session.answer(viewer, RunStarted(request_id=report.tag.request_id, run=snapshot(record)))
         session.watch(viewer, record, missing_positions(record, -1))
+        session.sharing.went(viewer, record.run_id)
 
     def _leave_for_good(self, run_id: str | None, viewer_id: str, now: float) -> None:
         """Who starts another run leaves the one before; nobody can want it when nobody else watches it."""

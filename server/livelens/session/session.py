@@ -39,6 +39,7 @@ from livelens.session.frames import Frame
 from livelens.session.outbox import Outbox
 from livelens.session.record import RunRecord
 from livelens.session.reports import ReportHandler
+from livelens.session.sharing import Sharing
 
 DEFAULT_GRACE_SECS: Final = 10.0
 FINISHED_BUDGET_BYTES: Final = 1024 * 1024 * 1024
@@ -56,6 +57,7 @@ class Viewer:
     run_id: str | None = None
     pending_run_id: str | None = None  # a start_run that the model thread has not answered
     told_to_slow_down: bool = False
+    share_key: str | None = None  # of the group it shares with
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Session:
         self.records: dict[str, RunRecord] = {}  # least recently used first
         self.starting: dict[str, OpeningJob] = {}
         self.directions = Directions(model_info.d_model)
+        self.sharing = Sharing(self.answer)
         self._jobs: list[Job] = []
         self._drops: list[Drop] = []
         self._awake: set[str] = set()
@@ -141,6 +144,7 @@ class Session:
         viewer = self.viewers.pop(viewer_id, None)
         if viewer is None:
             return
+        self.sharing.leave(viewer)
         if viewer.pending_run_id is not None:
             self.abandon_start(viewer.pending_run_id)
         record = self.records.get(viewer.run_id) if viewer.run_id is not None else None
