@@ -63,7 +63,7 @@ def record(
     max_mb: Annotated[int, typer.Option(min=1, help="Most megabytes of the file.")] = 1024,
 ) -> None:
     """Run a prompt and write everything captured to one file."""
-    from livelens.client.run import LivelensError
+    from livelens.client.errors import LivelensError
     from livelens.model.source_errors import ModelSourceError
     from livelens.protocol.messages import Sampling
     from livelens.recordings.command import run_record

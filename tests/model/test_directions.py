@@ -16,7 +16,7 @@ from tests.model.reference import Reference
 
 from livelens.analysis.directions import held_out, principal_axis
 from livelens.client.directions import load_direction, project_out, save_direction, steer
-from livelens.client.run import LivelensError
+from livelens.client.errors import LivelensError
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment
 from livelens.model.interventions import masks_from
 from livelens.model.torch_engine import TorchEngine

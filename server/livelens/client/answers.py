@@ -1,16 +1,17 @@
-"""Answers to questions about a run, as the Python client gives them: the wire's, with numpy arrays."""
+"""Answers about a run, as the Python client gives them: the wire's, with numpy arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livelens.protocol.messages import (
-    Answer,
     Component,
+    Event,
     Feeder,
     HeadScore,
     Metric,
@@ -22,7 +23,28 @@ from livelens.protocol.messages import (
 )
 from livelens.protocol.tensors import reconstruct
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Values:
+    """Components' values by position: float32 [n_components, n_positions], NaN where not captured."""
+
+    components: list[Component]
+    positions: list[int]
+    values: F32
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Attention:
+    """One attention row, float32 [query_pos+1]."""
+
+    row: F32
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +75,7 @@ class TokenRelevance:
     bias: float
     total: float
     error: float
+    placed: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,19 +145,25 @@ class NeuronProfile:
     alike_out: list[Feeder]
     histogram: F32
     histogram_edges: F32
+    past_contexts: list[NeuronContext]
+    n_past_runs: int
+    n_past_tokens: int
 
 
-def _array(tensor: Tensor) -> F32:
-    return reconstruct(tensor).astype(np.float32)
+_Held = TypeVar("_Held", bound="DataclassInstance")
 
 
-_Held = TypeVar("_Held", bound="Overview | TokenRelevance | Effects | Patching | HeadProfile | NeuronProfile")
-
-
-def with_arrays(answer: Answer, kind: type[_Held]) -> _Held:
-    """`answer` as `kind`: the fields of the same names, tensors as arrays."""
-    values: dict[str, Any] = {}
+def with_arrays(answer: Event, kind: type[_Held], **given: object) -> _Held:
+    """`answer` as `kind`: the fields of the same names, tensors as arrays in float32 or int32; `given` instead."""
+    values = dict(given)
     for field in fields(kind):
-        value = getattr(answer, field.name)
-        values[field.name] = _array(value) if isinstance(value, Tensor) else value
-    return kind(**values)
+        if field.name not in given:
+            value = getattr(answer, field.name)
+            values[field.name] = _array(value) if isinstance(value, Tensor) else value
+    make: Callable[..., _Held] = kind
+    return make(**values)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32] | NDArray[np.int32]:
+    values = reconstruct(tensor)
+    return values.astype(np.int32) if np.issubdtype(values.dtype, np.integer) else values.astype(np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from livelens.client.connection import Connection
-from livelens.client.run import LivelensError
+from livelens.client.errors import LivelensError
 from livelens.protocol.messages import Acknowledged, Answer, CancelAnalysis, Question
 
 Progress = Callable[[int, int], None]

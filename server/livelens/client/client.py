@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
+from livelens.client.answers import Attention, Values, with_arrays
 from livelens.client.connection import Connection
 from livelens.client.directions import Directions
+from livelens.client.errors import LivelensError
 from livelens.client.questions import Questions
 from livelens.client.recording import Recordings
-from livelens.client.run import Attention, ClientRun, LivelensError, StepData, Values
+from livelens.client.run import ClientRun
+from livelens.client.step_data import StepData
 from livelens.protocol.components import parse_component
 from livelens.protocol.messages import (
     CHANNELS,
@@ -62,7 +62,6 @@ from livelens.protocol.messages import (
     Subscribe,
     ValuesReady,
 )
-from livelens.protocol.tensors import reconstruct
 
 __all__ = ["Attention", "Client", "ClientRun", "LivelensError", "StepData", "Values", "ablate", "connect"]
 
@@ -304,8 +303,7 @@ class Client(Questions, Directions, Recordings):
             ),
             ValuesReady,
         )
-        values: NDArray[np.float32] = reconstruct(answer.values).astype(np.float32)
-        return Values(components=answer.components, positions=answer.positions, values=values, exact=answer.exact)
+        return with_arrays(answer, Values)
 
     async def request_attention(self, run: ClientRun, *, layer: int, head_index: int, query_pos: int) -> Attention:
         """One head's attention row, float32 [query_pos+1]."""
@@ -319,8 +317,7 @@ class Client(Questions, Directions, Recordings):
             ),
             AttentionReady,
         )
-        row: NDArray[np.float32] = reconstruct(answer.row).astype(np.float32)
-        return Attention(row=row, exact=answer.exact)
+        return with_arrays(answer, Attention)
 
     async def ping(self) -> int:
         """The server's monotonic clock, nanoseconds."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from livelens.client.answers import with_arrays
+from livelens.client.step_data import Arrays
 from livelens.protocol.messages import ComparedTensors, ComparisonReady, TopToken
 from livelens.protocol.tensors import reconstruct
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +23,10 @@ class Comparison:
     differing: list[int]
     first_difference: int | None
     target_id: int
+    target_text: str
     distractor_id: int | None
+    distractor_text: str | None
+    other_lens_texts: list[str] | None
     other_top_tokens: list[TopToken]
     other_logprob: float
     other_entropy: float
@@ -38,21 +38,7 @@ class Comparison:
 
 def comparison_of(answer: ComparisonReady) -> Comparison:
     """`answer` with its tensors as arrays."""
-    return Comparison(
-        pos=answer.pos,
-        other_tokens=answer.other_tokens,
-        differing=answer.differing,
-        first_difference=answer.first_difference,
-        target_id=answer.target_id,
-        distractor_id=answer.distractor_id,
-        other_top_tokens=answer.other_top_tokens,
-        other_logprob=answer.other_logprob,
-        other_entropy=answer.other_entropy,
-        logprob=answer.logprob,
-        other=_arrays(answer.other),
-        difference=_arrays(answer.difference),
-        secs=answer.secs,
-    )
+    return with_arrays(answer, Comparison, other=_arrays(answer.other), difference=_arrays(answer.difference))
 
 
 def _arrays(tensors: ComparedTensors) -> Arrays:

@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from livelens.client.run import LivelensError
+from livelens.client.errors import LivelensError
 from livelens.protocol.codec import CodecError, decode_event, encode_command
 from livelens.protocol.messages import (
     SUBPROTOCOL,

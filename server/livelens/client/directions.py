@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.client.connection import Connection
-from livelens.client.run import ClientRun, LivelensError
+from livelens.client.errors import LivelensError
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import (
     DirectionInfo,
     DirectionReady,

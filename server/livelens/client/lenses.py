@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from livelens.client.answers import with_arrays
 from livelens.client.asking import Asking, Progress
 from livelens.client.run import ClientRun
 from livelens.protocol.messages import (
@@ -27,11 +28,9 @@ from livelens.protocol.messages import (
     RequestStreamPca,
     StreamPcaReady,
     StreamScaling,
-    Tensor,
     TokenInfo,
     TopToken,
 )
-from livelens.protocol.tensors import reconstruct
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -96,14 +95,6 @@ class AttentionEntropy:
     top_weight: F32
 
 
-def _floats(tensor: Tensor) -> F32:
-    return reconstruct(tensor).astype(np.float32)
-
-
-def _ints(tensor: Tensor) -> I32:
-    return reconstruct(tensor).astype(np.int32)
-
-
 class LensQuestions(Asking):
     """Part of `Client`."""
 
@@ -120,17 +111,7 @@ class LensQuestions(Asking):
         question = RequestLens(
             request_id=self._connection.request_id(), run_id=run.run_id, pos=pos, target=target, n_tokens=n_tokens
         )
-        answer = await self._ask(question, LensReady, progress)
-        return Lens(
-            pos=answer.pos,
-            target_id=answer.target_id,
-            target_text=answer.target_text,
-            notice=answer.notice,
-            top=answer.top,
-            entropy=_floats(answer.entropy),
-            rank=_ints(answer.rank),
-            logprob=_floats(answer.logprob),
-        )
+        return with_arrays(await self._ask(question, LensReady, progress), Lens)
 
     async def head_lens(
         self,
@@ -146,25 +127,7 @@ class LensQuestions(Asking):
             request_id=self._connection.request_id(), run_id=run.run_id, pos=pos, target=target, n_tokens=n_tokens
         )
         answer = await self._ask(question, HeadLensReady, progress)
-        return HeadLens(
-            pos=answer.pos,
-            target_id=answer.target_id,
-            target_text=answer.target_text,
-            notice=answer.notice,
-            head_token_id=_ints(answer.head_token_id),
-            head_value=_floats(answer.head_value),
-            head_rank=_ints(answer.head_rank),
-            mlp_token_id=_ints(answer.mlp_token_id),
-            mlp_value=_floats(answer.mlp_value),
-            mlp_rank=_ints(answer.mlp_rank),
-            words={word.token_id: word for word in answer.words},
-            direct_heads=_floats(answer.direct_heads),
-            direct_mlps=_floats(answer.direct_mlps),
-            direct_bias=_floats(answer.direct_bias),
-            embed=answer.embed,
-            final_bias=answer.final_bias,
-            total=answer.total,
-        )
+        return with_arrays(answer, HeadLens, words={word.token_id: word for word in answer.words})
 
     async def stream_pca(
         self,
@@ -182,25 +145,11 @@ class LensQuestions(Asking):
         question = RequestStreamPca(
             request_id=self._connection.request_id(), run_id=run.run_id, scaling=scaling, skip_first=skip_first
         )
-        answer = await self._ask(question, StreamPcaReady, progress)
-        return StreamPca(
-            scaling=answer.scaling,
-            skip_first=answer.skip_first,
-            coordinates=_floats(answer.coordinates),
-            explained=_floats(answer.explained),
-            promoted=answer.promoted,
-            suppressed=answer.suppressed,
-        )
+        return with_arrays(await self._ask(question, StreamPcaReady, progress), StreamPca)
 
     async def attention_entropy(
         self, run: ClientRun, *, pos: int, progress: Progress | None = None
     ) -> AttentionEntropy:
         """How widely every head looks from one position, exact."""
         question = RequestAttentionEntropy(request_id=self._connection.request_id(), run_id=run.run_id, pos=pos)
-        answer = await self._ask(question, AttentionEntropyReady, progress)
-        return AttentionEntropy(
-            pos=answer.pos,
-            entropy=_floats(answer.entropy),
-            top_key=_ints(answer.top_key),
-            top_weight=_floats(answer.top_weight),
-        )
+        return with_arrays(await self._ask(question, AttentionEntropyReady, progress), AttentionEntropy)

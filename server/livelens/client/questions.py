@@ -25,8 +25,9 @@ from livelens.client.answers import (
 )
 from livelens.client.asking import Progress
 from livelens.client.comparison import Comparison, comparison_of
+from livelens.client.errors import LivelensError
 from livelens.client.lenses import LensQuestions
-from livelens.client.run import ClientRun, LivelensError
+from livelens.client.run import ClientRun
 from livelens.protocol.components import node_id, parse_component, parse_node
 from livelens.protocol.messages import (
     AblationValue,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client.run import ClientRun, LivelensError
+from livelens.client.errors import LivelensError
+from livelens.client.run import ClientRun
 from livelens.protocol.messages import RecordingPart, RequestRecording
 from livelens.protocol.tensors import expand_int8
 from livelens.recordings.writing import MAX_RECORDING_BYTES, whole_file

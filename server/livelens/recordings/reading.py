@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from livelens.client.run import ClientRun, StepData
+from livelens.client.run import ClientRun
+from livelens.client.step_data import StepData
 from livelens.protocol.codec import CodecError, decode_event
 from livelens.protocol.messages import Hello, ModelInfo, RunJoined, RunSnapshot, Step
 from livelens.protocol.tensors import TensorError
