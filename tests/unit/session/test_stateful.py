@@ -28,6 +28,8 @@ from livelens.protocol.messages import (
     RequestValues,
     Resume,
     SetInterventions,
+    SetSelection,
+    ShareView,
     StartRun,
     StepOnce,
     Stop,
@@ -36,7 +38,7 @@ from livelens.protocol.messages import (
 
 CODES = {
     "run_unknown", "run_ended", "not_watching", "superseded", "position_out_of_range", "too_many_runs",
-    "not_computed", "run_rewound", "cancelled", "nothing_to_generate",
+    "component_out_of_range", "not_computed", "run_rewound", "cancelled", "nothing_to_generate", "not_sharing",
 }  # fmt: skip
 SPECS = [
     InterventionSpec(intervention_id="h", operation="zero", components=[Component(kind="head", layer=0, index=1)]),
@@ -136,16 +138,16 @@ class Sessions(RuleBasedStateMachine):
             restart=restart,
         )
 
-    @rule(number=which, run=which, resumes=st.booleans())
+    @rule(number=which, run=which, resumes=st.booleans(), follows=st.booleans())
     @precondition(lambda self: self.viewers)
-    def join(self, number: int, run: int, resumes: bool) -> None:
+    def join(self, number: int, run: int, resumes: bool, follows: bool) -> None:
         viewer, run_id = self.viewer(number), self.run_id(run)
         known = self.hub.session.viewers[viewer.viewer_id]
         # A client that has asked for another run does not resume the one before it: it joins it anew.
         own = known.run_id == run_id and known.pending_run_id is None and viewer.run is not None
         resumed = viewer.run if resumes and own and viewer.run.run_id == run_id else None
         last_seq = resumed.last_complete_seq if resumed is not None else -1
-        self.send(number, JoinRun, run_id=run_id, last_seq=last_seq)
+        self.send(number, JoinRun, run_id=run_id, last_seq=last_seq, follows=follows)
 
     @rule(number=which, channels=st.sets(st.sampled_from(CHANNELS)), visible=st.booleans())
     @precondition(lambda self: self.viewers)
@@ -179,6 +181,17 @@ class Sessions(RuleBasedStateMachine):
         newest = self.viewer(number).newest_id
         self.send(number, CancelAnalysis, run_id=self.run_id(run), cancels=max(0, newest - ago))
 
+    @rule(number=which, key=st.none() | st.sampled_from(["first-group-of-viewers", "other-group-of-viewers"]))
+    @precondition(lambda self: self.viewers)
+    def share(self, number: int, key: str | None) -> None:
+        self.send(number, ShareView, key=key)
+
+    @rule(number=which, head=st.none() | st.integers(0, 2), pos=st.none() | st.integers(0, 20))
+    @precondition(lambda self: self.viewers)
+    def select(self, number: int, head: int | None, pos: int | None) -> None:
+        component = None if head is None else Component(kind="head", layer=0, index=head)
+        self.send(number, SetSelection, component=component, pos=pos)
+
     @rule(n=st.integers(1, 8))
     def work(self, n: int) -> None:
         self.hub.work(n)
@@ -195,6 +208,8 @@ class Sessions(RuleBasedStateMachine):
     @invariant()
     def nothing_is_out_of_order(self) -> None:
         assert self.hub.engine.hooks_left() == 0
+        sharing = {viewer.share_key for viewer in self.hub.session.viewers.values()} - {None}
+        assert len(self.hub.session.sharing) == len(sharing), "a group is left that nobody is in"
         for record in self.hub.session.records.values():
             assert record.viewers <= set(self.hub.session.viewers)
             assert record.viewers or record.left_at is not None or record.is_finished
