@@ -1,7 +1,7 @@
 // What an event changes in the store. Several events are applied in one batch, once per animation frame.
 import { batch } from "@preact/signals";
 import type { DecodedEvent, DecodedStep } from "../protocol/decode";
-import type { InterventionsApplied, RunRewound, RunSnapshot } from "../protocol/generated";
+import type { InterventionsApplied, RunRewound, RunSnapshot, TwinChanged } from "../protocol/generated";
 import type { Store } from "../store/store";
 import type { RunView, StepRecord, TokenChip } from "../store/types";
 import type { Speed } from "./speed";
@@ -29,6 +29,7 @@ function apply_event(store: Store, event: DecodedEvent, draft: TokenDraft, speed
     case "step":
       store.history.put(step_record(event));
       draft.take_step(event);
+      if (event.twin) store.twin_seen.value = true;
       if (event.generated) speed.took_step(event.pos, event.server_ns);
       if (event.generated && run.state === "prefilling") store.run.value = { ...run, state: "running" };
       break;
@@ -38,6 +39,9 @@ function apply_event(store: Store, event: DecodedEvent, draft: TokenDraft, speed
       break;
     case "interventions_applied":
       log_interventions(store, run, event);
+      break;
+    case "twin_changed":
+      change_twin(store, run, event);
       break;
     case "run_rewound":
       rewind(store, run, event, draft);
@@ -115,6 +119,9 @@ function begin_run(store: Store, snapshot: RunSnapshot, draft: TokenDraft): void
     store.history.drop_from(0);
     store.current_pos.value = -1;
     store.follow.value = true;
+    store.twin_seen.value = false;
+    const { view } = store.analysis.comparison;
+    if (snapshot.twin === "off" && view.peek() === "twin") view.value = "own";
   }
   const held = store.history;
   draft.replace(
@@ -125,26 +132,27 @@ function begin_run(store: Store, snapshot: RunSnapshot, draft: TokenDraft): void
       entropy: held.get(pos - 1)?.entropy ?? null,
     })),
   );
-  store.run.value = run_view(snapshot);
+  store.run.value = run_view(snapshot, is_same ? store.run.peek() : null);
+  store.twin_mode.value = snapshot.twin;
   const last = snapshot.intervention_log.at(-1);
   store.interventions.value = last?.interventions ?? [];
 }
 
-function run_view(snapshot: RunSnapshot): RunView {
+function run_view(snapshot: RunSnapshot, before: RunView | null): RunView {
   const { run_id, prompt, apply_chat_template, sampling, n_prompt_tokens, text, state, finish_reason } = snapshot;
-  const { revision, intervention_log, notice, branch } = snapshot;
+  const { revision, intervention_log, notice, branch, twin, twin_from_pos } = snapshot;
   return {
     run_id, prompt, apply_chat_template, sampling, n_prompt_tokens, text, state, finish_reason, revision,
-    intervention_log, notice, branch,
+    intervention_log, notice, branch, twin, twin_from_pos, twin_author: before?.twin_author ?? null,
   };
 }
 
 export function step_record(step: DecodedStep): StepRecord {
   const { pos, seq, token_id, text, chosen_id, chosen_text, generated, top_tokens, logprob, entropy } = step;
-  const { revision, tensors, lens_texts, direct_target_id, direct_distractor_id } = step;
+  const { revision, tensors, lens_texts, direct_target_id, direct_distractor_id, twin } = step;
   return {
     pos, seq, token_id, text, chosen_id, chosen_text, generated, top_tokens, logprob, entropy, revision, tensors,
-    lens_texts, direct_target_id, direct_distractor_id,
+    lens_texts, direct_target_id, direct_distractor_id, twin,
     detail_dropped: step.detail_dropped || step.lost.length > 0,
   };
 }
@@ -154,6 +162,11 @@ function log_interventions(store: Store, run: RunView, event: InterventionsAppli
   const log = [...run.intervention_log.filter((entry) => entry.revision !== applied.revision), applied];
   store.run.value = { ...run, revision: Math.max(run.revision, applied.revision), intervention_log: log };
   store.interventions.value = applied.interventions;
+}
+
+function change_twin(store: Store, run: RunView, { mode, from_pos, author }: TwinChanged): void {
+  store.run.value = { ...run, twin: mode, twin_from_pos: from_pos, twin_author: author };
+  store.twin_mode.value = mode;
 }
 
 function rewind(store: Store, run: RunView, event: RunRewound, draft: TokenDraft): void {

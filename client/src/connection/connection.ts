@@ -1,5 +1,6 @@
 // The page's one connection: events in (applied once per frame), commands out (promises), and coming back
 // after a lost line, a reload or a hidden tab.
+import { computed } from "@preact/signals";
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
@@ -7,6 +8,7 @@ import {
   type RecordingPart, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
+import type { TwinMode } from "../store/types";
 import { NO_MODEL } from "../store/replay";
 import { add_notice, type Store } from "../store/store";
 import { apply_events } from "./apply";
@@ -41,6 +43,15 @@ export interface ConnectionOptions {
 }
 
 const HOLE_DELAY_MS = 800;
+/** When a channel that costs more than the others is wanted. */
+const IS_WANTED: Record<(typeof MEASURED_CHANNELS)[number], (store: Store) => boolean> = {
+  causal_effects: (store) => store.is_measuring_live.value,
+  difference: (store) => store.twin_mode.value !== "off",
+};
+
+function unwanted_channels(store: Store): readonly string[] {
+  return MEASURED_CHANNELS.filter((channel) => !IS_WANTED[channel](store));
+}
 const MAX_OWN_IDS = 20;
 
 export class Connection {
@@ -73,12 +84,13 @@ export class Connection {
     });
     options.run_link.on_change(() => void this.follow_link());
     store.current_pos.subscribe((pos) => this.ask_for_shown(pos));
-    let is_live = store.is_measuring_live.peek();
-    store.is_measuring_live.subscribe((wanted) => {
-      if (wanted !== is_live && store.connection.peek() === "open") {
+    const unwanted = computed(() => unwanted_channels(store));
+    let before = unwanted.peek().join();
+    unwanted.subscribe((now) => {
+      if (now.join() !== before && store.connection.peek() === "open") {
         void this.subscribe().catch((error: unknown) => this.report(error));
       }
-      is_live = wanted;
+      before = now.join();
     });
   }
 
@@ -108,14 +120,16 @@ export class Connection {
   async start_run(settings: RunSettings, start_paused: boolean): Promise<RunSnapshot> {
     const interventions = [...this.store.interventions.peek()];
     const intervention_log = interventions.length ? [{ from_pos: 0, interventions }] : [];
-    const event = await this.ask({ type: "start_run", ...settings, start_paused, intervention_log });
+    const twin = this.store.twin_mode.peek();
+    const event = await this.ask({ type: "start_run", ...settings, twin, start_paused, intervention_log });
     if (event.type !== "run_started") throw new Refusal("unexpected_answer", `start_run was answered by ${event.type}`);
     return event.run;
   }
 
   /** Begin a run that branches off the watched one. Rejects with Refusal. */
   async fork_run(fork: ForkSettings): Promise<void> {
-    await this.ask({ type: "fork_run", run_id: this.require_run(), ...fork });
+    const twin = this.store.twin_mode.peek();
+    await this.ask({ type: "fork_run", run_id: this.require_run(), twin, ...fork });
   }
 
   /** Watch another run that the server holds. Rejects with Refusal. */
@@ -153,6 +167,20 @@ export class Connection {
       throw error;
     } finally {
       if (this.unanswered?.request_id === request_id) this.unanswered = null;
+    }
+  }
+
+  /** Carry the clean twin so from the next token on, or no longer; without a run that goes on, with the next one. */
+  async set_twin(mode: TwinMode): Promise<void> {
+    const run = this.store.run.peek();
+    const before = this.store.twin_mode.peek();
+    this.store.twin_mode.value = mode; // its channel is subscribed to before its first token
+    if (!run || run.state === "finished") return;
+    try {
+      await this.ask({ type: "set_twin", run_id: run.run_id, mode });
+    } catch (error) {
+      this.store.twin_mode.value = before;
+      throw error;
     }
   }
 
@@ -230,8 +258,8 @@ export class Connection {
 
   private subscribe(): Promise<DecodedEvent> {
     const given = this.store.model_info.peek()?.capabilities.channels ?? [];
-    const measured: readonly string[] = MEASURED_CHANNELS;
-    const channels = this.store.is_measuring_live.peek() ? given : given.filter((channel) => !measured.includes(channel));
+    const unwanted = unwanted_channels(this.store);
+    const channels = given.filter((channel) => !unwanted.includes(channel));
     return this.ask({ type: "subscribe", channels, visible: !this.options.is_hidden() });
   }
 

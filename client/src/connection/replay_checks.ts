@@ -21,13 +21,15 @@ function expected(name: TensorName, info: Shape, n_keys: number): Expected | nul
   const floats = (...shape: number[]): Expected => ({ shape, of: [Float32Array] });
   const whole = (...shape: number[]): Expected => ({ shape, of: [Int32Array] });
   switch (name) {
-    case "neurons": return { shape: [n_layers, d_mlp], of: [Int8Array] };
+    case "neurons": case "difference_neurons": return { shape: [n_layers, d_mlp], of: [Int8Array] };
     case "attention": return { shape: [n_layers, n_heads, n_keys], of: [Uint8Array] };
+    case "difference_attention": return floats(n_layers, n_heads, n_keys);
     case "attention_keys": return { shape: [n_layers, n_heads, n_keys], of: [Uint16Array, Uint32Array] };
     case "attention_rest": return { shape: [n_layers, n_heads], of: [Uint8Array] };
-    case "heads": case "direct_heads": return floats(n_layers, n_heads);
-    case "residual": return floats(n_layers + 1);
+    case "heads": case "direct_heads": case "difference_heads": case "difference_direct_heads": return floats(n_layers, n_heads);
+    case "residual": case "difference_residual": return floats(n_layers + 1);
     case "neurons_scale": case "attn_out": case "mlp_out": case "direct_mlps": case "direct_bias":
+    case "difference_neurons_scale": case "difference_attn_out": case "difference_mlp_out": case "difference_direct_mlps":
     case "lens_prob": case "lens_entropy": case "lens_logprob": return floats(n_layers);
     case "lens_token_id": case "lens_rank": return whole(n_layers);
     case "direct_ends": return floats(3);

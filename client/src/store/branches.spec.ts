@@ -12,7 +12,7 @@ const off = (run_id: string, from_pos: number): BranchPoint => ({ run_id, from_p
 function run(run_id: string, branch: BranchPoint | null = null): RunView {
   return {
     run_id, branch, prompt: "", apply_chat_template: false, n_prompt_tokens: 1, text: "", state: "running",
-    finish_reason: null, revision: 0, intervention_log: [], notice: null,
+    finish_reason: null, revision: 0, intervention_log: [], notice: null, twin: "off", twin_from_pos: null, twin_author: null,
     sampling: { temperature: 0, top_k: 0, top_p: 1, seed: 0, max_new_tokens: 8, stop_at_eos: true },
   };
 }

@@ -19,7 +19,8 @@ export interface Pair {
   distractor: number | null;
 }
 
-export type ComparedView = "own" | "other" | "difference";
+/** `twin`: the difference from the clean twin, which every step brings while one is carried. */
+export type ComparedView = "own" | "other" | "difference" | "twin";
 
 /** Answers are kept up to so many bytes of arrays, the newest longest. */
 const MOST_BYTES = 128 * 2 ** 20;
@@ -56,7 +57,7 @@ export class Comparison {
       this.inquiry.clear();
       this.answers.value = new Map();
       this.other_run.value = null;
-      this.view.value = "own";
+      if (this.view.peek() !== "twin") this.view.value = "own";
     });
   }
 

@@ -4,6 +4,7 @@ import type { OverviewAnswer } from "../protocol/questions";
 import { causal_values } from "./causal";
 import { compared_step, waiting_step } from "./compared_step";
 import type { Store } from "./store";
+import { twin_difference } from "./twin";
 import type { DisplayChannel, StepRecord } from "./types";
 
 const TENSORS = new WeakMap<OverviewAnswer, StepRecord["tensors"]>();
@@ -28,7 +29,8 @@ function direct_tensors(answer: OverviewAnswer): StepRecord["tensors"] {
 
 /**
  * `step` as it is to be shown: with the direct effects on the asked metric where "why" is looked at and asked about
- * this token, with what was measured where the causal map is looked at, and of the other run where that is.
+ * this token, with what was measured where the causal map is looked at, and of the other run or the clean twin where
+ * that is.
  */
 export function explained_step(store: Store, step: StepRecord | undefined): StepRecord | undefined {
   if (!step || step.signed) return step; // a file's: it has no other side
@@ -37,6 +39,7 @@ export function explained_step(store: Store, step: StepRecord | undefined): Step
   const info = store.model_info.value;
   if (channel === "causal") return info ? { ...step, signed: causal_values(analysis.causal, step.pos, info) } : step;
   const view = analysis.comparison.view.value;
+  if (view === "twin") return twin_difference(step, channel);
   if (view !== "own") {
     const answer = analysis.comparison.answers.value.get(step.pos);
     return answer ? compared_step(step, answer, view, channel) : waiting_step(step, view);
@@ -53,5 +56,6 @@ export function explained_step(store: Store, step: StepRecord | undefined): Step
 
 /** The colours of what is shown: those of contributions for everything that is signed. */
 export function shown_colours(store: Store): DisplayChannel {
-  return store.analysis.comparison.view.value === "difference" ? "direct_logit" : store.display_channel.value;
+  const view = store.analysis.comparison.view.value;
+  return view === "difference" || view === "twin" ? "direct_logit" : store.display_channel.value;
 }

@@ -39,6 +39,7 @@ export class History {
             lens_texts: step.lens_texts ?? before.lens_texts,
             direct_target_id: step.direct_target_id ?? before.direct_target_id,
             direct_distractor_id: step.direct_distractor_id ?? before.direct_distractor_id,
+            twin: step.twin ?? before.twin ?? null,
           }
         : step;
     this.steps.set(step.pos, merged);

@@ -6,7 +6,7 @@ import { create_known_runs, remember_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
 import { StreamPaths } from "./stream_paths";
 import type { Replay } from "./replay";
-import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip } from "./types";
+import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip, TwinMode } from "./types";
 
 export interface Store {
   connection: Signal<ConnectionState>;
@@ -32,6 +32,10 @@ export interface Store {
   /** Keys `kind:layer:index` of every component that an enabled intervention touches. */
   touched: ReadonlySignal<ReadonlySet<string>>;
   display_channel: Signal<DisplayChannel>;
+  /** The clean twin as the watched run has it, or as the next run begins with it. */
+  twin_mode: Signal<TwinMode>;
+  /** Some held step of the watched run has a twin. */
+  twin_seen: Signal<boolean>;
   /** The person wants the strongest components measured at every new token, which takes time. */
   is_measuring_live: Signal<boolean>;
   theme: Signal<Theme>;
@@ -75,6 +79,8 @@ export function create_store(): Store {
         new Set(interventions.value.filter((spec) => spec.enabled).flatMap((spec) => spec.components.map(component_key))),
     ),
     display_channel: signal<DisplayChannel>("activation"),
+    twin_mode: signal<TwinMode>("off"),
+    twin_seen: signal(false),
     is_measuring_live: signal(false),
     theme: signal<Theme>("dark"),
     reduced_motion: signal(false),

@@ -7,9 +7,12 @@ import type {
   RunSnapshot,
   Sampling,
   TopToken,
+  TwinStep,
 } from "../protocol/generated";
 
 export type FinishReason = NonNullable<RunSnapshot["finish_reason"]>;
+/** Of the clean twin: none, fed the run's own tokens, or going on with its own. */
+export type TwinMode = RunSnapshot["twin"];
 export type Channel = keyof typeof CHANNEL_TENSORS;
 export type TensorName = (typeof CHANNEL_TENSORS)[Channel][number];
 export type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
@@ -38,10 +41,14 @@ export interface StepRecord {
   direct_target_id: number | null;
   direct_distractor_id: number | null;
   detail_dropped: boolean;
+  /** The clean row at this position; none where no twin was carried. */
+  twin?: TwinStep | null;
   /** Shown on the diverging scale, in place of what the tensors say. */
   signed?: SignedValues;
   /** Not this run's values: the other run's, or this run's minus the other's (float32, nothing companded). */
   compared?: "other" | "difference";
+  /** Of a difference: from the clean twin, and not from another run that was asked for (8-bit neurons, as in a step). */
+  against?: "twin";
 }
 
 /** Signed numbers of components; NaN where one is not known. */
@@ -90,6 +97,11 @@ export interface RunView {
   notice: string | null;
   /** Where it branched off another run; none where it did not. */
   branch: BranchPoint | null;
+  twin: TwinMode;
+  /** First position that the twin is carried from; none: no twin. */
+  twin_from_pos: number | null;
+  /** Who switched it last; null where that was before this page watched. */
+  twin_author: string | null;
 }
 
 export type ConnectionState = "connecting" | "open" | "reconnecting" | "refused" | "closed";

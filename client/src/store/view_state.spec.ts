@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { has_view, view_of, with_view, type ViewState } from "./view_state";
 
 const FRESH: ViewState = {
-  selection: null, pos: null, channel: "activation", preset: "three_quarter", pose: null, interventions: [], prompt: null,
+  selection: null, pos: null, channel: "activation", is_from_twin: false, preset: "three_quarter", pose: null,
+  interventions: [], prompt: null,
 };
 const SPEC = view_of(`#set=${encodeURIComponent(JSON.stringify([
   { intervention_id: "L12H3", operation: "zero", components: [{ kind: "head", layer: 12, index: 3 }] },
@@ -13,7 +14,7 @@ const SPEC = view_of(`#set=${encodeURIComponent(JSON.stringify([
 describe("the view in an address", () => {
   it("comes back as it went in", () => {
     const view: ViewState = {
-      selection: { kind: "neuron", layer: 7, index: 1404 }, pos: 37, channel: "direct_logit", preset: "time",
+      selection: { kind: "neuron", layer: 7, index: 1404 }, pos: 37, channel: "direct_logit", is_from_twin: true, preset: "time",
       pose: [1.25, -2, 3.5, 0, 0.125, 4], interventions: SPEC, prompt: "a & b = \u2603#",
     };
     expect(SPEC.length).toBe(2);

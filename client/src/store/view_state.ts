@@ -12,6 +12,8 @@ export interface ViewState {
   /** None: the newest token. */
   pos: number | null;
   channel: DisplayChannel;
+  /** What is shown is the difference from the clean twin. */
+  is_from_twin: boolean;
   preset: ViewPreset;
   pose: CameraPose | null;
   interventions: readonly InterventionSpec[];
@@ -20,7 +22,7 @@ export interface ViewState {
 
 const CHANNELS: readonly DisplayChannel[] = ["activation", "direct_logit", "causal"];
 const PRESETS: readonly ViewPreset[] = ["three_quarter", "front", "time"];
-const KEYS = ["sel", "pos", "show", "view", "cam", "set", "prompt"] as const;
+const KEYS = ["sel", "pos", "show", "beside", "view", "cam", "set", "prompt"] as const;
 const COMPONENT = /^L(\d{1,6})(?:([HN])(\d{1,8})|\.(attn|mlp))$/;
 /** Longer sets do not go into a link: browsers and chats cut long addresses. */
 export const MAX_SET_CHARS = 4000;
@@ -72,6 +74,7 @@ export function with_view(hash: string, view: ViewState): string {
   put("sel", view.selection && component_text(view.selection));
   put("pos", view.pos === null ? null : String(view.pos));
   put("show", view.channel === "activation" ? null : view.channel);
+  put("beside", view.is_from_twin ? "twin" : null);
   put("view", view.pose || view.preset === "three_quarter" ? null : view.preset);
   put("cam", view.pose && view.pose.map((value) => Number(value.toFixed(3))).join(","));
   put("set", view.interventions.length > 0 && set.length <= MAX_SET_CHARS ? set : null);
@@ -89,6 +92,7 @@ export function view_of(hash: string): ViewState {
     selection: component_of(keys.get("sel") ?? ""),
     pos: /^\d{1,7}$/.test(pos) ? Number(pos) : null,
     channel: CHANNELS.find((channel) => channel === keys.get("show")) ?? "activation",
+    is_from_twin: keys.get("beside") === "twin",
     preset: PRESETS.find((preset) => preset === keys.get("view")) ?? "three_quarter",
     pose: pose_of(keys.get("cam")),
     interventions: set_of(keys.get("set") ?? "[]"),

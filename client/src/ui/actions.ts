@@ -8,6 +8,7 @@ import { reaches_back, toggled, with_all_enabled, with_factor } from "../store/i
 import { InterventionSteps } from "../store/interventions_steps";
 import { factor_on } from "../store/query";
 import { add_notice, type Store } from "../store/store";
+import type { TwinMode } from "../store/types";
 import { SetChanges, type Change } from "./interventions/set_changes";
 import type { PageState } from "./page";
 import { read_settings, type RunForm } from "./run_form";
@@ -44,6 +45,8 @@ export interface Actions {
   end_gesture(): void;
   undo(): void;
   redo(): void;
+  /** Carry the run's clean twin so from the next token on, or begin the next run with it. */
+  set_twin(mode: TwinMode): Promise<void>;
   /** Exact float32 values of `component` over the whole text. */
   exact_values: Connection["request_values"];
   exact_attention: Connection["request_attention"];
@@ -160,6 +163,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     end_gesture: () => changes.end_gesture(),
     undo: () => changes.undo(),
     redo: () => changes.redo(),
+    set_twin: (mode) => attempt(() => connection.set_twin(mode)),
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
     ask: connection.ask_about_run,
     put_direction: (direction) => connection.put_direction(direction),

@@ -14,12 +14,14 @@ export interface Tint {
 
 const FULL_SURPRISE_BITS = 10;
 const FULL_ENTROPY_NATS = 6;
+const FULL_KL_NATS = 1;
 
 /** A metric's range in words, for the legend beside the strip. */
 export const METRIC_RANGE: Record<ChipMetric, { name: string; low: string; high: string }> = {
   surprise: { name: "Surprise", low: "0 bit", high: `${FULL_SURPRISE_BITS} bit` },
   entropy: { name: "Entropy", low: "0 nat", high: `${FULL_ENTROPY_NATS} nat` },
   settled: { name: "Settled at layer", low: "first", high: "last" },
+  twin_kl: { name: "KL from the clean twin", low: "0 nat", high: `${FULL_KL_NATS} nat` },
   none: { name: "No tint", low: "", high: "" },
   importance_frozen: { name: "Relevance", low: "against", high: "for" },
   importance_gradient: { name: "Gradient × input", low: "against", high: "for" },
@@ -44,6 +46,11 @@ export function tint_of(store: Store, chip: TokenChip, metric: ChipMetric): Tint
     if (layer === null || n_layers === 0) return null;
     const text = layer >= n_layers ? "settled only after the last layer" : `settled at layer ${layer}`;
     return { strength: layer / n_layers, text };
+  }
+  if (metric === "twin_kl") {
+    const kl = store.history.get(chip.pos - 1)?.twin?.kl;
+    // Square root, as distances go: a tenth of a nat is something.
+    return kl === undefined ? null : { strength: Math.sqrt(Math.max(0, kl) / FULL_KL_NATS), text: `KL from the clean twin ${number_text(kl)} nat` };
   }
   return null;
 }

@@ -26,11 +26,13 @@ export function value_meaning(component: Component): string {
 
 /** What the shown step's values are of: this run's, the other's, or the difference. */
 export function value_name(step: StepRecord | undefined): string {
+  if (step?.against === "twin") return "Δ this − clean";
   return step?.compared === "other" ? "Other run" : step?.compared === "difference" ? "This − other" : "Value";
 }
 
 /** What stands in the place of the direct contribution. */
 export function direct_name(step: StepRecord | undefined): string {
   if (step?.signed?.of === "causal") return step.signed.title;
+  if (step?.against === "twin") return "Direct, Δ clean";
   return step?.compared === "other" ? "Direct, other" : step?.compared === "difference" ? "Direct, difference" : "Direct logit";
 }

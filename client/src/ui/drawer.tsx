@@ -13,6 +13,7 @@ import { CausalMap } from "./parts/causal_map";
 import { HeadFinder } from "./parts/head_finder";
 import { PatchingPanel } from "./patching/patching_panel";
 import type { Shown } from "./shown_step";
+import { TwinPanel } from "./twin/twin_panel";
 import { WhyPanel } from "./why/why_panel";
 
 const TABS: { tab: DrawerTab; label: string }[] = [
@@ -27,6 +28,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "turn", label: "Turn attention" },
   { tab: "directions", label: "Directions" },
   { tab: "branches", label: "Branches" },
+  { tab: "twin", label: "Clean twin" },
 ];
 
 export function Drawer({ shown }: { shown: Shown }): JSX.Element {
@@ -66,6 +68,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "patching" && <PatchingPanel shown={shown} />}
           {tab === "why" && <WhyPanel shown={shown} />}
           {tab === "directions" && <DirectionsPanel />}
+          {tab === "twin" && <TwinPanel shown={shown} />}
           {tab === "turn" && <TurnPanel shown={shown} />}
         </div>
       )}

@@ -15,6 +15,7 @@ import { use_page } from "./page";
 import { ComparedFacts } from "./patching/compared_facts";
 import { PartSection } from "./parts/part_section";
 import type { Shown } from "./shown_step";
+import { TwinFacts } from "./twin/twin_facts";
 
 export function Inspector({ shown }: { shown: Shown }): JSX.Element {
   const { store, actions } = use_page();
@@ -94,6 +95,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
         </div>
       </dl>
       <ComparedFacts component={component} info={info} step={step} />
+      <TwinFacts component={component} info={info} shown={shown} />
       <h3>Along the text</h3>
       <HistoryChart history={history} pos={pos} tokens={store.tokens.value} is_signed={component.kind === "neuron"}
         on_pick={(at) => actions.select_pos(at)} />

@@ -8,6 +8,7 @@ import { take_dropped_set } from "./interventions/set_actions";
 import { SetHistory } from "./interventions/set_history";
 import { Sets } from "./interventions/sets";
 import { use_page, type Page } from "./page";
+import { TwinSwitch } from "./twin/twin_switch";
 
 export function InterventionsPanel(): JSX.Element {
   const page = use_page();
@@ -35,6 +36,7 @@ export function InterventionsPanel(): JSX.Element {
           title="Keep, send and open whole sets" onClick={() => (sets_open.value = !sets_open.value)}>Sets</button>
       </div>
       <ApplyMode />
+      <TwinSwitch />
       {sets_open.value && <Sets />}
       {specs.length === 0 ? (
         <p class="muted empty">The network is untouched. Select a component and press <kbd>a</kbd> to switch it off.</p>

@@ -3,6 +3,7 @@
 import { toggle_picked } from "./interventions/picked";
 import type { Page } from "./page";
 import { show_steps, toggle_play } from "./replay/replay_bar";
+import { next_twin, toggle_twin_view } from "./twin/twin_switch";
 import { set_live } from "./why/live_causal";
 
 export interface KeyHelp {
@@ -27,6 +28,8 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "[ ]", does: "Turn the picture left and right" },
   { keys: "d", does: "Show activation or direct logit" },
   { keys: "m", does: "Measure the strongest components of every new token (live causal), or stop that" },
+  { keys: "t", does: "Clean twin: off, same text, own text" },
+  { keys: "c", does: "Show the difference from the clean twin, or this run" },
   { keys: "/", does: "Search the table of components" },
   { keys: "Escape", does: "Clear the selection; leave a field" },
   { keys: "?", does: "This list" },
@@ -100,6 +103,8 @@ function letter_keys(page: Page): Keys {
       if (!is_missing) store.display_channel.value = store.display_channel.peek() === "activation" ? "direct_logit" : "activation";
     },
     m: () => set_live(page, !store.is_measuring_live.peek()),
+    t: () => next_twin(page),
+    c: () => toggle_twin_view(page),
     "0": () => scene?.fit(),
     "1": () => scene?.set_view("three_quarter"),
     "2": () => scene?.set_view("front"),

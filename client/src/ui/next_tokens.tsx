@@ -1,5 +1,6 @@
 // What the model predicts after the shown token, and what adds up to the chosen token's logit.
 import type { JSX } from "preact";
+import type { TwinStep } from "../protocol/generated";
 import type { StepRecord } from "../store/types";
 import { number_text, signed_text, token_quote } from "./format";
 import { use_page } from "./page";
@@ -13,10 +14,23 @@ export function NextTokens({ shown }: { shown: Shown }): JSX.Element {
     <div class="next-tokens" tabIndex={0} role="region" aria-label="Next tokens">
       <div>
         <h3>After {token_quote(step.text)} the model predicts</h3>
-        <ProbBars tokens={step.top_tokens} chosen_id={step.chosen_id} />
-        <p class="muted">Entropy {number_text(step.entropy)} nat</p>
+        <ProbBars tokens={step.top_tokens} chosen_id={step.chosen_id} beside={step.twin?.top_tokens} />
+        <p class="muted">Entropy {number_text(step.entropy)} nat{step.twin && "; the line in a bar: its clean twin"}</p>
       </div>
+      {step.twin && <CleanTokens step={step} twin={step.twin} />}
       <LogitParts step={step} />
+    </div>
+  );
+}
+
+/** What the clean twin predicts at the same place. */
+function CleanTokens({ step, twin }: { step: StepRecord; twin: TwinStep }): JSX.Element {
+  const read = twin.token_id === step.token_id ? "" : ` after ${token_quote(twin.text)}`;
+  return (
+    <div class="clean-tokens">
+      <h3>Its clean twin predicts{read}</h3>
+      <ProbBars tokens={twin.top_tokens} chosen_id={step.chosen_id} beside={step.top_tokens} />
+      <p class="muted">Entropy {number_text(twin.entropy)} nat · KL {number_text(twin.kl)} nat</p>
     </div>
   );
 }

@@ -16,8 +16,8 @@ import { create_why_state, type WhyState } from "./why/why_state";
 
 export type DrawerTab =
   | "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching" | "turn" | "directions"
-  | "branches";
-export type ChipMetric = "surprise" | "entropy" | "settled" | "none" | ImportanceMetric;
+  | "branches" | "twin";
+export type ChipMetric = "surprise" | "entropy" | "settled" | "twin_kl" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
 /** State of the page alone: where panels stand, what is being typed. Kept across reloads where it helps. */

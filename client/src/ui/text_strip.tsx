@@ -3,6 +3,7 @@ import { effect, useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Store } from "../store/store";
+import { has_twin } from "../store/twin";
 import type { TokenChip } from "../store/types";
 import { ChipList } from "./chip_list";
 import { METRIC_RANGE, tint_of } from "./chip_tint";
@@ -94,6 +95,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
           <option value="surprise">Surprise</option>
           <option value="entropy">Entropy</option>
           <option value="settled" disabled={!!lens} title={lens?.reason}>Settled at layer</option>
+          <option value="twin_kl" disabled={!has_twin(store)} title="How far the clean twin's prediction of each token is from this run's">KL from the clean twin</option>
           <option value="none">No tint</option>
           <optgroup label="Importance for the next token">
             {Object.entries(IMPORTANCE_WORDS).map(([value, words]) => (
@@ -147,7 +149,7 @@ function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
           {tint && page.state.chip_metric.value === "settled" && ` · ${tint.text}`}
         </p>
       )}
-      {tint && is_importance(page.state.chip_metric.value) && <p>{tint.text}</p>}
+      {tint && (is_importance(page.state.chip_metric.value) || page.state.chip_metric.value === "twin_kl") && <p>{tint.text}</p>}
       {before && before.top_tokens.length > 0 ? (
         <>
           <p class="card-heading">{chip.generated ? "It almost said" : "The model expected"}</p>

@@ -4,6 +4,7 @@ import { effect, signal } from "@preact/signals";
 import { add_notice, type Store } from "../../store/store";
 import { has_view, view_of, with_view, type ViewState } from "../../store/view_state";
 import { check_set } from "../interventions/set_file";
+import { has_twin } from "../../store/twin";
 import type { PageState } from "../page";
 import type { RunForm } from "../run_form";
 
@@ -23,6 +24,7 @@ export function current_view({ store, state }: Pick<ViewLinkParts, "store" | "st
     selection: store.selection.peek(),
     pos: store.follow.peek() ? null : store.current_pos.peek(),
     channel: store.display_channel.peek(),
+    is_from_twin: store.analysis.comparison.view.peek() === "twin",
     preset: camera?.preset ?? "three_quarter",
     pose: camera?.pose ?? null,
     interventions: store.interventions.peek(),
@@ -50,7 +52,7 @@ export function keep_view_link(parts: ViewLinkParts): () => void {
   const ends = [
     effect(() => {
       void [store.selection.value, store.current_pos.value, store.follow.value, store.display_channel.value];
-      void [store.interventions.value, moved.value];
+      void [store.interventions.value, store.analysis.comparison.view.value, moved.value];
       clearTimeout(timer);
       timer = setTimeout(write, SETTLE_MS);
     }),
@@ -95,6 +97,7 @@ function still_wanted({ store, state, form }: ViewLinkParts, view: ViewState): V
   if (is_joining && view.pos !== null && store.history.newest_pos < view.pos && run?.state !== "finished") return view;
   scene?.set_camera(view);
   store.display_channel.value = view.channel;
+  if (view.is_from_twin && has_twin(store)) store.analysis.comparison.view.value = "twin";
   const sizes = { head: info.n_heads, neuron: info.d_mlp, attn: 1, mlp: 1 };
   const { selection } = view;
   store.selection.value = selection && selection.layer < info.n_layers && selection.index < sizes[selection.kind] ? selection : null;

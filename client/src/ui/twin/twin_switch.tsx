@@ -1,0 +1,60 @@
+// The clean twin's switch: off, fed this run's text, or writing its own.
+import type { JSX } from "preact";
+import { TWIN_MODES, twin_fault } from "../../store/twin";
+import type { TwinMode } from "../../store/types";
+import { use_page, type Page } from "../page";
+
+const COST = "In the same forward passes; a token takes about 1.5 times as long.";
+export const MODE_WORDS: Record<TwinMode, { label: string; hint: string }> = {
+  off: { label: "Off", hint: "No twin: nothing is computed beside the run (key t)" },
+  teacher_forced: {
+    label: "Same text",
+    hint: `The run beside itself without its interventions, reading the same tokens: what the interventions do, token by token (key t). ${COST}`,
+  },
+  free_running: {
+    label: "Own text",
+    hint: `The run beside itself without its interventions, writing on as it would have: where the texts part (key t). ${COST}`,
+  },
+};
+
+export function TwinSwitch(): JSX.Element {
+  const page = use_page();
+  const { store } = page;
+  const fault = twin_fault(store);
+  return (
+    <div class="twin-switch" title={fault === null ? undefined : `Not with this model: ${fault}`}>
+      <span aria-hidden="true">Clean twin</span>
+      <div class="segmented" role="group" aria-label="Clean twin">
+        {TWIN_MODES.map((mode) => (
+          <button type="button" key={mode} aria-pressed={store.twin_mode.value === mode}
+            disabled={(fault !== null && mode !== "off") || store.replay.value !== null}
+            title={fault === null ? MODE_WORDS[mode].hint : undefined}
+            onClick={() => set_twin(page, mode)}>{MODE_WORDS[mode].label}</button>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+/** Carry the twin so from the next token on, or with the next run; switched on, its view is shown. */
+export function set_twin({ store, actions, state }: Page, mode: TwinMode): void {
+  if (store.replay.peek() || (mode !== "off" && twin_fault(store) !== null)) return;
+  if (mode !== "off") state.tab.value = "twin";
+  state.announcement.value = `Clean twin: ${MODE_WORDS[mode].label.toLowerCase()}`;
+  void actions.set_twin(mode);
+}
+
+/** The key: off, same text, own text, and round again. */
+export function next_twin(page: Page): void {
+  const at = TWIN_MODES.indexOf(page.store.twin_mode.peek());
+  set_twin(page, TWIN_MODES[(at + 1) % TWIN_MODES.length]!);
+}
+
+/** Show the difference from the twin in the picture and the tables, or this run again. */
+export function toggle_twin_view({ store, state }: Page): void {
+  const { view } = store.analysis.comparison;
+  const is_shown = view.peek() === "twin";
+  if (!is_shown && !store.twin_seen.peek()) return;
+  view.value = is_shown ? "own" : "twin";
+  state.announcement.value = is_shown ? "This run is shown" : "The difference from the clean twin is shown";
+}
