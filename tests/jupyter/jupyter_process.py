@@ -20,7 +20,7 @@ from tests.integration.serving import free_port
 TOKEN = "the-jupyter-token-of-the-tests-0123456789"
 BASE_URL = "/user/me/"
 _START_SECS = 120
-_OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shim")
+_OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_proxy", "jupyter_server_terminals", "notebook_shim")
 ONLY_OURS = {"livelens.jupyter": True, **dict.fromkeys(_OTHERS, False)}  # the others take a second to start
 
 
