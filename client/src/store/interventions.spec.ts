@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { InterventionSpec } from "../protocol/generated";
-import { fresh_id, merge_change, spec_form, toggled, with_all_enabled, with_spec } from "./interventions";
+import { fresh_id, merge_change, moved, spec_form, toggled, with_all_enabled, with_spec } from "./interventions";
 import { InterventionSteps } from "./interventions_steps";
 
 const on = (intervention_id: string, amount = 0): InterventionSpec => ({
@@ -32,6 +32,23 @@ describe("the set as a value", () => {
     expect(off.map((spec) => spec.enabled)).toEqual([false, false]);
     expect(with_all_enabled(off, true, new Set(["a"]))).toEqual(specs);
     expect(with_all_enabled(off, true, new Set(["gone"])).map((spec) => spec.enabled)).toEqual([true, true]);
+  });
+});
+
+describe("the order of a set", () => {
+  it("is changed by a place at a time, and ends are ends", () => {
+    const specs = [on("a"), on("b"), on("c")];
+    expect(ids(moved(specs, "c", -1))).toEqual(["a", "c", "b"]);
+    expect(ids(moved(specs, "a", -1))).toEqual(["a", "b", "c"]);
+    expect(ids(moved(specs, "gone", 1))).toEqual(["a", "b", "c"]);
+  });
+
+  it("is undone among what others have added, and left alone where they have changed it too", () => {
+    const before = [on("a"), on("b"), on("c")];
+    const after = moved(before, "c", -2);
+    expect(ids(merge_change([on("x"), ...after, on("y")], after, before).specs)).toEqual(["x", "a", "b", "c", "y"]);
+    expect(ids(merge_change([on("b"), on("a"), on("c")], after, before).specs)).toEqual(["b", "a", "c"]);
+    expect(ids(merge_change([on("c"), on("b")], after, before).specs)).toEqual(["b", "c"]);
   });
 });
 

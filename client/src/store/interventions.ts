@@ -50,6 +50,15 @@ export function with_spec(specs: Specs, spec: InterventionSpec): InterventionSpe
   return at < 0 ? [...specs, spec] : specs.map((own, i) => (i === at ? spec : own));
 }
 
+/** The set with the entry `id` acting `by` places later, or earlier where that is negative; ends are ends. */
+export function moved(specs: Specs, id: string, by: number): InterventionSpec[] {
+  const from = specs.findIndex((spec) => spec.intervention_id === id);
+  if (from < 0) return [...specs];
+  const others = specs.filter((_, i) => i !== from);
+  others.splice(Math.max(0, Math.min(specs.length - 1, from + by)), 0, specs[from]!);
+  return others;
+}
+
 /** Every entry switched; on again are those that `were_on` names, or all where it names none of them. */
 export function with_all_enabled(specs: Specs, enabled: boolean, were_on: ReadonlySet<string>): InterventionSpec[] {
   const some = specs.some((spec) => were_on.has(spec.intervention_id));
@@ -101,7 +110,20 @@ export function merge_change(current: Specs, from: Specs, to: Specs): Merge {
     else if (now) specs = with_spec(specs, after);
     else specs.splice(Math.min(to.indexOf(after), specs.length), 0, after);
   }
-  return { specs, kept };
+  return { specs: in_order_of(specs, from, to), kept };
+}
+
+const ids_in = (specs: Specs, ids: ReadonlySet<string>): string[] =>
+  specs.map((spec) => spec.intervention_id).filter((id) => ids.has(id));
+
+/** `specs` with the entries that `from` and `to` share in the order of `to`, where they still stand as in `from`. */
+function in_order_of(specs: InterventionSpec[], from: Specs, to: Specs): InterventionSpec[] {
+  const listed = by_id(specs);
+  const shared = new Set(ids_in(from, new Set(by_id(to).keys())).filter((id) => listed.has(id)));
+  const [was, wanted, is] = [from, to, specs].map((list) => ids_in(list, shared));
+  if (was!.join("\n") === wanted!.join("\n") || is!.join("\n") !== was!.join("\n")) return specs;
+  const next = wanted!.values();
+  return specs.map((spec) => (shared.has(spec.intervention_id) ? listed.get(next.next().value!)! : spec));
 }
 
 const first_pos = ({ positions, enabled }: InterventionSpec): number | null =>

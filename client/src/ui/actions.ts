@@ -38,8 +38,8 @@ export interface Actions {
   set_enabled(intervention_id: string, enabled: boolean): void;
   set_all_enabled(enabled: boolean): void;
   remove(intervention_id: string): void;
-  /** Change the intervention set; one step of undo. */
-  change(change: Change): void;
+  /** Change the intervention set; one step of undo. Says why it was refused, null where it was taken. */
+  change(change: Change): Promise<string | null>;
   /** Change it while something is being dragged: sent at most ten times a second, one step until `end_gesture`. */
   change_live(gesture: string, change: Change): void;
   end_gesture(): void;
@@ -82,7 +82,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
   const steps = new InterventionSteps();
   const changes = new SetChanges(store, steps, {
     send: (next, refused) => attempt(() => send(next).catch((error: unknown) => {
-      refused();
+      refused(error instanceof Error ? error.message : String(error));
       throw error;
     })),
     // A text that is computed anew for every move of a slider would never be read.

@@ -1,6 +1,6 @@
 // Making, keeping, saving and opening directions of the residual stream.
 import { Refusal } from "../../connection/connection";
-import type { Component, DirectionRecipe, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import type { Component, DirectionRecipe, InterventionSpec, ModelInfo, StreamPlace } from "../../protocol/generated";
 import type { DirectionAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
 import type { Page } from "../page";
@@ -131,12 +131,11 @@ export function recipe_words({ kind, layer, index, pos, token, positive, negativ
 
 export type StreamOperation = "add_direction" | "project_out";
 
-/** Steer with a direction, or take it out, after the layers `from` to `to`. */
+/** Steer with a direction, or take it out, at the places `stream`. */
 export async function use_direction(
-  page: Page, held: HeldDirection, operation: StreamOperation, from: number, to: number,
+  page: Page, held: HeldDirection, operation: StreamOperation, stream: StreamPlace[],
 ): Promise<void> {
   if (!(await put_held(page, held))) return;
-  const stream = Array.from({ length: to - from + 1 }, (_, i) => ({ layer: from + i, hook: "resid_post" as const }));
   // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
   const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";
   const is_adding = operation === "add_direction";

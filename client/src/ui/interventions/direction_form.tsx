@@ -23,6 +23,8 @@ export interface DirectionDraft {
   token: Signal<string>;
   layer: Signal<string>;
   axis: Signal<string>;
+  /** Of a head: what it wrote at the shown token, not on average over the run. */
+  is_here: Signal<boolean>;
 }
 
 const lines = (text: string): string[] => text.split("\n").filter((line) => line.trim() !== "");
@@ -42,8 +44,11 @@ export function recipe_of(draft: DirectionDraft, { store }: Page, info: ModelInf
       return Math.min(positive.length, negative.length) < 2 ? "Write at least two prompts on each side, one a line." : { kind, layer, positive, negative };
     }
     case "neuron":
-    case "head":
-      return selection?.kind === kind ? { kind, layer: selection.layer, index: selection.index } : `Select a ${kind} first.`;
+    case "head": {
+      if (selection?.kind !== kind) return `Select a ${kind} first.`;
+      const pos = kind === "head" && draft.is_here.value ? Math.max(0, store.current_pos.value) : null;
+      return { kind, layer: selection.layer, index: selection.index, pos };
+    }
     case "unembed":
       return draft.token.value === "" ? "Write a token; a space before it counts." : { kind, token: draft.token.value };
     case "pca": {
@@ -134,5 +139,15 @@ function KindFields({ draft }: { draft: DirectionDraft }): JSX.Element | null {
       </label>
     );
   }
-  return <p class="muted field-note">{selection?.kind === kind ? component_id(selection) : "Nothing of that kind is selected."}</p>;
+  return (
+    <>
+      <p class="muted field-note">{selection?.kind === kind ? component_id(selection) : "Nothing of that kind is selected."}</p>
+      {kind === "head" && (
+        <label class="check">
+          <input type="checkbox" checked={draft.is_here.value} onChange={(event) => (draft.is_here.value = event.currentTarget.checked)} />
+          what it wrote at the shown token only, not on average
+        </label>
+      )}
+    </>
+  );
 }

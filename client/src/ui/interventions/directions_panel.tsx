@@ -8,8 +8,11 @@ import { IconButton } from "../icons";
 import { use_missing } from "../parts/asking";
 import { use_page } from "../page";
 import { DirectionForm } from "./direction_form";
-import { forget_direction, open_direction, put_layer_to, recipe_words, save_direction, use_direction } from "./direction_actions";
+import {
+  forget_direction, open_direction, put_layer_to, recipe_words, save_direction, use_direction, type StreamOperation,
+} from "./direction_actions";
 import type { HeldDirection } from "./held_direction";
+import { places_of, StreamRangeFields, type StreamRange } from "./stream_field";
 
 export function DirectionsPanel(): JSX.Element {
   const page = use_page();
@@ -52,11 +55,11 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
   const page = use_page();
   const { name, recipe, norm, layer, direction_id } = held.info;
   const best = layer ?? Math.floor(info.n_layers / 2);
-  const [from, to] = [useSignal(best), useSignal(best)];
+  const range = useSignal<StreamRange>({ hook: "resid_post", from: best, to: best });
   const can = info.capabilities.operations;
   const selection = page.store.selection.value;
   const is_layer = selection?.kind === "attn" || selection?.kind === "mlp";
-  const layers: [number, number] = [Math.min(from.value, to.value), Math.max(from.value, to.value)];
+  const use = (operation: StreamOperation): void => void use_direction(page, held, operation, places_of(range.peek()));
   return (
     <article class="direction" aria-label={name}>
       <div class="direction-head">
@@ -67,16 +70,14 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
       </div>
       {held.separation && <Separation held={held} />}
       <div class="field-row">
-        after layers
-        <LayerField label={`First layer for ${name}`} value={from.value} n_layers={info.n_layers} set={(value) => (from.value = value)} />
-        to
-        <LayerField label={`Last layer for ${name}`} value={to.value} n_layers={info.n_layers} set={(value) => (to.value = value)} />
+        <StreamRangeFields range={range.value} n_layers={info.n_layers} name={` for ${name}`}
+          edit={(change) => (range.value = change(range.peek()))} />
         <button type="button" class="button small primary" disabled={!can.includes("add_direction")} aria-label={`Steer with ${name}`}
           title={can.includes("add_direction") ? "Its strength is a slider in the list of interventions" : "This model cannot do that."}
-          onClick={() => void use_direction(page, held, "add_direction", ...layers)}>Steer</button>
+          onClick={() => use("add_direction")}>Steer</button>
         <button type="button" class="button small" disabled={!can.includes("project_out")} aria-label={`Take out ${name}`}
           title={can.includes("project_out") ? "Nothing of it is left in the stream there" : "This model cannot do that."}
-          onClick={() => void use_direction(page, held, "project_out", ...layers)}>Take out</button>
+          onClick={() => use("project_out")}>Take out</button>
         {is_layer && can.includes("set") && (
           <button type="button" class="button small" aria-label={`Put ${component_id(selection)} to ${name}`}
             title="All that the layer writes is this direction" onClick={() => void put_layer_to(page, held, selection)}>
@@ -84,17 +85,6 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
         )}
       </div>
     </article>
-  );
-}
-
-function LayerField({ label, value, n_layers, set }: { label: string; value: number; n_layers: number; set(value: number): void }): JSX.Element {
-  return (
-    <input type="number" class="pos-field" min={0} max={n_layers - 1} step={1} value={value} aria-label={label}
-      onChange={(event) => {
-        const layer = Math.round(Number(event.currentTarget.value));
-        set(Number.isFinite(layer) ? Math.max(0, Math.min(n_layers - 1, layer)) : value);
-        event.currentTarget.value = String(layer);
-      }} />
   );
 }
 

@@ -1,6 +1,6 @@
 // An intervention that is being thought of: made complete before it is added to the set.
 import { component_id } from "../../layout/component_id";
-import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import type { AttentionEdit, Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
 import { fresh_id } from "../../store/interventions";
 import type { Operation } from "./spec_words";
 
@@ -38,6 +38,14 @@ export function new_spec(operation: Operation, components: readonly Component[])
   };
 }
 
+/** What is wrong with the weights as they are written; null where nothing is. */
+export function weights_problem({ weights = [], rest }: AttentionEdit): string | null {
+  if (weights.some((weight) => !(weight >= 0 && weight <= 1000))) return "A weight is a number from 0 on.";
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  if (weights.length > 0 && sum <= 0) return "At least one token needs some weight.";
+  return rest === "scaled" && (weights.length === 0 || sum > 1) ? "Give weights that sum to less than 1: the rest fills up." : null;
+}
+
 /** One sentence about what is missing, or null where `spec` can be sent. */
 export function incomplete(spec: InterventionSpec): string | null {
   const { reference, positions } = spec;
@@ -47,6 +55,8 @@ export function incomplete(spec: InterventionSpec): string | null {
   if (positions?.scope === "range" && typeof positions.to_pos === "number" && positions.to_pos <= (positions.from_pos ?? 0)) {
     return "The range ends before it begins.";
   }
+  const weights = spec.attention ? weights_problem(spec.attention) : null;
+  if (weights) return weights;
   return Number.isFinite(spec.amount) && Math.abs(spec.amount) <= MAX_AMOUNT ? null : `The amount must be from −${MAX_AMOUNT} to ${MAX_AMOUNT}.`;
 }
 

@@ -6,7 +6,7 @@ import type { Component, InterventionSpec, ModelInfo } from "../../protocol/gene
 import { use_page } from "../page";
 import { COMPONENT_OPERATIONS, incomplete, named_spec, new_spec, why_not } from "./draft";
 import { is_picked, Picked, toggle_picked } from "./picked";
-import { SpecForm } from "./spec_form";
+import { SpecForm, type SpecChange } from "./spec_form";
 import { OPERATION_NAMES, type Operation } from "./spec_words";
 
 export function DraftSection({ component, info }: { component: Component; info: ModelInfo }): JSX.Element {
@@ -38,29 +38,37 @@ function Draft({ draft, component, info }: { draft: InterventionSpec; component:
   const picked = store.picked.value;
   const components = on_picked.value && picked.length > 0 ? [...picked] : [component];
   const problem = why_not(draft.operation, components, info) ?? incomplete(draft);
-  const edit = (next: InterventionSpec): void => {
-    state.interventions.draft.value = next;
+  const refused = useSignal<string | null>(null);
+  const edit = (change: SpecChange): void => {
+    const held = state.interventions.draft.peek();
+    if (held) state.interventions.draft.value = change(held);
+    refused.value = null;
   };
-  const apply = (event: Event): void => {
+  const apply = async (event: Event): Promise<void> => {
     event.preventDefault();
-    const spec = named_spec({ ...draft, components }, store.interventions.peek());
-    actions.change((specs) => [...specs, spec]);
+    const sent = state.interventions.draft.peek() ?? draft;
+    const spec = named_spec({ ...sent, components }, store.interventions.peek());
+    refused.value = await actions.change((specs) => [...specs, spec]);
+    if (refused.peek() !== null || state.interventions.draft.peek() !== sent) return; // what was written stays
     state.interventions.draft.value = null;
     state.interventions.opened.value = spec.intervention_id;
   };
   return (
-    <form class="draft-form" onSubmit={apply}>
+    <form class="draft-form" onSubmit={(event) => void apply(event)}>
       <label class="field-row">
         <span>Do</span>
         <select value={draft.operation} id="draft-operation" aria-label="Operation"
-          onChange={(event) => edit({ ...new_spec(event.currentTarget.value as Operation, components), positions: draft.positions })}>
+          onChange={(event) => {
+            const operation = event.currentTarget.value as Operation;
+            edit((held) => ({ ...new_spec(operation, components), positions: held.positions }));
+          }}>
           {COMPONENT_OPERATIONS.map((operation) => {
             const reason = why_not(operation, components, info);
             return <option key={operation} value={operation} disabled={!!reason} title={reason ?? undefined}>{OPERATION_NAMES[operation]}</option>;
           })}
         </select>
       </label>
-      <SpecForm spec={draft} edit={edit} />
+      <SpecForm spec={draft} problem={refused.value} edit={edit} />
       {picked.length > 0 && (
         <label class="check">
           <input type="checkbox" checked={on_picked.value} onChange={(event) => (on_picked.value = event.currentTarget.checked)} />

@@ -2,15 +2,15 @@
 import type { JSX } from "preact";
 import { alteration_of } from "../../layout/alterations";
 import type { InterventionSpec } from "../../protocol/generated";
+import { moved } from "../../store/interventions";
 import { effective_since } from "../../store/query";
 import { who_words } from "../../store/set_log";
-import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
 import { IconButton } from "../icons";
 import { use_page, type Page } from "../page";
 import { Switch } from "../switch";
-import { incomplete } from "./draft";
 import { Glyph } from "./glyph";
+import { use_spec_edits } from "./spec_edits";
 import { SpecForm } from "./spec_form";
 import { operation_words, positions_words, target_words } from "./spec_words";
 
@@ -37,8 +37,38 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
       <button type="button" class="icon-button" aria-expanded={is_open} aria-label={`Fields of ${target}`} title="Change it"
         onClick={() => (opened.value = is_open ? null : id)}>{is_open ? "▾" : "▸"}</button>
       <IconButton icon="close" label={`Remove the intervention on ${target}`} onClick={() => actions.remove(id)} />
-      {is_open && <SpecForm spec={spec} edit={(next, is_moving) => edit_listed(page, next, is_moving)} />}
+      {is_open && <Fields spec={spec} />}
+      {is_open && <Order spec={spec} />}
     </li>
+  );
+}
+
+function Fields({ spec }: { spec: InterventionSpec }): JSX.Element {
+  const { shown, problem, edit } = use_spec_edits(spec);
+  return <SpecForm spec={shown} problem={problem} edit={edit} />;
+}
+
+/** An intervention acts on what those before it have left: its place in the list is one of its fields. */
+function Order({ spec }: { spec: InterventionSpec }): JSX.Element | null {
+  const { store, actions, state } = use_page();
+  const specs = store.interventions.value;
+  const id = spec.intervention_id;
+  const at = specs.findIndex((other) => other.intervention_id === id);
+  if (specs.length < 2) return null;
+  const move = (by: number): void => {
+    void actions.change((listed) => moved(listed, id, by));
+    state.announcement.value = `${target_words(spec)}: ${at + 1 + by} of ${specs.length}`;
+  };
+  const button = (by: number, label: string, sign: string): JSX.Element => (
+    <button type="button" class="button small" disabled={at + by < 0 || at + by >= specs.length} aria-label={label} title={label}
+      onClick={() => move(by)}>{sign}</button>
+  );
+  return (
+    <div class="set-row entry-order">
+      <span class="muted field-note">Acts as number {at + 1} of {specs.length}, on what those before it left</span>
+      {button(-1, "Let it act earlier", "▲")}
+      {button(1, "Let it act later", "▼")}
+    </div>
   );
 }
 
@@ -53,20 +83,4 @@ function since_words({ store }: Page, spec: InterventionSpec): string {
   if (scope === "all" || scope === "range") return (spec.enabled ? "in force" : "off") + by;
   const from = `${spec.enabled ? "from" : "off from"} position ${since.from_pos}`;
   return `${from}${token ? ` (${token_quote(token.text)})` : ""}${by}`;
-}
-
-/** Put `next` in the place of the one with its id; nothing where that is gone meanwhile. */
-function edit_listed({ store, actions }: Page, next: InterventionSpec, is_moving: boolean): void {
-  const problem = incomplete(next);
-  if (problem) {
-    add_notice(store, "fault", problem);
-    return;
-  }
-  const change = (specs: readonly InterventionSpec[]): InterventionSpec[] =>
-    specs.map((spec) => (spec.intervention_id === next.intervention_id ? { ...next, enabled: spec.enabled } : spec));
-  if (is_moving) actions.change_live(`edit ${next.intervention_id}`, change);
-  else {
-    actions.change_live(`edit ${next.intervention_id}`, change);
-    actions.end_gesture();
-  }
 }

@@ -49,6 +49,7 @@ export function create_interventions_state(): InterventionsState {
     directions: signal<readonly HeldDirection[]>([]),
     direction_draft: {
       kind: signal("contrast"), positive: signal(""), negative: signal(""), token: signal(""), layer: signal(""), axis: signal("1"),
+      is_here: signal(false),
     },
     direction_inquiry: new Inquiry(),
     turn: signal(new_turn()),

@@ -30,14 +30,16 @@ export function AmountField({ label, value, min, max, step, most, disabled, on_m
     const number = read(written);
     if (number !== null) to(number);
   };
+  const is_wrong = read(text.value) === null;
   return (
-    <div class="scale-row">
+    <div class="scale-row" data-wrong={is_wrong || undefined}>
       <span aria-hidden="true">{label}</span>
       <input type="range" min={min} max={max} step={step} value={text.value} disabled={disabled} aria-label={`${label}, slider`}
         onInput={(event) => tell(event.currentTarget.value, on_move)} onChange={(event) => tell(event.currentTarget.value, on_rest)} />
       <input type="number" min={-most} max={most} step={step} value={text.value} disabled={disabled} aria-label={label}
-        aria-invalid={read(text.value) === null || undefined}
+        aria-invalid={is_wrong || undefined}
         onInput={(event) => tell(event.currentTarget.value, on_move)} onChange={(event) => tell(event.currentTarget.value, on_rest)} />
+      {is_wrong && <span class="field-problem" role="alert">A number from −{most} to {most}.</span>}
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { toggled } from "../../store/interventions";
 import type { Store } from "../../store/store";
 import type { PageState } from "../page";
 import { close_page, open_page, text_of } from "../page_harness";
+import { $, click, labelled, press, write } from "../spec_hands";
 import { kept_directions } from "./kept_directions";
 import { model_of, set_text } from "./set_file";
 
@@ -54,19 +55,6 @@ async function applied(from_pos = 4): Promise<InterventionSpec[]> {
   });
   await settle();
   return interventions;
-}
-
-const $ = <T extends HTMLElement>(selector: string): T => {
-  const found = document.querySelector<T>(selector);
-  if (!found) throw new Error(`nothing is ${selector}`);
-  return found;
-};
-const click = (selector: string): Promise<void> => act(() => $(selector).click());
-const labelled = <T extends HTMLElement>(label: string): T => $<T>(`[aria-label="${label}"]`);
-
-function write(element: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement, value: string, event = "change"): Promise<void> {
-  element.value = value;
-  return act(() => void element.dispatchEvent(new Event(event, { bubbles: true })));
 }
 
 const n_sent = (): number => source.sent.filter((command) => command.type === "set_interventions").length;
@@ -153,7 +141,7 @@ describe("a slider", () => {
   it("typing in a field keeps Ctrl Z for the field", async () => {
     await begin();
     store.selection.value = HEAD;
-    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    await press("a");
     const before = n_sent();
     await act(() => void $("#prompt").dispatchEvent(new KeyboardEvent("keydown", { key: "z", ctrlKey: true, bubbles: true })));
     expect(n_sent()).toBe(before);
@@ -164,7 +152,7 @@ describe("another viewer's change", () => {
   it("is not undone with mine", async () => {
     await begin();
     store.selection.value = HEAD;
-    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    await press("a");
     const mine = await applied();
     const theirs = toggled([], NEURON)[0]!;
     source.say({
@@ -172,7 +160,7 @@ describe("another viewer's change", () => {
       applied: { revision: 2, from_pos: 4, mode: "from_now", interventions: [...mine, theirs], author: "you" },
     });
     await settle();
-    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "u", bubbles: true })));
+    await press("u");
     expect(source.last("set_interventions").interventions.map((spec) => spec.intervention_id)).toEqual(["L0N2"]);
   });
 });
@@ -181,7 +169,7 @@ describe("who changed the set", () => {
   it("is said of each intervention, and of each set the run has had; a click goes to where it took hold", async () => {
     await begin();
     store.selection.value = HEAD;
-    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    await press("a");
     const mine = await applied(2);
     source.say({
       type: "interventions_applied", run_id: "run-1", request_id: null,
@@ -202,7 +190,7 @@ describe("whole sets", () => {
   it("are kept, used, and refused where they are of another model", async () => {
     await begin();
     store.selection.value = HEAD;
-    await act(() => void document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true })));
+    await press("a");
     await applied();
     await click("#sets-toggle");
     await write($("#set-name"), "one head", "input");

@@ -8,7 +8,8 @@ import { use_page } from "../page";
 
 interface Props {
   positions: Positions | undefined;
-  edit(positions: Positions): void;
+  /** Told what becomes of them as they are, which may be more than was drawn. */
+  edit(change: (positions: Positions | undefined) => Positions): void;
 }
 
 export function PositionsField({ positions, edit }: Props): JSX.Element {
@@ -17,9 +18,9 @@ export function PositionsField({ positions, edit }: Props): JSX.Element {
   const here = store.tokens.value[pos];
   const scope = positions?.scope ?? "from_now";
   const begin = (next: string): void => {
-    if (next === "range") edit({ scope: "range", from_pos: pos, to_pos: null });
-    else if (next === "tokens") edit({ scope: "tokens", token_ids: here ? [here.token_id] : [] });
-    else edit({ scope: next === "all" ? "all" : "from_now" });
+    if (next === "range") edit(() => ({ scope: "range", from_pos: pos, to_pos: null }));
+    else if (next === "tokens") edit(() => ({ scope: "tokens", token_ids: here ? [here.token_id] : [] }));
+    else edit(() => ({ scope: next === "all" ? "all" : "from_now" }));
   };
   return (
     <div class="positions-field">
@@ -32,7 +33,7 @@ export function PositionsField({ positions, edit }: Props): JSX.Element {
           <option value="tokens">certain tokens only</option>
         </select>
       </label>
-      {scope === "range" && <RangeFields positions={positions!} edit={edit} />}
+      {scope === "range" && <RangeFields positions={positions!} edit={(range) => edit(() => range)} />}
       {scope === "tokens" && <TokenFields ids={positions?.token_ids ?? []} edit={edit} store={store} />}
       {scope === "all" && <p class="muted field-note">The text so far is computed again for it.</p>}
     </div>
@@ -49,7 +50,7 @@ function RangeFields({ positions, edit }: { positions: Positions; edit(positions
   // Both fields are read as they stand: who types quickly fills the second before the first was drawn again.
   const read_both = (): void => {
     const to = read(last.current!.value);
-    edit({ ...positions, from_pos: read(first.current!.value) ?? 0, to_pos: to === null ? null : to + 1 });
+    edit({ scope: "range", from_pos: read(first.current!.value) ?? 0, to_pos: to === null ? null : to + 1 });
   };
   const named = (at: number): string => (tokens[at] ? token_quote(tokens[at].text) : "still to come");
   return (
@@ -60,9 +61,9 @@ function RangeFields({ positions, edit }: { positions: Positions; edit(positions
         <label>to <input type="number" class="pos-field" min={0} step={1} value={to_pos === null ? "" : to_pos - 1}
           placeholder="end" aria-label="Last position; empty: without an end" ref={last} onChange={read_both} /></label>
         <button type="button" class="button small" title="From the shown token on"
-          onClick={() => edit({ ...positions, from_pos: pos, to_pos: null })}>here on</button>
+          onClick={() => edit({ scope: "range", from_pos: pos, to_pos: null })}>here on</button>
         <button type="button" class="button small" title="Only at the shown token"
-          onClick={() => edit({ ...positions, from_pos: pos, to_pos: pos + 1 })}>here only</button>
+          onClick={() => edit({ scope: "range", from_pos: pos, to_pos: pos + 1 })}>here only</button>
       </div>
       <p class="muted field-note">
         {named(from_pos)} {to_pos === null ? "and all after it" : to_pos === from_pos + 1 ? "only" : `to ${named(to_pos - 1)}`}
@@ -81,17 +82,18 @@ function known_tokens(store: Store): Map<string, number> {
   return known;
 }
 
-function TokenFields({ ids, edit, store }: { ids: number[]; edit(positions: Positions): void; store: Store }): JSX.Element {
+function TokenFields({ ids, edit, store }: { ids: number[]; edit: Props["edit"]; store: Store }): JSX.Element {
   const known = known_tokens(store);
   const name = (id: number): string => [...known].find(([, other]) => other === id)?.[0] ?? `#${id}`;
-  const set = (token_ids: number[]): void => edit({ scope: "tokens", token_ids });
+  const set = (change: (ids: number[]) => number[]): void =>
+    edit((positions) => ({ scope: "tokens", token_ids: change(positions?.token_ids ?? []) }));
   return (
     <div class="token-fields">
       <ul class="picked-list" aria-label="Tokens at which it acts">
         {ids.map((id) => (
           <li key={id}>
             <button type="button" class="picked" aria-label={`Not at ${token_quote(name(id))}`}
-              onClick={() => set(ids.filter((other) => other !== id))}>
+              onClick={() => set((held) => held.filter((other) => other !== id))}>
               <span class="token">{token_label(name(id))}</span> ×
             </button>
           </li>
@@ -100,7 +102,7 @@ function TokenFields({ ids, edit, store }: { ids: number[]; edit(positions: Posi
       <select value="" aria-label="Add a token" onChange={(event) => {
         const id = Number(event.currentTarget.value);
         event.currentTarget.value = "";
-        if (!ids.includes(id)) set([...ids, id]);
+        set((held) => (held.includes(id) ? held : [...held, id]));
       }}>
         <option value="">Add a token…</option>
         {[...known].filter(([, id]) => !ids.includes(id)).map(([text, id]) => <option key={id} value={id}>{token_label(text)}</option>)}

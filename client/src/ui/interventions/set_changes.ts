@@ -11,8 +11,8 @@ export type Change = (specs: Specs) => Specs;
 const LIVE_MS = 100;
 
 export interface Sender {
-  /** Show and send; `refused` is called where the server does not take it. */
-  send(next: Specs, refused: () => void): Promise<void>;
+  /** Show and send; `refused` is told why, where the server does not take it. */
+  send(next: Specs, refused: (why: string) => void): Promise<void>;
   /** Whether the moves of a slider that lead from `before` to `next` are sent while it moves. */
   is_live(before: Specs, next: Specs): boolean;
 }
@@ -27,9 +27,10 @@ export class SetChanges {
     private readonly sender: Sender,
   ) {}
 
-  change(change: Change): void {
+  /** Why it was refused; null where it was taken. */
+  change(change: Change): Promise<string | null> {
     this.end_gesture();
-    this.apply(change, null);
+    return this.apply(change, null);
   }
 
   change_live(gesture: string, change: Change): void {
@@ -57,20 +58,26 @@ export class SetChanges {
   private flush(): void {
     const { waiting } = this;
     this.waiting = null;
-    if (waiting) this.apply(waiting.change, waiting.gesture);
+    if (waiting) void this.apply(waiting.change, waiting.gesture);
   }
 
-  private apply(change: Change, gesture: string | null): void {
+  private async apply(change: Change, gesture: string | null): Promise<string | null> {
     const before = this.store.interventions.peek();
     const next = change(before);
-    if (gesture !== null && set_form(next) === set_form(before)) return; // it rests where it was sent
-    if (this.is_too_long(next)) return;
+    if (gesture !== null && set_form(next) === set_form(before)) return null; // it rests where it was sent
+    const too_long = this.too_long(next);
+    if (too_long !== null) return too_long;
     this.steps.record(before, next, gesture);
-    void this.sender.send(next, () => this.steps.drop(next));
+    let refusal: string | null = null;
+    await this.sender.send(next, (why) => {
+      refusal = why;
+      this.steps.drop(next);
+    });
+    return refusal;
   }
 
   private walk(merge: Merge | null): void {
-    if (!merge || this.is_too_long(merge.specs)) return;
+    if (!merge || this.too_long(merge.specs) !== null) return;
     if (merge.kept.length > 0) {
       const names = merge.kept.slice(0, 3).join(", ") + (merge.kept.length > 3 ? ", …" : "");
       add_notice(this.store, "info", `${names}: changed by somebody else since, so left as it is.`);
@@ -78,10 +85,12 @@ export class SetChanges {
     void this.sender.send(merge.specs, () => undefined);
   }
 
-  private is_too_long(next: Specs): boolean {
+  /** Tells that a set is too long, and says it; null where it is not. */
+  private too_long(next: Specs): string | null {
     const limit = this.store.limits.peek()?.max_interventions;
-    if (limit === undefined || next.length <= limit) return false;
-    add_notice(this.store, "fault", `A set may have ${limit} interventions: remove some first.`);
-    return true;
+    if (limit === undefined || next.length <= limit) return null;
+    const message = `A set may have ${limit} interventions: remove some first.`;
+    add_notice(this.store, "fault", message);
+    return message;
   }
 }

@@ -43,6 +43,12 @@ export function with_mark(draft: InterventionSpec, mode: MarkMode, pos: number):
   return { ...draft, attention };
 }
 
+/** `draft` with an arc from the token that looks to one that is marked as `mode` says. */
+export function with_arc(draft: InterventionSpec, mode: "keys" | "from_keys", from: number, to: number): InterventionSpec {
+  const with_query = query_of(draft) === from ? draft : with_mark(draft, "query", from);
+  return (edit_of(draft)[mode] ?? []).includes(to) ? with_query : with_mark(with_query, mode, to);
+}
+
 /** `draft` as another operation: what that one has no use for is left out. */
 export function as_operation(draft: InterventionSpec, operation: AttentionOperation): InterventionSpec {
   const { keys, from_keys = [] } = edit_of(draft);
@@ -52,15 +58,11 @@ export function as_operation(draft: InterventionSpec, operation: AttentionOperat
 
 /** What is still missing before it can be applied to `heads`; null where nothing is. */
 export function turn_problem(draft: InterventionSpec, heads: readonly Component[]): string | null {
-  const { keys, weights = [], rest } = edit_of(draft);
+  const { keys } = edit_of(draft);
   if (heads.length === 0) return "Pick a head, or select one.";
   if (keys.length === 0) return draft.operation === "attention_knockout" ? "Mark the tokens that are not to be looked at." : "Mark the tokens to look at.";
   const query = query_of(draft);
   if (query !== null && keys.every((key) => key > query)) return "A token cannot look at one that comes later.";
-  if (weights.some((weight) => !(weight >= 0 && weight <= 1000))) return "A weight is a number from 0 on.";
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  if (weights.length > 0 && sum <= 0) return "At least one token needs some weight.";
-  if (rest === "scaled" && (weights.length === 0 || sum > 1)) return "Give weights that sum to less than 1: the rest fills up.";
   return incomplete(draft);
 }
 

@@ -15,7 +15,7 @@ import { operation_words } from "./spec_words";
 import { TurnFields } from "./turn_fields";
 import {
   as_operation, ATTENTION_OPERATIONS, edit_of, mean_attention, new_turn, positions_of_text, query_of, turn_problem,
-  with_mark, with_marks,
+  with_arc, with_mark, with_marks,
 } from "./turn_draft";
 
 /** The heads that a change is for: those picked, or else the selected one. */
@@ -40,13 +40,12 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
   const query = query_of(draft) ?? shown.step.value.pos;
   const weights = mean_attention(store.history.get(query), heads);
   const mark = (pos: number): void => {
-    turn.value = with_mark(draft, turn_marks.peek(), pos);
+    turn.value = with_mark(turn.peek(), turn_marks.peek(), pos);
     if (turn_marks.peek() === "query") turn_marks.value = "keys";
   };
   const drag = (from: number, to: number): void => {
     const mode = turn_marks.peek() === "from_keys" ? "from_keys" : "keys";
-    const with_query = query_of(draft) === from ? draft : with_mark(draft, "query", from);
-    turn.value = (edit_of(draft)[mode] ?? []).includes(to) ? with_query : with_mark(with_query, mode, to);
+    turn.value = with_arc(turn.peek(), mode, from, to);
   };
   return (
     <div class="turn">
@@ -61,7 +60,7 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
             {ATTENTION_OPERATIONS.map(({ operation, label, hint }) => (
               <button type="button" key={operation} aria-pressed={draft.operation === operation} disabled={!can(operation)}
                 title={can(operation) ? hint : "This model cannot do that."}
-                onClick={() => (turn.value = as_operation(draft, operation))}>{label}</button>
+                onClick={() => (turn.value = as_operation(turn.peek(), operation))}>{label}</button>
             ))}
           </div>
           <div class="segmented" role="group" aria-label="What a click on a token marks">
@@ -78,8 +77,9 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
         <TurnWords draft={draft} heads={heads} query={query} />
       </section>
       <section class="turn-fields" aria-label="Weights and positions">
-        <TurnFields draft={draft} edit={(next) => (turn.value = next)} />
-        <PositionsField positions={draft.positions} edit={(positions) => (turn.value = { ...draft, positions })} />
+        <TurnFields draft={draft} edit={(change) => (turn.value = change(turn.peek()))} />
+        <PositionsField positions={draft.positions}
+          edit={(change) => (turn.value = { ...turn.peek(), positions: change(turn.peek().positions) })} />
       </section>
     </div>
   );
