@@ -18,7 +18,8 @@ ALLOWED = {
     "run": {"protocol", "model"},
     "session": {"protocol", "model", "run"},
     "transport": {"protocol", "model", "run", "session"},
-    "library": {"protocol", "model", "transport", "client", "serving"},
+    "library": {"protocol", "model", "transport", "client", "serving", "notebook"},  # that when it is asked for
+    "notebook": {"protocol", "client", "library"},
     "jupyter": {"protocol", "model", "session", "transport"},
 }
 HEAVY = {"torch", "transformers", "transformer_lens"}

@@ -1,0 +1,41 @@
+"""Keeps the picture in a notebook's file up to date: browsers show the widget, files and exports the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from IPython.core.getipython import get_ipython
+from IPython.display import DisplayHandle
+
+
+class DisplayedPicture:
+    """One output that is displayed again, in its place, at the end of a cell that changed what it shows."""
+
+    def __init__(self, bundle: Callable[[], dict[str, object]]) -> None:
+        self._bundle = bundle
+        self._handles: list[DisplayHandle] = []
+        self.is_old = False
+
+    def display(self) -> None:
+        """Show it here."""
+        handle = DisplayHandle()
+        handle.display(self._bundle(), raw=True)
+        shell = get_ipython()
+        if not self._handles and shell is not None:
+            shell.events.register("post_run_cell", self._renew)
+        self._handles.append(handle)
+        self.is_old = False
+
+    def _renew(self, _: object) -> None:
+        if self.is_old:
+            self.is_old = False
+            bundle = self._bundle()
+            for handle in self._handles:
+                handle.update(bundle, raw=True)
+
+    def close(self) -> None:
+        """The last picture stays; harmless when closed."""
+        shell = get_ipython()
+        if self._handles and shell is not None:
+            shell.events.unregister("post_run_cell", self._renew)
+        self._handles = []
