@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
+from typing import TypeVar
+
 from livelens.protocol.commands import RunCommand
 from livelens.protocol.messages import AnalysisProgress
+
+_T = TypeVar("_T")
 
 
 class Work:
@@ -31,3 +37,21 @@ class Work:
             done=min(self.done, self.total),
             total=self.total,
         )
+
+
+def as_progress(
+    steps: Generator[None, None, _T], work: Work, *, n_expected: int = 0, is_counted: bool = True
+) -> Generator[AnalysisProgress, None, _T]:
+    """Each stop of the work as progress; returns its result. Closes the work when it is closed.
+
+    n_expected: pieces that were not foreseen. is_counted: each stop is a piece; else the work counts for itself.
+    """
+    work.expect(n_expected)
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: _T = end.value
+                return result
+            yield work.step() if is_counted else work.now()

@@ -1,49 +1,33 @@
-"""Answers questions about runs of one model, a bounded piece of work at a time. For the model thread only.
-
-The last linearised run is kept, with its gradients, so that clicking on from node to node costs no new
-forward pass.
-"""
+"""Answers questions about runs of one model, a bounded piece of work at a time. For the model thread only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
 
-from livelens.analysis.attribution import Attribution
 from livelens.analysis.directions import make_direction
-from livelens.analysis.edges import Edges
 from livelens.analysis.head_profile import head_profile
 from livelens.analysis.head_scores import head_scores
 from livelens.analysis.neuron_profile import neuron_profile
-from livelens.analysis.nodes import AttributionError, Node, Part, parse_node
-from livelens.analysis.pacing import Pacing
-from livelens.analysis.paths import MAX_NODES, PathGraph, strongest_paths
+from livelens.analysis.nodes import AttributionError
 from livelens.analysis.progress import Work
-from livelens.analysis.relevance import N_STEPS, IntegratedGradients, gradient_x_input, integrated_gradients
-from livelens.model.answers import incoming_part, outgoing_part, overview_answer, paths_answer
 from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
-from livelens.model.engine import F32, AnalysisContext, AnalysisRefusedError
-from livelens.model.frozen import FrozenModel, FrozenRun, MaskSegment, why_not_linear
-from livelens.model.in_turns import in_turns
+from livelens.model.engine import AnalysisContext, AnalysisRefusedError
+from livelens.model.kept_prefix import mask_segments
 from livelens.model.lens_analyst import LensAnalyst
-from livelens.model.metrics import MetricTokens, metric_tokens
+from livelens.model.linear_analyst import N_PIECES, LinearAnalyst
+from livelens.model.metrics import metric_tokens
 from livelens.model.patching import measure_patching
 from livelens.model.replay import ModelParts, metric_direction, replay
 from livelens.protocol.messages import (
     AnalysisProgress,
     Answer,
-    AttributionReady,
     Metric,
     MetricQuestion,
     Question,
-    RelevanceReady,
     RequestAttentionEntropy,
     RequestAttribution,
     RequestComparison,
@@ -60,39 +44,6 @@ from livelens.protocol.messages import (
     RequestRelevance,
     RequestStreamPca,
 )
-from livelens.protocol.tensors import encode_tensor
-
-# The linearised forward pass, its gradients, and what is read off them.
-_PIECES = 3
-# A guess, for the progress that is told: most graphs end below it.
-_STEPS_PER_NODE = 3
-_LEAST_THRESHOLD = 1e-3
-_NEURONS_LISTED = 32
-
-_RunKey = tuple[str, tuple[tuple[int, int], ...], tuple[int, ...]]
-_T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class _Linearised:
-    """One linearised run up to the metric's position, and the gradients of the metric last asked about."""
-
-    key: _RunKey
-    run: FrozenRun
-    logits: Tensor
-    edges: Edges | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Explained:
-    """A metric and what explains it."""
-
-    metric: Metric
-    edges: Edges
-
-    @property
-    def attribution(self) -> Attribution:
-        return self.edges.attribution
 
 
 class TorchAnalyst:
@@ -100,13 +51,12 @@ class TorchAnalyst:
 
     def __init__(self, parts: ModelParts) -> None:
         self._parts = parts
-        self._frozen: FrozenModel | None = None
-        self._last: _Linearised | None = None
+        self._linear = LinearAnalyst(parts)
         self._lenses = LensAnalyst(parts)
 
     def drop(self) -> None:
-        """Let go of the run that is kept."""
-        self._last = None
+        """Let go of the runs that are kept."""
+        self._linear.drop()
         self._lenses.drop()
 
     def answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
@@ -118,14 +68,8 @@ class TorchAnalyst:
 
     def _answer(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
         match question:
-            case RequestAttribution():
-                yield from self._attribution(question, context)
-            case RequestPaths():
-                yield from self._paths(question, context)
-            case RequestOverview():
-                yield from self._overview(question, context)
-            case RequestRelevance():
-                yield from self._relevance(question, context)
+            case RequestAttribution() | RequestPaths() | RequestOverview() | RequestRelevance():
+                yield from self._linear.answer(question, context)
             case RequestEffects():
                 yield from self._effects(question, context)
             case RequestPatching():
@@ -134,7 +78,7 @@ class TorchAnalyst:
                 yield from self._lenses.answer(question, context)
             case RequestDirection():
                 computed = list(context.token_ids[: context.n_positions])
-                yield from make_direction(question, computed, _segments(context), self._parts)
+                yield from make_direction(question, computed, mask_segments(context), self._parts)
             case RequestHeadProfile() | RequestHeadScores() | RequestNeuronProfile():
                 yield from self._profile(question, context)
             case RequestComparison():
@@ -144,7 +88,7 @@ class TorchAnalyst:
         self, question: RequestHeadProfile | RequestHeadScores | RequestNeuronProfile, context: AnalysisContext
     ) -> Iterator[Answer]:
         """What one part does, in the whole run as far as it was computed."""
-        token_ids, segments = list(context.token_ids[: context.n_positions]), _segments(context)
+        token_ids, segments = list(context.token_ids[: context.n_positions]), mask_segments(context)
         match question:
             case RequestHeadProfile():
                 yield from head_profile(question, token_ids, segments, self._parts)
@@ -153,149 +97,21 @@ class TorchAnalyst:
             case RequestNeuronProfile():
                 yield from neuron_profile(question, token_ids, segments, self._parts)
 
-    # ------------------------------------------------------------------ attributed
-
-    def _attribution(self, question: RequestAttribution, context: AnalysisContext) -> Iterator[Answer]:
-        node = parse_node(question.node)
-        read_parts: list[Part] = ["value", "query", "key"] if node.kind == "head" else ["value"]
-        is_incoming = question.direction == "incoming"
-        work = Work(question, total=_PIECES + (len(read_parts) - 1 if is_incoming else 0))
-        explained = yield from self._explained(question.metric, context, work)
-        edges, n_neurons = explained.edges, min(question.n_edges, _NEURONS_LISTED)
-        if is_incoming:
-            found = []
-            for part in read_parts:
-                key_pos = None if part == "value" else question.key_pos
-                incoming = edges.incoming(node, part=part, key_pos=key_pos, n_neurons=n_neurons)
-                found.append(incoming_part(incoming, question.n_edges))
-                yield work.step()
-        else:
-            fed = in_turns(lambda between: edges.outgoing(node, n_neurons=n_neurons, pacing=Pacing(between)))
-            outgoing = yield from _as_progress(fed, work, n_expected=0)
-            found = [outgoing_part(outgoing, question.n_edges, metric_pos=explained.metric.pos)]
-        yield AttributionReady(
-            request_id=question.request_id,
-            run_id=question.run_id,
-            metric=explained.metric,
-            node=question.node,
-            direction=question.direction,
-            relevance=found[0].value,
-            parts=found,
-        )
-
-    def _paths(self, question: RequestPaths, context: AnalysisContext) -> Iterator[Answer]:
-        work = Work(question, total=_PIECES)
-        explained = yield from self._explained(question.metric, context, work)
-        threshold, max_nodes = max(question.threshold, _LEAST_THRESHOLD), min(question.n_nodes, MAX_NODES)
-        steps = in_turns(
-            lambda between: strongest_paths(
-                explained.edges, threshold=threshold, max_nodes=max_nodes, n_paths=0, between=between
-            )
-        )
-        graph: PathGraph = yield from _as_progress(steps, work, n_expected=_STEPS_PER_NODE * max_nodes)
-
-        def label(node: Node) -> str:
-            if node.kind == "logit":
-                return explained.metric.target_text
-            if node.kind == "embed":
-                return self._parts.tokens.token_text(context.token_ids[node.pos])
-            return node.node_id.partition("@")[0]
-
-        yield paths_answer(question, explained.metric, graph, label)
-
-    def _overview(self, question: RequestOverview, context: AnalysisContext) -> Iterator[Answer]:
-        explained = yield from self._explained(question.metric, context, Work(question, total=_PIECES))
-        logit = Node(kind="logit", pos=explained.metric.pos)
-        direct = explained.edges.incoming(logit, n_neurons=question.n_neurons)
-        yield overview_answer(question, explained.metric, explained.attribution, direct)
-
-    def _relevance(self, question: RequestRelevance, context: AnalysisContext) -> Iterator[Answer]:
-        work = Work(question, total=_PIECES)
-        explained = yield from self._explained(question.metric, context, work)
-        metric = explained.metric
-        tokens, bias, placed = yield from self._token_relevance(question, explained, work)
-        total = float(tokens.sum(dtype="float64")) + bias
-        yield RelevanceReady(
-            request_id=question.request_id,
-            run_id=question.run_id,
-            metric=metric,
-            method=question.method,
-            tokens=encode_tensor(tokens),
-            bias=bias,
-            total=total,
-            error=total - metric.value,
-            placed=placed,
-        )
-
-    def _token_relevance(
-        self, question: RequestRelevance, explained: _Explained, work: Work
-    ) -> Generator[AnalysisProgress, None, tuple[F32, float, float]]:
-        """[n_pos]; what no token is credited with, biases or integrated gradients' baseline; and what was placed."""
-        model, run, metric = self._frozen_model(), explained.attribution.run, explained.metric
-        target_id, distractor_id = metric.target_id, metric.distractor_id
-        if question.method == "gradient_x_input":
-            gradient = in_turns(
-                lambda between: gradient_x_input(
-                    model, run, target_id=target_id, distractor_id=distractor_id, pacing=Pacing(between)
-                )
-            )
-            return (yield from _as_progress(gradient, work, n_expected=_PIECES)), 0.0, 0.0
-        if question.method == "integrated_gradients":
-            integrated = yield from self._integrated(run, metric, work)
-            return integrated.tokens, integrated.baseline_metric, integrated.placed
-        found = explained.attribution.relevance(n_neurons=0)
-        tokens = found.embed if found.pos_embed is None else found.embed + found.pos_embed
-        return tokens, float(found.bias.sum(dtype="float64")) + found.final_bias, 0.0
-
-    def _integrated(
-        self, run: FrozenRun, metric: Metric, work: Work
-    ) -> Generator[AnalysisProgress, None, IntegratedGradients]:
-        """Its progress is the gradients taken of those allowed, however often it stops between them."""
-        before = work.done
-        work.expect(N_STEPS)
-
-        def taken(n_steps: int) -> None:
-            work.done = before + n_steps
-
-        steps = in_turns(
-            lambda between: integrated_gradients(
-                self._frozen_model(),
-                run,
-                target_id=metric.target_id,
-                distractor_id=metric.distractor_id,
-                pacing=Pacing(between),
-                tell=taken,
-            )
-        )
-        with closing(steps):
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    result: IntegratedGradients = end.value
-                    return result
-                yield work.now()
-
-    # ------------------------------------------------------------------ measured
-
     def _effects(self, question: RequestEffects, context: AnalysisContext) -> Iterator[Answer]:
-        work = Work(question, total=_PIECES)
-        model = self._frozen_or_none()
-        pos = question.metric.pos
-        is_linear = why_not_linear(_segments(context), context.token_ids[: pos + 1]) is None
-        if model is not None and pos < model.max_positions() and is_linear:
-            explained = yield from self._explained(question.metric, context, work)
+        work = Work(question, total=N_PIECES)
+        if self._linear.can_explain(question.metric.pos, context):
+            explained = yield from self._linear.explained(question.metric, context, work)
             metric, attribution = explained.metric, explained.attribution
         else:
             metric, attribution = (yield from self._replayed_metric(question.metric, context, work)), None
         yield from measure_effects(
-            question, metric, list(context.token_ids), _segments(context), self._parts, attribution=attribution
+            question, metric, list(context.token_ids), mask_segments(context), self._parts, attribution=attribution
         )
 
     def _patching(self, question: RequestPatching, context: AnalysisContext) -> Iterator[Answer]:
         metric = yield from self._replayed_metric(question.metric, context, Work(question))
         yield from measure_patching(
-            question, metric, context.token_ids, _segments(context), self._parts, n_prompt=context.n_prompt
+            question, metric, context.token_ids, mask_segments(context), self._parts, n_prompt=context.n_prompt
         )
 
     def _replayed_metric(
@@ -304,7 +120,7 @@ class TorchAnalyst:
         """The metric of a run that is too long to be linearised, or cannot be."""
         parts = self._parts
         normed: Tensor | None = None
-        for piece in replay(parts, context.token_ids[: asked.pos + 1], _segments(context), cache=new_cache()):
+        for piece in replay(parts, context.token_ids[: asked.pos + 1], mask_segments(context), cache=new_cache()):
             normed = piece.normed[0, -1]
             work.expect(1)
             yield work.step()
@@ -315,90 +131,3 @@ class TorchAnalyst:
             direction, constant = metric_direction(parts, found.metric(parts.tokens, 0.0))
             value = float(normed.float() @ direction) + constant
         return found.metric(parts.tokens, value)
-
-    # ------------------------------------------------------------------ the linearised run
-
-    def _explained(
-        self, asked: MetricQuestion, context: AnalysisContext, work: Work
-    ) -> Generator[AnalysisProgress, None, _Explained]:
-        """The metric's gradients in the run up to its position, made anew only where they are not at hand."""
-        last = self._last
-        key = _run_key(work.question.run_id, asked.pos, context)
-        if last is None or last.key != key:
-            self._last = last = None  # its graph goes before another is made
-            made = in_turns(lambda between: self._linearised(key, asked.pos, context, Pacing(between)))
-            last = self._last = yield from _as_progress(made, work, n_expected=0)
-            yield work.step()
-        tokens = metric_tokens(asked, context.token_ids, last.logits, self._parts.tokens)
-        edges = last.edges
-        if edges is None or not _explains(edges, tokens):
-            last.edges = edges = None
-            attributed = in_turns(partial(self._attributed, last.run, tokens))
-            last.edges = edges = Edges((yield from _as_progress(attributed, work, n_expected=0)))
-            yield work.step()
-        return _Explained(tokens.metric(self._parts.tokens, edges.attribution.metric), edges)
-
-    def _attributed(self, run: FrozenRun, tokens: MetricTokens, between: Callable[[], None]) -> Attribution:
-        return Attribution(
-            self._frozen_model(),
-            run,
-            target_id=tokens.target_id,
-            distractor_id=tokens.distractor_id,
-            pacing=Pacing(between),
-        )
-
-    def _linearised(self, key: _RunKey, pos: int, context: AnalysisContext, pacing: Pacing) -> _Linearised:
-        model = self._frozen_model()
-        limit = model.max_positions()
-        if pos >= limit:
-            raise AnalysisRefusedError(
-                "run_too_long",
-                f"attribution takes at most {limit} positions of this model, and position {pos} has {pos + 1}: "
-                "ask about an earlier token, or measure instead",
-            )
-        run = model.run(context.token_ids[: pos + 1], _segments(context), pacing=pacing)
-        with torch.no_grad():
-            logits = self._parts.readout.logits(run.normed[:, -1].detach())[0].float()
-        return _Linearised(key, run, logits)
-
-    def _frozen_model(self) -> FrozenModel:
-        if self._frozen is None:
-            self._frozen = FrozenModel(
-                self._parts.model, self._parts.anatomy, logit_scale=self._parts.readout.logit_scale
-            )
-        return self._frozen
-
-    def _frozen_or_none(self) -> FrozenModel | None:
-        try:
-            return self._frozen_model()
-        except AttributionError:
-            return None
-
-
-def _segments(context: AnalysisContext) -> list[MaskSegment]:
-    return [MaskSegment(from_pos=segment.from_pos, masks=segment.masks) for segment in context.segments]
-
-
-def _run_key(run_id: str, pos: int, context: AnalysisContext) -> _RunKey:
-    sets = tuple((segment.from_pos, segment.revision) for segment in context.segments if segment.from_pos <= pos)
-    return run_id, sets, context.token_ids[: pos + 1]
-
-
-def _explains(edges: Edges, tokens: MetricTokens) -> bool:
-    held = edges.attribution
-    return (held.target_id, held.distractor_id) == (tokens.target_id, tokens.distractor_id)
-
-
-def _as_progress(
-    steps: Generator[None, None, _T], work: Work, *, n_expected: int
-) -> Generator[AnalysisProgress, None, _T]:
-    """Each stop of the work as progress; returns its result. Closes the work when it is closed."""
-    work.expect(n_expected)
-    with closing(steps):
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            yield work.step()

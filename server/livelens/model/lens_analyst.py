@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import assert_never
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from livelens.analysis.head_lens import WRITE_SITES, Promoted, joined, lens_of_writes, portions
 from livelens.analysis.lens import logit_statistics
-from livelens.analysis.progress import Work
+from livelens.analysis.progress import Work, as_progress
 from livelens.analysis.stream_pca import stream_pca
 from livelens.analysis.words import labelled
 from livelens.model.captured import CapturedTensors, TorchCaptured
@@ -99,7 +99,7 @@ class LensAnalyst:
         direct = self._direct(looked, own, named.target_id)
         factors = {layer: float(factor.flatten()[0]) for layer, factor in looked.edits.attn_factors.items()}
         steps = lens_of_writes(parts, looked.piece, factors, target_id=named.target_id, n_tokens=question.n_tokens)
-        heads, mlps = yield from _told(steps, work)
+        heads, mlps = yield from as_progress(steps, work)
         yield self._head_lens_answer(question, named, heads, mlps, direct)
 
     def _head_lens_answer(
@@ -181,19 +181,6 @@ class LensAnalyst:
         """The target; raises AnalysisRefusedError for one that is none."""
         asked = MetricQuestion(pos=question.pos, target=question.target, against_mean=True)
         return metric_tokens(asked, context.token_ids, logits, self._parts.tokens)
-
-
-def _told(
-    steps: Generator[None, None, tuple[Promoted, Promoted]], work: Work
-) -> Generator[AnalysisProgress, None, tuple[Promoted, Promoted]]:
-    """Each stop as progress; returns the result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: tuple[Promoted, Promoted] = end.value
-            return found
-        yield work.step()
 
 
 def _lens_logits(parts: ModelParts, piece: Piece) -> Tensor:
