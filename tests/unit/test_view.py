@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import livelens
-from livelens.client import LivelensError, StepData
+from livelens.client import ClientRun, LivelensError, StepData, ablate, connect
 from livelens.library.background import BackgroundLoop
 from livelens.library.live_view import LiveView
+from livelens.library.progress import ProgressLine
+from livelens.protocol.components import component_id
+from livelens.protocol.messages import (
+    AttentionEdit,
+    Component,
+    Event,
+    InterventionSpec,
+    RunShared,
+    SelectionChanged,
+)
 
 PROMPT = "When Mary and John went to the store"
 
@@ -78,7 +91,7 @@ def test_what_goes_wrong_is_said(view: LiveView) -> None:
     generation = view.generate(PROMPT, max_new_tokens=50)
     next(iter(generation))
     view.generate(PROMPT, max_new_tokens=2).finish()  # the one before is stopped
-    assert generation.run.run_id != view._newest_run().run_id
+    assert generation.run.run_id != view.newest_run().run_id
     view.close()
     view.close()
     with pytest.raises(LivelensError, match="this view is closed"):
@@ -222,3 +235,137 @@ async def test_awaited_the_loop_goes_on_meanwhile_and_cancelling_pauses() -> Non
     await view.background().awaited(endless.run.until(lambda run: run.state == "paused"))
     beating.cancel()
     await asyncio.to_thread(view.close)
+
+
+def test_what_a_page_does_is_seen_in_the_view_and_the_other_way_round(view: LiveView) -> None:
+    """A page in a frame is one more viewer that gives the view's key."""
+    loop = view.background()
+    page, events = connect(view.url), list[Event]()
+    page.on_event(events.append)
+
+    async def enters() -> None:
+        await page.__aenter__()
+        await page.share_view(view.share_key)
+
+    def page_sees(condition: Callable[[], bool]) -> None:
+        loop.run(_until(condition))
+
+    loop.run(enters())
+    generation = view.generate(PROMPT, max_new_tokens=30)
+    page_sees(lambda: any(isinstance(event, RunShared) for event in events))
+    joined = loop.run(page.join_run(generation.run.run_id, channels=["heads"], follows=True))
+    view.select("L1H1", pos=3)
+    page_sees(lambda: any(isinstance(event, SelectionChanged) and event.pos == 3 for event in events))
+    told: list[str] = []
+    view.on_selection(lambda selection: told.append(str(selection)))
+    loop.run(page.set_selection("L2N5"))
+    assert view.selection.name == "L2N5" and told == ["L2N5"]
+
+    view.ablate("L0H0")
+    page_sees(lambda: names_of(joined) == ["L0H0"])
+    loop.run(page.set_interventions(joined, [ablate("L1H0", "L2H1"), ablate("L0.mlp", amount=2.0)]))
+    assert view.ablated == ["L1H0", "L2H1", "L0.mlp"]
+    view.restore("L1H0")
+    page_sees(lambda: names_of(joined) == ["L2H1", "L0.mlp"])
+
+    own = loop.run(page.start_run("Once upon a time", max_new_tokens=4, start_paused=True))
+    loop.run(_until(lambda: view.generation is not None and view.generation.run.run_id == own.run_id))
+    assert view.ablated == [] and view.generation is not None
+    with pytest.raises(LivelensError, match=r"view\.generation is the newest"):
+        generation.finish()
+    assert view.generation.finish().run.prompt == "Once upon a time" and len(view.steps) == len(own.tokens) - 1
+    loop.run(page.__aexit__(None, None, None))
+
+
+def names_of(run: ClientRun) -> list[str]:
+    """Of every component in the newest set of the run."""
+    return [component_id(item) for spec in run.intervention_log[-1].interventions for item in spec.components]
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """On the loop of both clients: as soon as what is on its way has come."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what changes is another client's
+            await asyncio.sleep(0.001)
+
+
+def test_the_set_that_stands(view: LiveView) -> None:
+    """By component, whatever intervention it stands in; other operations stay; a set that does not fit changes none."""
+    knockout = InterventionSpec(
+        intervention_id="L0H0", operation="attention_knockout", attention=AttentionEdit(keys=[0]),
+        components=[Component(kind="head", layer=0, index=1)],
+    )  # fmt: skip
+    view.intervene(knockout, ablate("L1H0", "L1H1"))
+    view.ablate("L0H0", "L1H1", amount=0.5)
+    assert view.ablated == ["L1H0", "L0H0", "L1H1"]
+    ids = [spec.intervention_id for spec in view.interventions]
+    assert len(set(ids)) == 4 and view.interventions[0] == knockout
+    with pytest.raises(ValueError, match="layers 0 to 2"):
+        view.ablate("L9H0")
+    assert [spec.intervention_id for spec in view.interventions] == ids
+    view.restore("L0H0", "L1H0", "L1H1")
+    assert view.interventions == [knockout]
+    run = view.generate(PROMPT, max_new_tokens=4).finish().run
+    assert run.intervention_log[0].interventions == [knockout]
+    view.restore()
+    assert view.interventions == []
+
+
+def test_a_branch_is_the_newest_run(view: LiveView) -> None:
+    first = view.generate(PROMPT, max_new_tokens=8).finish().run
+    at = first.n_prompt_tokens + 2
+    branch = view.fork(at, token_text=" Mary").finish().run
+    assert branch.token_ids[:at] == first.token_ids[:at] and branch.tokens[at].text == " Mary"
+    assert len(view.steps) == len(branch.tokens) - 1
+
+
+def test_questions_are_the_clients_own_about_the_newest_run(view: LiveView) -> None:
+    view.generate(PROMPT, max_new_tokens=4).finish()
+    lens = view.lens(pos=3, n_tokens=2)
+    assert lens.entropy.shape == (3,) and len(lens.top[0]) == 2
+    assert next(iter(inspect.signature(view.lens).parameters)) == "pos" and "logit lens" in (view.lens.__doc__ or "")
+    with pytest.raises(LivelensError, match="analysis_unavailable"):
+        view.attribution(pos=3)
+    assert view.attention_row(layer=1, head_index=0, query_pos=4).row.shape == (5,)
+
+
+def test_tables(view: LiveView) -> None:
+    run = view.generate(PROMPT, max_new_tokens=4).finish().run
+    tokens = view.to_pandas()
+    assert list(tokens.index) == list(range(len(run.tokens) - 1)) and tokens.loc[3, "text"] == run.tokens[3].text
+    heads, neurons, norms = view.to_pandas("heads"), view.to_pandas("neurons"), view.to_pandas("residual")
+    assert heads.loc["L2H1", 5] == view.steps[5].heads[2, 1] and heads.shape == (6, len(tokens))
+    assert neurons.loc["L1N7", 2] == view.steps[2].neurons[1, 7] and norms.loc[3, 4] == view.steps[4].residual[3]
+    exact = view.to_pandas(view.values("L1N7", "L2H1"))
+    np.testing.assert_allclose(exact.loc["L2H1"].to_numpy()[:-1], heads.loc["L2H1"].to_numpy(), rtol=1e-3)
+
+
+def test_without_pandas_the_extra_is_named(view: LiveView, monkeypatch: pytest.MonkeyPatch) -> None:
+    view.generate(PROMPT, max_new_tokens=1).finish()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(LivelensError, match=r'pip install "livelens\[notebook\]"'):
+        view.to_pandas()
+
+
+def test_progress_is_one_line_written_over_and_short_work_writes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Line:
+        said: ClassVar[list[str]] = []
+
+        def write(self, text: str) -> None:
+            self.said.append(text)
+
+        def end(self, text: str) -> None:
+            self.said.append("last: " + text)
+
+    clock = [0.0]
+    monkeypatch.setattr("livelens.library.progress.time.monotonic", lambda: clock[0])
+    background = BackgroundLoop()
+    with ProgressLine(background, "paths", Line) as line:
+        for done in range(100):
+            clock[0] = done * 0.01
+            line(done, 100)
+    with ProgressLine(background, "short", Line) as line:
+        line(1, 1)
+    background.run(asyncio.sleep(0))
+    assert Line.said == ["paths: 50 of 100", "paths: 75 of 100", "last: paths: 99 of 100 in 1.0 s"]
+    background.close()

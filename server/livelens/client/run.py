@@ -143,8 +143,10 @@ class ClientRun:
         self._changed.set()
 
     def leave(self) -> None:
-        """Another run is watched from now on."""
+        """Another run is watched from now on: what is waited for in this one would never come."""
+        self._error = LivelensError("left", "another run is watched now: join this one again to go on with it")
         self._queue.put_nowait(None)
+        self._changed.set()
 
     def _reset(self, snapshot: RunSnapshot) -> None:
         self.tokens = list(snapshot.tokens)

@@ -48,8 +48,12 @@ class BoundCommand(Generic[_P, _R]):
 class Command(Generic[_Owner, _P, _R]):
     """A coroutine method as a `BoundCommand` of whatever it is looked up on."""
 
-    def __init__(self, work: Callable[Concatenate[_Owner, _P], Coroutine[None, None, _R]]) -> None:
+    def __init__(
+        self, work: Callable[Concatenate[_Owner, _P], Coroutine[None, None, _R]], *, n_hidden: int = 1
+    ) -> None:
+        """n_hidden: so many first parameters of `work` are not the caller's, and not in the help."""
         self._work = work
+        self._n_hidden = n_hidden
         self.__doc__ = work.__doc__
 
     @overload
@@ -61,7 +65,7 @@ class Command(Generic[_Owner, _P, _R]):
             return self
         bound: BoundCommand[_P, _R] = BoundCommand(owner, functools.partial(self._work, owner))
         functools.update_wrapper(bound, self._work)
-        _without(bound, self._work, 1)
+        _without(bound, self._work, self._n_hidden)
         return bound
 
 

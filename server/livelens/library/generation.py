@@ -89,6 +89,9 @@ class Generation:
         try:
             await order(self.run)
         except LivelensError as error:
+            if error.code == "not_watching":
+                message = "this view went on to another run: view.generation is the newest"
+                raise LivelensError("left", message) from error
             if error.code != "run_ended":  # it ended in that very moment; why, is about to be told
                 raise
 
@@ -97,7 +100,7 @@ class Generation:
         try:
             await self._ask(self._client.pause)
         except LivelensError as error:
-            if error.code not in ("not_watching", "connection_lost"):  # then nobody here drives it any more
+            if error.code not in ("left", "connection_lost"):  # then nobody here drives it any more
                 raise
 
     async def _ended(self) -> None:

@@ -9,41 +9,53 @@ with livelens.view("smollm2") as view:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.client import ClientRun, LivelensError, StepData, Values, ablate, connect
+from livelens.client import ClientRun, LivelensError, StepData, Values, connect
 from livelens.library.background import BackgroundLoop
 from livelens.library.callbacks import Callbacks
 from livelens.library.command import command
 from livelens.library.generation import Generation
+from livelens.library.questions import Questions
 from livelens.library.selection import Selection
+from livelens.library.standing import ablated, with_ablated, without
+from livelens.library.tables import Channels, Tabular, answer_table, components_table, tokens_table
 from livelens.model.engine import Engine
-from livelens.protocol.components import check_component, component_id, parse_component
+from livelens.model.interventions import check_interventions
+from livelens.protocol.components import check_component, parse_component
 from livelens.protocol.messages import (
     Channel,
     Component,
     Event,
+    InterventionsApplied,
     InterventionSegment,
     InterventionSpec,
     ModelInfo,
+    RunShared,
     Sampling,
+    SelectionChanged,
     Step,
 )
 from livelens.serving import bind
 from livelens.transport.security import AccessPolicy, new_token
 from livelens.transport.websocket_server import LivelensServer
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 DEFAULT_CHANNELS: Final[tuple[Channel, ...]] = ("neurons", "heads", "attention", "residual")
 _HOST: Final = "127.0.0.1"
 ArrayName = Literal["neurons", "heads", "residual"]
 
 
-class LiveView:
+class LiveView(Questions):
     """One engine behind a server of this process (loopback, a token of its own) and one viewer of it.
 
     Made by `livelens.view`. Every command may be called from a cell, which waits, or awaited as `.aio(...)`; Ctrl-C,
@@ -52,19 +64,23 @@ class LiveView:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._ablated: dict[str, InterventionSpec] = {}
+        self._standing: list[InterventionSpec] = []
         self._generation: Generation | None = None
         self._selection = Selection()
+        self._channels: tuple[Channel, ...] = DEFAULT_CHANNELS
         self._is_open = True
         self._background = BackgroundLoop()
         self._step_callbacks: Callbacks[StepData] = Callbacks(self._background)
         self._selection_callbacks: Callbacks[Selection] = Callbacks(self._background)
-        self._told: dict[int, int] = {}  # position -> revision of the newest run, of what was called back
+        self._following: set[asyncio.Task[None]] = set()
+        self.share_key = secrets.token_urlsafe(24)  # what a page is given that looks at the same
+        self._told_run_id = ""
+        self._told: dict[int, int] = {}  # position -> revision, of the steps of that run that were called back
         try:
             self._server, self.url = self._background.run(self._serve())
-            self._client = connect(self.url)
-            self._client.on_event(self._take)
-            self._background.run(self._client.__aenter__())
+            self.client = connect(self.url)
+            self.client.on_event(self._take)
+            self._background.run(self._enter())
         except BaseException:
             self._background.close()
             raise
@@ -77,6 +93,10 @@ class LiveView:
         await server.start(sockets)
         return server, f"http://{_HOST}:{port}/?token={token}"
 
+    async def _enter(self) -> None:
+        await self.client.__aenter__()
+        await self.client.share_view(self.share_key)
+
     def __enter__(self) -> LiveView:
         return self
 
@@ -88,7 +108,7 @@ class LiveView:
         if not self._is_open:
             return
         self._is_open = False
-        self._background.run(self._client.__aexit__(None, None, None))
+        self._background.run(self.client.__aexit__(None, None, None))
         self._background.run(self._server.close())
         self._background.close()
         self._engine.close()
@@ -96,7 +116,7 @@ class LiveView:
     @property
     def model_info(self) -> ModelInfo:
         """Shape and identity of the model."""
-        return self._client.model_info
+        return self.client.model_info
 
     # ------------------------------------------------------------------ being told
 
@@ -114,13 +134,52 @@ class LiveView:
 
     def _take(self, event: Event) -> None:
         """On the background loop, with every event."""
-        if isinstance(event, Step):
-            self._take_step(event)
+        match event:
+            case Step():
+                self._take_step(event)
+            case SelectionChanged():
+                self._selected(Selection(component=event.component, pos=event.pos))
+            case InterventionsApplied() if event.applied.author != self.client.viewer_id:
+                if self._generation is not None and self._generation.run.run_id == event.run_id:
+                    self._standing = list(event.applied.interventions)
+            case RunShared() if self.client.run is None or self.client.run.run_id != event.run_id:
+                self._in_background(self._follow(event.run_id))
+            case _:
+                pass
+
+    async def _follow(self, run_id: str) -> None:
+        """Go along with a page to the run that it began or opened."""
+        try:
+            run = await self.client.join_run(run_id, channels=self._channels, follows=True)
+        except LivelensError as error:
+            if error.code not in ("run_unknown", "connection_lost"):
+                raise
+            return
+        self._goes_on_with(run)
+        log = run.intervention_log
+        self._standing = list(log[-1].interventions) if log else []
+
+    def _goes_on_with(self, run: ClientRun) -> Generation:
+        self._generation = Generation(self.background, self.client, run)
+        return self._generation
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._following.add(task)
+        task.add_done_callback(self._followed)
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        self._following.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._background.call_back(lambda: _raise(error))  # in the cell, where somebody sees it
 
     def _take_step(self, event: Step) -> None:
-        run = self._client.run
+        run = self.client.run
         if run is None or run.run_id != event.run_id:
             return
+        if self._told_run_id != run.run_id:
+            self._told_run_id = run.run_id
+            self._told.clear()
         step = run.steps.get(event.pos)
         if step is None or step.info.detail_dropped or self._told.get(event.pos) == step.info.revision:
             return  # more of a position of which was told, such as its lens
@@ -145,9 +204,9 @@ class LiveView:
         """
         if self._generation is not None:
             await self._generation.stop.work()
-        standing = list(self._ablated.values())
-        self._told.clear()
-        run = await self._client.start_run(
+        standing = self._standing
+        self._channels = tuple(channels)
+        run = await self.client.start_run(
             prompt,
             channels=channels,
             max_new_tokens=max_new_tokens,
@@ -156,13 +215,43 @@ class LiveView:
             start_paused=True,
             intervention_log=[InterventionSegment(from_pos=0, interventions=standing)] if standing else [],
         )
-        self._generation = Generation(self.background, self._client, run)
+        return self._goes_on_with(run)
+
+    @command
+    async def fork(
+        self,
+        from_pos: int,
+        *,
+        token_text: str | None = None,
+        sampling: Sampling | None = None,
+        interventions: Sequence[InterventionSpec] | None = None,
+    ) -> Generation:
+        """Begin a run that branches off the newest one at token `from_pos`, with `token_text` there instead.
+
+        sampling, interventions: none is the other run's.
+        """
+        parent = self.newest_run()
+        run = await self.client.fork_run(
+            parent,
+            from_pos,
+            token_text=token_text,
+            sampling=sampling,
+            interventions=interventions,
+            start_paused=True,
+        )
+        if interventions is not None:
+            self._standing = list(interventions)
+        return self._goes_on_with(run)
+
+    @property
+    def generation(self) -> Generation | None:
+        """The newest run, whether it was begun here or in a page that this view shows."""
         return self._generation
 
     @property
     def steps(self) -> list[StepData]:
         """What was captured, position by position, of the newest run; the last token has not been read yet."""
-        run = self._newest_run()
+        run = self.newest_run()
         return [step for _, step in sorted(run.steps.copy().items())]
 
     def array(self, name: ArrayName) -> NDArray[np.float32]:
@@ -172,7 +261,19 @@ class LiveView:
     @command
     async def values(self, *components: str | Component) -> Values:
         """Float32 values of components at every position of the newest run."""
-        return await self._client.request_values(self._newest_run(), components)
+        return await self.client.request_values(self.newest_run(), components)
+
+    def to_pandas(self, what: Literal["tokens"] | Channels | Tabular = "tokens") -> DataFrame:
+        """A table of the newest run, or of an answer.
+
+        `tokens`: a row a position. `heads`, `neurons`: components by positions; `residual`: stream norms by positions.
+        An attribution, paths: an edge a row; effects, scores, values: a component a row. Needs livelens[notebook].
+        """
+        if what == "tokens":
+            return tokens_table(self.steps)
+        if isinstance(what, str):
+            return components_table(self.steps, what)
+        return answer_table(what)
 
     # ------------------------------------------------------------------ looking
 
@@ -187,7 +288,7 @@ class LiveView:
         parsed = parse_component(component) if isinstance(component, str) else component
         if parsed is not None:
             check_component(parsed, self.model_info)
-        self._selected(Selection(component=parsed, pos=pos))
+        await self.client.set_selection(parsed, pos=pos)
 
     def _selected(self, selection: Selection) -> None:
         if selection != self._selection:
@@ -197,34 +298,41 @@ class LiveView:
     # ------------------------------------------------------------------ reaching in
 
     @property
+    def interventions(self) -> list[InterventionSpec]:
+        """What is changed in the network now, by this view or by a page that it shows."""
+        return list(self._standing)
+
+    @property
     def ablated(self) -> list[str]:
-        """The components that are taken away now, by name."""
-        return list(self._ablated)
+        """The components that are taken away or scaled now, by name."""
+        return ablated(self._standing)
 
     @command
     async def ablate(self, *components: str | Component, amount: float = 0.0) -> None:
         """Multiply what these write by `amount`, from the next token on and in later runs, until `restore`."""
-        for component in components:
-            name = _name(component)
-            self._ablated[name] = ablate(component, amount=amount, intervention_id=name)
-        await self._apply()
+        await self._put(with_ablated(self._standing, components, amount))
 
     @command
     async def restore(self, *components: str | Component) -> None:
-        """Give these back from the next token on; without any, all of them."""
-        for name in [_name(component) for component in components] or list(self._ablated):
-            self._ablated.pop(name, None)
-        await self._apply()
+        """Give these back from the next token on; without any, take back every intervention."""
+        await self._put(without(self._standing, components) if components else [])
 
-    async def _apply(self) -> None:
+    @command
+    async def intervene(self, *interventions: InterventionSpec) -> None:
+        """Replace the whole set, of any operations (`InterventionSpec`), from the next token on and in later runs."""
+        await self._put(list(interventions))
+
+    async def _put(self, interventions: list[InterventionSpec]) -> None:
+        """Raises ValueError where one does not fit the model, and nothing is changed then."""
+        check_interventions(interventions, self.model_info)
         generation = self._generation
-        if generation is None or generation.is_finished:
-            return
-        try:
-            await self._client.set_interventions(generation.run, list(self._ablated.values()))
-        except LivelensError as error:
-            if error.code != "run_ended":  # in that very moment: they hold in the next run
-                raise
+        if generation is not None and not generation.is_finished:
+            try:
+                await self.client.set_interventions(generation.run, interventions)
+            except LivelensError as error:
+                if error.code != "run_ended":  # in that very moment: they hold in the next run
+                    raise
+        self._standing = interventions
 
     # ------------------------------------------------------------------ checks
 
@@ -234,14 +342,15 @@ class LiveView:
             raise LivelensError("closed", "this view is closed: make another with livelens.view(model)")
         return self._background
 
-    def _newest_run(self) -> ClientRun:
+    def newest_run(self) -> ClientRun:
+        """The run that commands are about; raises LivelensError where there is none."""
         if self._generation is None:
             raise LivelensError("no_run", "nothing was generated yet: call view.generate(...) first")
         return self._generation.run
 
 
-def _name(component: str | Component) -> str:
-    return component_id(parse_component(component) if isinstance(component, str) else component)
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 __all__ = ["ArrayName", "Generation", "LiveView", "Selection"]
