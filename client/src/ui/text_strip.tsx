@@ -149,7 +149,13 @@ function ChipCard({ hovered }: { hovered: Hovered }): JSX.Element {
           {tint && page.state.chip_metric.value === "settled" && ` · ${tint.text}`}
         </p>
       )}
-      {tint && (is_importance(page.state.chip_metric.value) || page.state.chip_metric.value === "twin_kl") && <p>{tint.text}</p>}
+      {tint && is_importance(page.state.chip_metric.value) && <p>{tint.text}</p>}
+      {before?.twin && chip.logprob !== null && (
+        <p>
+          Clean twin: probability {percent_text(Math.exp(before.twin.logprob))}, KL {number_text(before.twin.kl)} nat
+          {before.twin.chosen_id !== null && before.twin.chosen_id !== chip.token_id && <>; it went on with <b>{token_quote(before.twin.chosen_text ?? "")}</b></>}
+        </p>
+      )}
       {before && before.top_tokens.length > 0 ? (
         <>
           <p class="card-heading">{chip.generated ? "It almost said" : "The model expected"}</p>

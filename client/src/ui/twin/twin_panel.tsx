@@ -21,7 +21,7 @@ export function TwinPanel({ shown }: { shown: Shown }): JSX.Element {
   const clean = useMemo(() => twin_tokens(store), [version, tokens]);
   const is_other_text = clean.length !== tokens.length || clean.some((chip, pos) => chip.token_id !== tokens[pos]?.token_id);
   return (
-    <div class="twin" tabIndex={0} role="region" aria-label="Clean twin">
+    <div class="twin" role="region" aria-label="Clean twin">
       <div class="twin-bar">
         <TwinSwitch />
         <TintSwitch />
@@ -31,12 +31,14 @@ export function TwinPanel({ shown }: { shown: Shown }): JSX.Element {
       {rows.length === 0 ? <p class="muted">{gap_words(store)}</p> : (
         <>
           <Now row={twin_row(shown.step.value.step)} />
-          {(is_other_text || store.run.value?.twin === "free_running") && (
-            <ComparedTexts one={{ name: "this run", tokens }} other={{ name: "its clean twin", tokens: clean }}
-              on_pick={(pos) => actions.select_pos(pos)} />
-          )}
           <div class="twin-body">
-            <Charts rows={rows} />
+            <div class="twin-along" tabIndex={0} role="group" aria-label="Along the text">
+              {(is_other_text || store.run.value?.twin === "free_running") && (
+                <ComparedTexts one={{ name: "this run", tokens }} other={{ name: "its clean twin", tokens: clean }}
+                  on_pick={(pos) => actions.select_pos(pos)} />
+              )}
+              <Charts rows={rows} />
+            </div>
             <TwinTable rows={rows} />
           </div>
         </>
@@ -90,12 +92,12 @@ function Charts({ rows }: { rows: readonly TwinRow[] }): JSX.Element {
   }), [rows, n_positions]);
   const shared = { pos: store.current_pos.value, tokens, on_pick: (pos: number) => actions.select_pos(pos) };
   return (
-    <div class="twin-charts">
+    <>
       <h3>KL from the clean twin, nat</h3>
       <HistoryChart history={charts.kl} is_signed={false} {...shared} />
       <h3 title="Probability of the token that this run chose: in this run minus in its clean twin">Chosen token’s probability, this − clean</h3>
       <HistoryChart history={charts.prob} is_signed {...shared} />
-    </div>
+    </>
   );
 }
 

@@ -26,7 +26,7 @@ export function TwinTable({ rows }: { rows: readonly TwinRow[] }): JSX.Element {
   }, [at]);
   const largest = rows.reduce((most, { kl }) => Math.max(most, kl), 1e-9);
   return (
-    <div class="twin-table" role="table" aria-label="Both rows, token by token" aria-rowcount={rows.length + 1} ref={scroller}>
+    <div class="twin-table" role="table" aria-label="Both rows, token by token" aria-rowcount={rows.length + 1} tabIndex={0} ref={scroller}>
       <div role="rowgroup" class="twin-head">
         <div role="row" aria-rowindex={1} class="twin-row">
           {COLUMNS.map(({ label, hint }) => <div role="columnheader" key={label} title={hint}>{label}</div>)}
