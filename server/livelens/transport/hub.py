@@ -139,6 +139,7 @@ class Hub:
         self._peers[viewer_id] = peer
         self._lag.wanted.set()
         peer.writing = asyncio.create_task(self._write(peer))
+        peer.writing.add_done_callback(lambda writing: _end_of_writing(peer, writing))
         return viewer_id
 
     def receive(self, viewer_id: str, message: str | bytes) -> None:
@@ -214,6 +215,14 @@ class Hub:
                     _log.info("viewer %s took nothing for %d s: dropped", peer.viewer_id, self._stall_secs)
                     peer.link.abort()
             self._settle()
+
+
+def _end_of_writing(peer: _Peer, writing: asyncio.Task[None]) -> None:
+    """A frame that cannot be made must not leave a viewer waiting on an open line: it comes back, and joins its run."""
+    fault = None if writing.cancelled() else writing.exception()
+    if fault is not None:
+        _log.error("a frame for viewer %s could not be made: its line is cut", peer.viewer_id, exc_info=fault)
+        peer.link.abort()
 
 
 def bound_kernel_queue(sock: socket.socket | None) -> None:
