@@ -1,6 +1,5 @@
 // The page's one connection: events in (applied once per frame), commands out (promises), and coming back
 // after a lost line, a reload or a hidden tab.
-import { computed } from "@preact/signals";
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
@@ -43,15 +42,8 @@ export interface ConnectionOptions {
 }
 
 const HOLE_DELAY_MS = 800;
-/** When a channel that costs more than the others is wanted. */
-const IS_WANTED: Record<(typeof MEASURED_CHANNELS)[number], (store: Store) => boolean> = {
-  causal_effects: (store) => store.is_measuring_live.value,
-  difference: (store) => store.twin_mode.value !== "off",
-};
-
-function unwanted_channels(store: Store): readonly string[] {
-  return MEASURED_CHANNELS.filter((channel) => !IS_WANTED[channel](store));
-}
+/** Asked for by a switch. Differences are asked for always: they come, and cost, only while a clean twin is carried. */
+const SWITCHED_CHANNELS: readonly string[] = MEASURED_CHANNELS.filter((channel) => channel !== "difference");
 const MAX_OWN_IDS = 20;
 
 export class Connection {
@@ -84,13 +76,12 @@ export class Connection {
     });
     options.run_link.on_change(() => void this.follow_link());
     store.current_pos.subscribe((pos) => this.ask_for_shown(pos));
-    const unwanted = computed(() => unwanted_channels(store));
-    let before = unwanted.peek().join();
-    unwanted.subscribe((now) => {
-      if (now.join() !== before && store.connection.peek() === "open") {
+    let is_live = store.is_measuring_live.peek();
+    store.is_measuring_live.subscribe((wanted) => {
+      if (wanted !== is_live && store.connection.peek() === "open") {
         void this.subscribe().catch((error: unknown) => this.report(error));
       }
-      before = now.join();
+      is_live = wanted;
     });
   }
 
@@ -174,7 +165,7 @@ export class Connection {
   async set_twin(mode: TwinMode): Promise<void> {
     const run = this.store.run.peek();
     const before = this.store.twin_mode.peek();
-    this.store.twin_mode.value = mode; // its channel is subscribed to before its first token
+    this.store.twin_mode.value = mode;
     if (!run || run.state === "finished") return;
     try {
       await this.ask({ type: "set_twin", run_id: run.run_id, mode });
@@ -258,8 +249,8 @@ export class Connection {
 
   private subscribe(): Promise<DecodedEvent> {
     const given = this.store.model_info.peek()?.capabilities.channels ?? [];
-    const unwanted = unwanted_channels(this.store);
-    const channels = given.filter((channel) => !unwanted.includes(channel));
+    const is_live = this.store.is_measuring_live.peek();
+    const channels = given.filter((channel) => is_live || !SWITCHED_CHANNELS.includes(channel));
     return this.ask({ type: "subscribe", channels, visible: !this.options.is_hidden() });
   }
 
