@@ -29,6 +29,7 @@ class JupyterProcess:
     port: int
     process: subprocess.Popen[str]
     lines: list[str]  # what it has said so far
+    folder: Path  # where its notebooks lie
     base_url: str = BASE_URL
 
     @property
@@ -87,7 +88,7 @@ def jupyter_server(
     process = subprocess.Popen(
         [*command, f"--config={config_file}", *options], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
-    server = JupyterProcess(port, process, [])
+    server = JupyterProcess(port, process, [], folder)
     try:
         _wait_until_ready(server)
         yield server
