@@ -12,9 +12,9 @@ from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine() -> Iterator[TorchEngine]:
-    """Loaded once a file, on two threads."""
+    """Loaded once, on two threads: no test changes it."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(min(2, n_threads))
     engine = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
