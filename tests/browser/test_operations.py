@@ -258,6 +258,62 @@ def test_two_viewers_change_one_run_at_once_and_both_pages_say_who(
     assert "you" in other.locator(".set-history-who").all_inner_texts(), "a tab that is loaded again is still itself"
 
 
+def label_place(page: Page, pos: int) -> tuple[float, float]:
+    """The middle of a token's label in the picture, in the window."""
+    place = page.evaluate(
+        """pos => {
+            const canvas = document.querySelector("canvas").getBoundingClientRect();
+            const at = window.livelens.scene.token_position(pos);
+            return at && [canvas.left + at.x, canvas.top + at.y];
+        }""",
+        pos,
+    )
+    assert place is not None, f"the label of token {pos} is not in the picture"
+    return place[0], place[1]
+
+
+def test_an_arc_dragged_in_the_picture_turns_a_head_and_the_camera_stays(paused: Page) -> None:
+    """From the shown token's label to an earlier one's; elsewhere a drag still turns the picture."""
+    page = paused
+    page.wait_for_function("() => window.livelens.scene")
+    select(page, "head", 4, 2)
+    driving.drawn(page)
+    newest = page.evaluate("() => window.livelens.store.current_pos.value")
+    key = newest - 4
+    camera = page.evaluate("() => window.livelens.scene.camera()")
+    before = driving.canvas_pixels(page)
+    page.mouse.move(*label_place(page, newest))
+    page.mouse.down()
+    page.mouse.move(*label_place(page, key), steps=6)
+    driving.drawn(page)
+    assert driving.canvas_pixels(page) != before, "no arc is seen while it is drawn"
+    page.mouse.up()
+    draft = page.locator(".turn-words")
+    expect(draft).to_have_text(re.compile(rf"looks at .* \({key}\) instead of all else"))
+    assert page.evaluate("() => window.livelens.scene.camera()") == camera
+    page.locator("#turn-apply").click()
+    wait_revision(page, 1)
+    spec = sent(page)[0]
+    assert spec["operation"] == "attention_turn"
+    assert spec["components"] == [{"kind": "head", "layer": 4, "index": 2}]
+    assert (spec["attention"]["keys"], spec["positions"]["from_pos"]) == ([key], newest)  # type: ignore[index]
+    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=newest)  # computed again
+    driving.drawn(page)
+    x, y = label_place(page, newest)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(*label_place(page, newest - 2), steps=3)
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    expect(draft).to_have_text(re.compile(rf"looks at .* \({key}\) instead"))
+    assert page.evaluate("() => window.livelens.scene.camera()") == camera
+    page.mouse.move(*driving.canvas_point(page, "head", 15, 4))
+    page.mouse.down()
+    page.mouse.move(x + 200, y - 200, steps=3)
+    page.mouse.up()
+    assert page.evaluate("() => window.livelens.scene.camera()") != camera
+
+
 def prob(page: Page, pos: int, text: str) -> float:
     """The probability of a next token after `pos`, as it came with the step; 0 where it is not among the likeliest."""
     found = [top["prob"] for top in page.evaluate(TOP_TOKENS, pos) if top["text"] == text]

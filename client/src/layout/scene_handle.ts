@@ -46,6 +46,8 @@ export interface SceneHandle {
   node_position(node: string): { x: number; y: number } | null;
   /** The node of the shown attribution paths under CSS pixels in the canvas. */
   pick_node(x: number, y: number): string | null;
+  /** The middle of a token's label, or where it would hang, CSS pixels in the canvas; null for one still to come. */
+  token_position(pos: number): { x: number; y: number } | null;
   /** A point of a token's path of the residual stream, 0 before layer 0, CSS pixels in the canvas; null: not drawn. */
   stream_position(pos: number, point: number): { x: number; y: number } | null;
   /** The component under CSS pixels in the canvas. */
@@ -73,4 +75,8 @@ export interface SceneCallbacks {
   on_select_node(node: string): void;
   /** Alt, Ctrl or Cmd with a click: switch the component off or on. */
   on_toggle(component: Component): void;
+  /** Can attention be turned? Then an arc may be dragged from one token's label to another. */
+  can_turn(): boolean;
+  /** The token at `query` is to look at the one at `key`. */
+  on_turn(query: number, key: number): void;
 }

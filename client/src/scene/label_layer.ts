@@ -189,6 +189,12 @@ export class LabelLayer {
     return null;
   }
 
+  /** The middle of the label of the token at `pos`; null where it is not shown. */
+  place_of(pos: number): { x: number; y: number } | null {
+    const found = this.boxes.find((one) => one.pos === pos)?.box;
+    return found ? { x: found.x + found.w / 2, y: found.y + found.h / 2 } : null;
+  }
+
   dispose(): void {
     this.element.remove();
     this.shown.clear();

@@ -3,13 +3,14 @@ import { rect_of } from "../layout/blocks";
 import { legend_of, type LegendSpec } from "../layout/legend";
 import type { CameraPlace, Film, SceneCallbacks, SceneHandle, SceneStats } from "../layout/scene_handle";
 import { node_point } from "../layout/path_places";
-import { z_of_age } from "../layout/time_axis";
+import { token_anchor, z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import type { ViewPreset } from "../store/types";
 import { film } from "./filming";
+import { ArcDrag } from "./arc_drag";
 import { Picker } from "./picking";
 import { Picture } from "./picture";
 import { listen_to_pointer } from "./pointer";
@@ -22,6 +23,7 @@ import type { StreamDot } from "./stream_path";
 export class NetworkScene implements SceneHandle {
   private readonly picture: Picture;
   private readonly picker: Picker;
+  private readonly arc_drag: ArcDrag;
   private readonly legend_listeners = new Set<() => void>();
   private readonly camera_listeners = new Set<() => void>();
   private readonly disposers: (() => void)[];
@@ -37,6 +39,7 @@ export class NetworkScene implements SceneHandle {
       rested: () => this.tell_camera(),
     });
     this.picker = new Picker(this.picture.rig.camera);
+    this.arc_drag = new ArcDrag(this.picture, store);
     this.disposers = [...this.listen_to_store(), this.listen_to_pointer()];
   }
 
@@ -62,6 +65,21 @@ export class NetworkScene implements SceneHandle {
         const component = this.pick_seen(x, y);
         if (component) this.focus(component);
       },
+      grab: (x, y) => !drawn_file(this.store) && this.callbacks.can_turn() && this.arc_drag.grab(x, y),
+      drag: (x, y) => {
+        this.arc_drag.move(x, y);
+        this.picture.surface.canvas.style.cursor = "crosshair";
+        this.request_redraw();
+      },
+      drop: (x, y) => {
+        const turn = this.arc_drag.drop(x, y);
+        this.request_redraw();
+        if (turn) this.callbacks.on_turn(turn.query, turn.key);
+      },
+      let_go: () => {
+        this.arc_drag.cancel();
+        this.request_redraw();
+      },
     });
   }
 
@@ -73,6 +91,16 @@ export class NetworkScene implements SceneHandle {
   private pick_stream(x: number, y: number): StreamDot | null {
     const { overlays, rig, surface } = this.picture;
     return overlays.stream.pick(rig.camera, surface.size, x, y);
+  }
+
+  token_position(pos: number): { x: number; y: number } | null {
+    const { blocks, label_layer, rig, surface } = this.picture;
+    const age = drawn_text(this.store).current_pos - pos;
+    const labelled = label_layer.place_of(pos);
+    if (labelled || !blocks || age < 0) return labelled;
+    rig.camera.updateMatrixWorld();
+    const at = project(token_anchor(blocks, age), rig.camera, ...surface.size);
+    return at && { x: at.x, y: at.y };
   }
 
   stream_position(pos: number, point: number): { x: number; y: number } | null {

@@ -11,15 +11,23 @@ import { explained_step } from "../store/explained";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
 import { altered_marks } from "./altered_marks";
-import { Arcs } from "./arcs";
+import { Arcs, type Arc } from "./arcs";
 import { CausalMarks } from "./causal_marks";
 import { Marks, type Mark } from "./marks";
 import { PathOverlay } from "./path_overlay";
 import { StreamPathOverlay } from "./stream_path";
 import { rgb_floats, type SceneTheme } from "./theme";
 
+/** An arc that is being drawn by hand; `to` is none while it ends at no token. */
+export interface DrawnTurn {
+  from: number;
+  to: number | null;
+  controls: Arc["controls"];
+}
+
 export class Overlays {
   private readonly arcs = new Arcs(MAX_ARCS);
+  private readonly turn_arc = new Arcs(1);
   private readonly marks = new Marks();
   readonly causal: CausalMarks;
   readonly paths: PathOverlay;
@@ -27,12 +35,18 @@ export class Overlays {
   readonly meshes: Object3D[];
   /** The tokens that the drawn arcs lead to, strongest first. */
   arc_targets: readonly ArcTarget[] = [];
+  turn: DrawnTurn | null = null;
 
   constructor(private readonly store: Store) {
     this.causal = new CausalMarks(store);
     this.paths = new PathOverlay(store);
     this.stream = new StreamPathOverlay(store);
-    this.meshes = [this.arcs.mesh, this.marks.mesh, this.causal.mesh, ...this.paths.meshes, ...this.stream.meshes];
+    this.meshes = [this.arcs.mesh, this.turn_arc.mesh, this.marks.mesh, this.causal.mesh, ...this.paths.meshes, ...this.stream.meshes];
+  }
+
+  show_turn(turn: DrawnTurn | null): void {
+    this.turn = turn;
+    this.turn_arc.set(turn ? [{ controls: turn.controls, weight: 0.35 }] : []);
   }
 
   /** Attribution paths anew from the store; while they are shown, attention makes room for them. */
@@ -74,6 +88,7 @@ export class Overlays {
     const accent = rgb_floats(theme.accent);
     // A difference may be negative: the other run looks there more.
     const [r, g, b] = colour_at("direct_logit", name, 0.15);
+    this.turn_arc.set_colours(accent, accent, theme.glow);
     this.arcs.set_colours(accent, [r / 255, g / 255, b / 255], theme.glow);
     this.paths.set_theme(theme, name);
     this.causal.set_theme(theme, name);
@@ -84,6 +99,7 @@ export class Overlays {
   /** Device pixels, and how many of them a CSS pixel has. */
   set_viewport(width: number, height: number, pixel_ratio: number): void {
     this.arcs.set_viewport(width, height, pixel_ratio);
+    this.turn_arc.set_viewport(width, height, pixel_ratio);
     this.marks.set_viewport(width, height, pixel_ratio);
     this.paths.set_viewport(width, height, pixel_ratio);
     this.causal.set_pixel_ratio(pixel_ratio);
@@ -92,6 +108,7 @@ export class Overlays {
 
   dispose(): void {
     this.arcs.dispose();
+    this.turn_arc.dispose();
     this.marks.dispose();
     this.paths.dispose();
     this.causal.dispose();

@@ -194,6 +194,7 @@ export class Picture {
       selection: store.selection.peek(),
       hovered: store.hovered.peek(),
       arcs: this.overlays.arc_targets,
+      turn: this.overlays.turn,
       path_nodes: this.overlays.paths.marks,
       path_tokens: this.overlays.paths.tokens,
       past_strength: this.past_strength,

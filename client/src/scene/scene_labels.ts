@@ -32,6 +32,8 @@ export interface LabelScene {
   selection: Component | null;
   hovered: Component | null;
   arcs: readonly ArcTarget[];
+  /** The tokens that an arc is being drawn between by hand. */
+  turn: { from: number; to: number | null } | null;
   /** Of the shown attribution paths, what matters most first; and the tokens they start at, by share. */
   path_nodes: readonly { node: string; point: Vec3; state: string }[];
   path_tokens: ReadonlyMap<number, number>;
@@ -96,7 +98,7 @@ function add_tokens(out: Collector, scene: LabelScene, standpoint: Standpoint): 
   for (let pos = Math.min(current_pos, tokens.length - 1); pos >= 0; pos--) {
     const age = current_pos - pos;
     const weight = read.get(pos) ?? 0;
-    const is_start = starts.has(pos);
+    const is_start = starts.has(pos) || pos === scene.turn?.from || pos === scene.turn?.to;
     if (age > 0 && scene.past_strength < 0.3 && weight < 0.03 && !is_start) continue;
     if (age > MAX_PAST_SHEETS + 40 && weight < 0.03 && !is_start) continue;
     const text = label_of(tokens[pos]!);
@@ -104,7 +106,7 @@ function add_tokens(out: Collector, scene: LabelScene, standpoint: Standpoint): 
     out.add_at(at, {
       key: `t${pos}`,
       text: weight >= 0.03 ? `${text}  ${weight.toFixed(2)}` : text,
-      kind: age === 0 ? "token_now" : pos === strongest || (starts.get(pos) ?? 0) > 0.3 ? "token_read" : "token",
+      kind: age === 0 ? "token_now" : pos === (scene.turn ? scene.turn.to : strongest) || (starts.get(pos) ?? 0) > 0.3 ? "token_read" : "token",
       align: "right",
       dx: -12,
       sizes: age === 0 ? NOW_SIZES : room_for_token(at, standpoint.anchor(age + 1, camera)),

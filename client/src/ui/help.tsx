@@ -37,7 +37,8 @@ function HelpText(): JSX.Element {
       </dl>
       <p class="muted">
         In the picture: drag turns, right drag moves, the wheel zooms; click selects, double click flies there,
-        Alt+click switches a component off or on.
+        Alt+click switches a component off or on. Drag from one token’s label to another to turn the selected head’s
+        attention there.
       </p>
       <label class="check">
         <input type="checkbox" checked={state.letter_keys.value}

@@ -14,6 +14,7 @@ import { add_notice } from "../store/store";
 import type { DisplayChannel, ViewPreset } from "../store/types";
 import { direct_name, kind_name, value_meaning, value_name } from "./component_words";
 import { number_text, signed_text } from "./format";
+import { can_turn, draw_turn } from "./interventions/turn_actions";
 import { StreamKeeper } from "./lens/stream_keeper";
 import { IconButton, type IconName } from "./icons";
 import { use_page, type Page } from "./page";
@@ -72,6 +73,8 @@ function show_scene(container: HTMLElement, page: Page, on_hover: (c: Component 
     on_select_pos: (pos: number) => actions.select_pos(pos),
     on_select_node: (node: string) => (drawn_file(store) ? actions.select(component_of_node(node)) : go(page, node)),
     on_toggle: (component: Component) => actions.toggle(component),
+    can_turn: () => can_turn(page),
+    on_turn: (query: number, key: number) => draw_turn(page, query, key),
   };
   page.mount_scene(container, callbacks).then(
     (mounted) => {

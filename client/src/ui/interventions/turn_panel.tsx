@@ -116,7 +116,7 @@ function TurnWords({ draft, heads, query }: { draft: InterventionSpec; heads: re
   if (edit_of(draft).keys.length === 0) {
     return (
       <p class="muted turn-words">
-        Drag from the token that looks to the one it should look at, or click one after the other. Faint arcs: where
+        Drag from the token that looks to the one it should look at, here or in the picture, or click one after the other. Faint arcs: where
         {heads.length === 1 ? " the head looks" : ` the ${heads.length} heads look`} from {query} {token_quote(chip?.text ?? "")} now.
       </p>
     );
