@@ -30,6 +30,16 @@ def logit_statistics(logits: Tensor, chosen_id: int) -> LogitStatistics:
     return consume_logit_blocks(blocks, chosen_id, scratch=torch.empty_like(blocks))
 
 
+def divergence(own: Tensor, other: Tensor) -> float:
+    """KL(own || other) of the distributions that two rows of logits [d_vocab] stand for, nats; 0 where they are equal.
+
+    A logit of -inf in `own` has probability 0 and adds nothing.
+    """
+    log_own, log_other = own.log_softmax(-1), other.log_softmax(-1)
+    terms = log_own.exp() * (log_own - log_other)
+    return max(0.0, float(terms.where(torch.isfinite(log_own), 0.0).sum()))
+
+
 def consume_logit_blocks(blocks: Tensor, chosen_id: int, *, scratch: Tensor) -> LogitStatistics:
     """`logit_statistics` of logits that lie vocabulary block by block, overwriting them.
 

@@ -55,11 +55,14 @@ from livelens.protocol.messages import (
     SelectionChanged,
     SetInterventions,
     SetSelection,
+    SetTwin,
     ShareView,
     StartRun,
     StepOnce,
     Stop,
     Subscribe,
+    TwinChanged,
+    TwinMode,
     ValuesReady,
 )
 
@@ -154,6 +157,7 @@ class Client(Questions, Directions, Recordings):
         intervention_log: Sequence[InterventionSegment] = (),
         target_token: str | None = None,
         distractor_token: str | None = None,
+        twin: TwinMode = "off",
     ) -> ClientRun:
         """Begin a run and watch it; the run watched before is left. `sampling` overrides `max_new_tokens`."""
         await self.subscribe(channels)
@@ -167,6 +171,7 @@ class Client(Questions, Directions, Recordings):
                 intervention_log=list(intervention_log),
                 target_token=target_token,
                 distractor_token=distractor_token,
+                twin=twin,
             ),
             RunStarted,
         )
@@ -182,6 +187,7 @@ class Client(Questions, Directions, Recordings):
         sampling: Sampling | None = None,
         interventions: Sequence[InterventionSpec] | None = None,
         start_paused: bool = False,
+        twin: TwinMode = "off",
     ) -> ClientRun:
         """Begin a run that branches off `run` at token `from_pos`, and watch it; `run` is left.
 
@@ -197,6 +203,7 @@ class Client(Questions, Directions, Recordings):
                 sampling=sampling,
                 interventions=None if interventions is None else list(interventions),
                 start_paused=start_paused,
+                twin=twin,
             ),
             RunStarted,
         )
@@ -246,6 +253,14 @@ class Client(Questions, Directions, Recordings):
             InterventionsApplied,
         )
         return answer.applied
+
+    async def set_twin(self, run: ClientRun, mode: TwinMode) -> int | None:
+        """Carry the run's clean twin, or "off": no longer; returns the first position that both are carried from.
+
+        Every step from there on has `twin`; the channel `difference` brings how every component differs.
+        """
+        command = SetTwin(request_id=self._connection.request_id(), run_id=run.run_id, mode=mode)
+        return (await self._connection.ask(command, TwinChanged)).from_pos
 
     async def share_view(self, key: str | None) -> None:
         """Look at the same as the viewers who give this key, 16 to 64 of A-Z a-z 0-9 _ -; none: no longer.

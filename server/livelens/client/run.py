@@ -23,6 +23,8 @@ from livelens.protocol.messages import (
     RunStateChanged,
     Step,
     TokenInfo,
+    TwinChanged,
+    TwinMode,
 )
 from livelens.protocol.tensors import TensorError, reconstruct
 from livelens.protocol.text import enter_token
@@ -46,6 +48,8 @@ class ClientRun:
         self.target_id = snapshot.target_id
         self.distractor_id = snapshot.distractor_id
         self.branch = snapshot.branch
+        self.twin: TwinMode = "off"
+        self.twin_from_pos: int | None = None  # the first position that run and twin are both carried from
         self.steps: dict[int, StepData] = {}
         self.holes: list[int] = []  # positions whose tensors this client was too slow for; the client asks for them
         self.finish_message = ""
@@ -124,6 +128,8 @@ class ClientRun:
                 self.state = event.state
             case InterventionsApplied(run_id=self.run_id):
                 self.intervention_log.append(event.applied)
+            case TwinChanged(run_id=self.run_id):
+                self.twin, self.twin_from_pos = event.mode, event.from_pos
             case RunRewound(run_id=self.run_id):
                 self._rewound(event)
             case RunFinished(run_id=self.run_id):
@@ -153,6 +159,7 @@ class ClientRun:
         self.intervention_log = list(snapshot.intervention_log)
         self.text = snapshot.text
         self.state = snapshot.state
+        self.twin, self.twin_from_pos = snapshot.twin, snapshot.twin_from_pos
         self.finish_reason = snapshot.finish_reason
 
     def _rewound(self, event: RunRewound) -> None:
@@ -174,6 +181,7 @@ class ClientRun:
                 lens_texts=_or(step.lens_texts, before.info.lens_texts),
                 direct_target_id=_or(step.direct_target_id, before.info.direct_target_id),
                 direct_distractor_id=_or(step.direct_distractor_id, before.info.direct_distractor_id),
+                twin=_or(step.twin, before.info.twin),
             )
             data = StepData(step, {**before.tensors, **arrays})
         else:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.client.errors import LivelensError
-from livelens.protocol.messages import CAUSAL_KINDS, Component, Step
+from livelens.protocol.messages import CAUSAL_KINDS, Component, Step, TwinStep
 from livelens.protocol.tensors import expand_int8
 
 F32 = NDArray[np.float32]
@@ -91,6 +91,21 @@ class StepData:
     def direct_mlps(self) -> F32:
         """[n_layers]: direct contribution of each layer's MLP, logits."""
         return self._float32("direct_mlps")
+
+    @property
+    def twin(self) -> TwinStep | None:
+        """The run's clean twin at this position; none where none is carried."""
+        return self.info.twin
+
+    def difference(self, name: str) -> F32:
+        """This run's minus its clean twin's, in float32, of neurons, heads, attention, residual, attn_out, mlp_out,
+        direct_heads or direct_mlps; shapes as of these. neurons: within the quantisation of 1/127 of their layer's
+        largest root.
+        """
+        if name == "neurons":
+            codes = self.tensor("difference_neurons").astype(np.int8, copy=False)
+            return expand_int8(codes, self._float32("difference_neurons_scale"))
+        return self._float32(f"difference_{name}")
 
     @property
     def causal_effects(self) -> list[MeasuredComponent]:

@@ -179,7 +179,7 @@ def _direct_logit_fault(
     if any(layer.mlp_output is None for layer in anatomy.layers):
         return "its MLPs have no single output matrix"
     tensors = CapturedTensors(
-        sites=probe.sites, normed=probe.normed, last_logits=probe.logits[0, -1], next_ids=[1, 1], edits=NO_EDITS
+        sites=probe.sites, normed=probe.normed, last_logits=probe.logits[:, -1], next_ids=[1, 1], edits=NO_EDITS
     )
     captured = TorchCaptured(tensors, readout=readout, weights=weights, lens_thread=LensThread(readout))
     only: frozenset[Channel] = frozenset(("direct_logit",))

@@ -18,16 +18,39 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=DynamicLayer)
 
 
-def copied_cache(cache: Cache, n_positions: int) -> Cache:
-    """A cache of its own over the first `n_positions` of `cache`; their keys and values are not copied."""
+def copied_cache(cache: Cache, n_positions: int, *, is_cloned: bool = False) -> Cache:
+    """A cache of its own over the first `n_positions` of the first row of `cache`.
+
+    Their keys and values are the same memory, or with is_cloned memory of their own.
+    """
     layers = [DynamicLayer() for _ in cache.layers]
     for layer, old in zip(layers, cache.layers, strict=True):
         if isinstance(old.keys, Tensor) and isinstance(old.values, Tensor):
             layer.lazy_initialization(old.keys, old.values)
-            layer.keys, layer.values = old.keys[:, :, :n_positions], old.values[:, :, :n_positions]
+            keys, values = old.keys[:1, :, :n_positions], old.values[:1, :, :n_positions]
+            layer.keys, layer.values = (keys.clone(), values.clone()) if is_cloned else (keys, values)
     other = new_cache()
     other.layers = layers
     return other
+
+
+def paired_cache(first: Cache, second: Cache) -> Cache:
+    """Two caches of one row and equal length as one of two rows; where both are the same memory, it is not copied."""
+    layers = [DynamicLayer() for _ in first.layers]
+    for layer, above, below in zip(layers, first.layers, second.layers, strict=False):
+        tensors = (above.keys, above.values, below.keys, below.values)
+        if all(isinstance(tensor, Tensor) for tensor in tensors):
+            layer.lazy_initialization(above.keys, above.values)
+            layer.keys, layer.values = _two_rows(above.keys, below.keys), _two_rows(above.values, below.values)
+    other = new_cache()
+    other.layers = layers
+    return other
+
+
+def _two_rows(first: Tensor, second: Tensor) -> Tensor:
+    if first.data_ptr() == second.data_ptr() and first.stride() == second.stride():
+        return first.expand(2, -1, -1, -1)  # to be read: a longer cache is a new tensor
+    return torch.cat([first, second])
 
 
 @dataclass(frozen=True, slots=True)

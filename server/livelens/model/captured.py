@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from livelens.analysis.direct_logit import unembed_direction
-from livelens.analysis.lens import logit_statistics
+from livelens.analysis.lens import divergence, logit_statistics
 from livelens.model.capture import CaptureSite, stack
 from livelens.model.edits import EditSite, Place, SiteEdits
-from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
+from livelens.model.engine import F32, Captured, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.explain import PositionWrites, explain
 from livelens.model.lens_thread import LensThread
 from livelens.model.readout import Readout, WriteWeights
@@ -30,8 +30,8 @@ _BLOCK = 8
 class CapturedTensors:
     """One forward call's tensors: by site (see `ForwardHooks.tensors`), and what left the final norm.
 
-    normed: [batch, n, d_model]; last_logits: [d_vocab]; next_ids: the tokens after all new positions but
-    the last; edits, written: what interventions did (see `ForwardHooks.written`).
+    normed: [batch, n, d_model]; last_logits: [batch, d_vocab]; next_ids: the first row's tokens after all new
+    positions but the last; edits, written: what interventions did (see `ForwardHooks.written`).
     """
 
     sites: dict[CaptureSite, list[Tensor | None]]
@@ -83,13 +83,13 @@ class TorchCaptured:
     def logits(self) -> F32:
         """[d_vocab] of the last position, as the sampler sees them (after any soft cap)."""
         if self._logits is None:
-            self._logits = _numpy(self._tensors.last_logits)
+            self._logits = _numpy(self._tensors.last_logits[self._row])
         return self._logits
 
     def first_nonfinite_layer(self) -> int | None:
         """The first layer whose output holds NaN or infinity; n_layers where only the logits do."""
         with narrow():
-            logits_are_finite = bool(torch.isfinite(self._tensors.last_logits).all())
+            logits_are_finite = bool(torch.isfinite(self._tensors.last_logits[self._row]).all())
         if logits_are_finite and self.n_positions == 1:
             return None  # what breaks the stream stays in it up to the logits
         streams = self._tensors.sites["resid"][1:]
@@ -110,6 +110,14 @@ class TorchCaptured:
             logprob=float(statistics.logprob[0]),
             entropy=float(statistics.entropy[0]),
         )
+
+    def divergence(self, index: int, other: Captured) -> float:
+        """See `Captured.divergence`."""
+        if not isinstance(other, TorchCaptured):
+            raise TypeError("both must have been computed by one engine")
+        with torch.inference_mode(), narrow():
+            own = self._position_logits(self._checked(index)).double()
+            return divergence(own, other._position_logits(other._checked(index)).double())
 
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`; they must be among those the forward call captured."""
@@ -177,7 +185,7 @@ class TorchCaptured:
 
     def _position_logits(self, index: int) -> Tensor:
         if index == self.n_positions - 1:
-            return self._tensors.last_logits
+            return self._tensors.last_logits[self._row]
         block = self._block(index)
         if self._logits_block is None or self._logits_block[0] != block.start:
             normed = self._tensors.normed[self._row, block.start : block.stop]

@@ -31,19 +31,26 @@ def tensors_of(arrays: StepArrays, info: ModelInfo) -> ComparedTensors:
     return _encoded(made)
 
 
-def differences_of(own: StepArrays, other: StepArrays, info: ModelInfo) -> ComparedTensors:
-    """What `own` has more than `other`, float32 throughout, of the channels that both have."""
-    made: _Arrays = {}
+def difference_arrays(own: StepArrays, other: StepArrays) -> dict[str, F32]:
+    """What `own` has more than `other`: activations, norms, patterns and direct terms, of the channels both have."""
+    made: dict[str, F32] = {}
     for name in _PLAIN:
         a, b = getattr(own, name), getattr(other, name)
         if a is not None and b is not None:
             made[name] = a - b
+    if own.direct is not None and other.direct is not None:
+        a_terms, b_terms = _terms(own.direct), _terms(other.direct)
+        made.update({name: a_terms[name] - b_terms[name] for name in a_terms})
+    return made
+
+
+def differences_of(own: StepArrays, other: StepArrays, info: ModelInfo) -> ComparedTensors:
+    """What `own` has more than `other`, float32 throughout, of the channels that both have."""
+    made: _Arrays = {**difference_arrays(own, other)}
     if own.lens is not None and other.lens is not None:
         a_rows, b_rows = _lens(own.lens), _lens(other.lens)
         made.update({name: a_rows[name].astype(np.float32) - b_rows[name].astype(np.float32) for name in a_rows})
     if own.direct is not None and other.direct is not None:
-        a_terms, b_terms = _terms(own.direct), _terms(other.direct)
-        made.update({name: a_terms[name] - b_terms[name] for name in a_terms})
         made.update(_strongest(_dense_neurons(own.direct, info) - _dense_neurons(other.direct, info)))
     return _encoded(made)
 

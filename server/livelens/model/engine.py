@@ -126,7 +126,8 @@ class StepArrays:
     """What one position did, exact; fields are none where the channel was not asked for or not possible.
 
     neurons [n_layers, d_mlp]; heads [n_layers, n_heads] (norms); attention [n_layers, n_heads, pos+1];
-    residual [n_layers+1], attn_out [n_layers], mlp_out [n_layers] (norms).
+    residual [n_layers+1], attn_out [n_layers], mlp_out [n_layers] (norms). difference: these and the direct terms
+    minus the clean twin's, by tensor name.
     """
 
     neurons: F32 | None = None
@@ -138,6 +139,7 @@ class StepArrays:
     lens: LensRows | None = None
     direct: DirectLogit | None = None
     causal: CausalEffects | None = None
+    difference: dict[str, F32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,12 @@ class Captured(Protocol):
 
     def prediction(self, index: int, *, chosen_id: int, top_k: int) -> Prediction:
         """The prediction after new position `index` (0 is the first new one)."""
+
+    def divergence(self, index: int, other: Captured) -> float:
+        """KL(this || other) of what is predicted after new position `index` of both, at temperature 1, nats.
+
+        other: of the same engine, and of the same forward call or one over as many positions.
+        """
 
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`; they must be among those the forward call captured.
@@ -215,6 +223,45 @@ class TokenSequence(Protocol):
 
         What both have in common is held once. Raises ValueError for positions that this one does not have.
         """
+
+    def paired(self, clean: TokenSequence) -> TwinSequence:
+        """This sequence and `clean`, of as many positions, as two rows of one batch; neither is of use alone then.
+
+        What both hold in common is not copied. Raises ValueError for a sequence of another length.
+        """
+
+    def close(self) -> None:
+        """Free the cache; harmless when closed."""
+
+
+class TwinSequence(Protocol):
+    """A run's KV cache and its clean twin's, extended by one forward call: a patched row and a clean one."""
+
+    @property
+    def n_positions(self) -> int:
+        """Positions computed so far, in both rows."""
+
+    def forward(
+        self,
+        token_ids: SequenceOf[int],
+        clean_ids: SequenceOf[int],
+        *,
+        masks: InterventionMasks | None,
+        channels: frozenset[Channel],
+    ) -> tuple[Captured, Captured]:
+        """Append `token_ids` to the patched row under `masks` and as many `clean_ids` to the clean one under none.
+
+        Raises EngineError when the context is full or memory runs out; both rows are then as before.
+        """
+
+    def truncate(self, n_positions: int) -> None:
+        """Forget every position from `n_positions` on, in both rows."""
+
+    def branch(self, n_positions: int) -> TokenSequence:
+        """A sequence of its own that begins with the first `n_positions` of the patched row."""
+
+    def patched(self) -> TokenSequence:
+        """The patched row alone, as it is; the clean one is let go of, and this is of no use any more."""
 
     def close(self) -> None:
         """Free the cache; harmless when closed."""

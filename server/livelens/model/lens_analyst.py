@@ -142,7 +142,7 @@ class LensAnalyst:
             CapturedTensors(
                 sites=piece.tensors,
                 normed=piece.normed,
-                last_logits=own,
+                last_logits=own[None],
                 next_ids=[],
                 edits=looked.edits,
                 written=piece.written,

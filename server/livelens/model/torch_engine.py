@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from livelens.model.ablated_rows import AblatedRows
 from livelens.model.anatomy import Anatomy
+from livelens.model.cached_rows import SequenceParts
 from livelens.model.capture import hooks_on
 from livelens.model.comparison import Comparer
 from livelens.model.engine import F32, AnalysisContext
@@ -45,7 +46,14 @@ class TorchEngine:
         self._weights = weights
         self._info = info
         self._lens_thread = LensThread(readout)
-        self._ablated_rows = AblatedRows(model, anatomy)
+        self._sequence_parts = SequenceParts(
+            model=model,
+            anatomy=anatomy,
+            readout=readout,
+            weights=weights,
+            lens_thread=self._lens_thread,
+            ablated_rows=AblatedRows(model, anatomy),
+        )
         self._tokens = Tokens(tokenizer)
         self._hooks_before = hooks_on(anatomy.hooked_modules())
         self._bridge: TransformerBridge | None = None
@@ -106,14 +114,7 @@ class TorchEngine:
         self._comparer.drop()
         if self._analyst is not None:
             self._analyst.drop()
-        return TorchSequence(
-            self._model,
-            self._anatomy,
-            readout=self._readout,
-            weights=self._weights,
-            lens_thread=self._lens_thread,
-            ablated_rows=self._ablated_rows,
-        )
+        return TorchSequence(self._sequence_parts)
 
     def analyse(self, question: Question, context: AnalysisContext) -> Iterator[Answer]:
         """Progress, then the answer; see `Engine.analyse`."""
@@ -153,6 +154,7 @@ class TorchEngine:
             "logit_lens": shape.d_vocab // shape.n_layers,
             "direct_logit": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
             "causal_effects": shape.d_mlp + shape.n_heads * shape.d_head + shape.d_model,
+            "difference": 0,  # of what the other channels capture, in both rows
         }
         captures = sum(wide[channel] for channel in channels) + (shape.d_model if channels else 0)
         per_layer = 2 * shape.n_key_value_heads * shape.d_head + captures
@@ -169,6 +171,6 @@ class TorchEngine:
         self._comparer.drop()
         if hasattr(self, "_lens_thread"):
             self._lens_thread.close()
-        for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread", "_ablated_rows"):
+        for name in ("_model", "_anatomy", "_readout", "_weights", "_lens_thread", "_sequence_parts"):
             if hasattr(self, name):
                 delattr(self, name)

@@ -27,6 +27,7 @@ from livelens.protocol.messages import (
     Step,
     TokenInfo,
 )
+    TwinMode,
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -54,6 +55,7 @@ class StartJob:
     distractor_token: str | None
     channels: frozenset[Channel]
 
+    twin: TwinMode = "off"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkJob:
@@ -69,6 +71,7 @@ class ForkJob:
     start_paused: bool
     channels: frozenset[Channel]
 
+    twin: TwinMode = "off"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlJob:
@@ -102,6 +105,15 @@ class InterveneJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinJob:
+    """Carry a run's clean twin from its next token boundary on, or no longer."""
+
+    run_id: str
+    tag: Tag
+    mode: TwinMode
+
+
 class ChannelsJob:
     """Capture these channels from the next forward call on."""
 
@@ -162,7 +174,15 @@ class DirectionJob:
     vector: NDArray[np.float32] | None
 
 
-RunJob = ControlJob | StopJob | InterveneJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightEditJob:
+    """Hold a rank-1 edit for interventions that name it; edit none: let go of it."""
+
+    edit_id: str
+    edit: WeightEdit | None
+
+
+RunJob = ControlJob | StopJob | InterveneJob | TwinJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
 OpeningJob = StartJob | ForkJob
 Job = OpeningJob | CancelJob | RunJob | DirectionJob
 
@@ -187,6 +207,8 @@ class RunReady:
     channels: frozenset[Channel]
     branch: BranchPoint | None = None
 
+    twin: TwinMode = "off"
+    twin_from_pos: int | None = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
@@ -226,6 +248,16 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinSet:
+    """How the run's clean twin is carried now, and from which position on."""
+
+    run_id: str
+    mode: TwinMode
+    from_pos: int | None
+    tag: Tag | None = None
+
+
 class Answered:
     """A question's progress, or its answer or refusal, the last that is said of it; for who asked alone."""
 
@@ -234,4 +266,4 @@ class Answered:
 
 
 # A rewind and an end answer no command, so their events are reports as they stand.
-Report = RunReady | Refused | StepMade | StateChanged | Applied | Answered | RunRewound | RunFinished
+Report = RunReady | Refused | StepMade | StateChanged | Applied | TwinSet | Answered | RunRewound | RunFinished

@@ -11,9 +11,9 @@ from livelens.run.readout import CAPTURE_BUDGET_BYTES
 _MEMINFO: Final = Path("/proc/meminfo")
 
 
-def run_bytes(engine: Engine, n_positions: int) -> int:
-    """Cache of a run of `n_positions` and the captures that may wait at once, bytes."""
-    return engine.estimate_bytes(n_positions, frozenset()) + CAPTURE_BUDGET_BYTES // 4
+def run_bytes(engine: Engine, n_positions: int, *, n_rows: int = 1) -> int:
+    """Caches of a run of `n_positions` (with its twin: of two rows) and the captures that may wait at once, bytes."""
+    return n_rows * engine.estimate_bytes(n_positions, frozenset()) + CAPTURE_BUDGET_BYTES // 4
 
 
 def available_bytes() -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from livelens.model.engine import Engine, EngineError, LogitPair, TokenSequence
-from livelens.protocol.messages import AppliedInterventions, BranchPoint, Sampling
-from livelens.run.jobs import OpeningJob, StartJob
+from livelens.protocol.messages import AppliedInterventions, BranchPoint, RunState, Sampling, TokenInfo
+from livelens.run.jobs import OpeningJob, RunReady, StartJob
 from livelens.run.readout import Readout
 from livelens.run.sampler import Sampler
 
@@ -32,6 +33,32 @@ class Opening:
     sequence: TokenSequence
     readout: Readout
     branch: BranchPoint | None = None
+
+
+def ready_report(
+    opening: Opening, *, token_text: Callable[[int], str], text: str, state: RunState, twin_from_pos: int | None
+) -> RunReady:
+    """What is told of a run that begins; token_text: one token alone; text: of the generated tokens that it keeps."""
+    job = opening.job
+    return RunReady(
+        run_id=job.run_id,
+        tag=job.tag,
+        prompt=opening.prompt,
+        apply_chat_template=opening.apply_chat_template,
+        sampling=opening.sampling,
+        tokens=[TokenInfo(token_id=token_id, text=token_text(token_id)) for token_id in opening.tokens],
+        n_prompt_tokens=opening.n_prompt,
+        text=text,
+        target_id=opening.pair.target_id,
+        distractor_id=opening.pair.distractor_id,
+        notice=opening.notice,
+        intervention_log=opening.log,
+        state=state,
+        channels=job.channels,
+        branch=opening.branch,
+        twin=job.twin,
+        twin_from_pos=twin_from_pos,
+    )
 
 
 class RefusedError(Exception):

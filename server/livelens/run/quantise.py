@@ -9,6 +9,7 @@ from livelens.protocol.messages import Channel
 from livelens.protocol.tensors import compand_int8, quantise_attention, shorten_float32, to_float16
 from livelens.run.causal import causal_arrays
 from livelens.run.jobs import Arrays
+from livelens.run.twin_steps import quantised_differences
 
 
 def quantised(exact: StepArrays) -> Arrays:
@@ -28,6 +29,8 @@ def quantised(exact: StepArrays) -> Arrays:
         arrays.update(_direct(exact.direct))
     if exact.causal is not None:
         arrays.update(causal_arrays(exact.causal))
+    if exact.difference is not None:
+        arrays.update(quantised_differences(exact.difference))
     return arrays
 
 

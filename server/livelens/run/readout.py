@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from livelens.model.engine import Captured
@@ -16,8 +16,17 @@ _CHUNK_POSITIONS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
+class CleanPosition:
+    """The clean twin at a position; `captured` has it at the same index. chosen_id: none where its text ends."""
+
+    captured: Captured
+    token_id: int
+    chosen_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadPosition:
-    """One position of a forward call; `channels` are those that the call captured."""
+    """One position of a forward call; `channels` are those that the call captured. clean: none without a twin."""
 
     captured: Captured
     index: int
@@ -25,6 +34,12 @@ class UnreadPosition:
     chosen_id: int
     revision: int
     channels: frozenset[Channel]
+    clean: CleanPosition | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of captures that it keeps alive."""
+        return 1 if self.clean is None or self.clean.captured is self.captured else 2
 
 
 def position_bytes(info: ModelInfo, pos: int) -> int:
@@ -33,12 +48,14 @@ def position_bytes(info: ModelInfo, pos: int) -> int:
     return 4 * info.n_layers * per_layer
 
 
-def chunk_length(info: ModelInfo, start: int) -> int:
-    """Positions to compute in one forward call from `start` on.
+def chunk_length(info: ModelInfo, start: int, *, n_rows: int = 1) -> int:
+    """Positions to compute in one forward call of `n_rows` from `start` on.
 
     Independent of the channels, so that what a viewer looks at changes no rounding.
     """
-    return max(1, min(_CHUNK_POSITIONS, _CHUNK_BUDGET_BYTES // position_bytes(info, start + _CHUNK_POSITIONS)))
+    return max(
+        1, min(_CHUNK_POSITIONS, _CHUNK_BUDGET_BYTES // (n_rows * position_bytes(info, start + _CHUNK_POSITIONS)))
+    )
 
 
 class Readout:
@@ -72,11 +89,11 @@ class Readout:
         return self._n_bytes > CAPTURE_BUDGET_BYTES and bool(self._unread or self._lens)
 
     def share(self, n_positions: int) -> Readout:
-        """Another readout, in which the same of the first `n_positions` wait."""
+        """Another readout, in which the same of the first `n_positions` wait, without their twins."""
         other = Readout(self._info)
         for pos, unread in self._unread.items():
             if pos < n_positions:
-                other.add(unread)
+                other.add(replace(unread, clean=None))
         for pos, unread in self._lens.items():
             if pos < n_positions:
                 other.keep_for_lens(unread)
@@ -102,7 +119,8 @@ class Readout:
         return unread
 
     def keep_for_lens(self, unread: UnreadPosition) -> None:
-        """Its logit lens is still to come."""
+        """Its logit lens is still to come; its twin, which has none, was told."""
+        unread = replace(unread, clean=None)
         self._lens[unread.pos] = unread
         self._n_bytes += self._size(unread)
 
@@ -143,4 +161,4 @@ class Readout:
         self.drop_from(0)
 
     def _size(self, unread: UnreadPosition) -> int:
-        return position_bytes(self._info, unread.pos)
+        return unread.n_rows * position_bytes(self._info, unread.pos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from livelens.model.engine import ContextSegment
 from livelens.model.interventions import InterventionMasks
 from livelens.protocol.messages import InterventionSpec
 
@@ -50,6 +51,11 @@ class Schedule:
         """All of them, ascending by from_pos."""
         return tuple(self._segments)
 
+    @property
+    def first_change(self) -> int | None:
+        """The first position that is under masks; none where none is."""
+        return next((s.from_pos for s in self._segments if self.masks_of(s) is not None), None)
+
     def masks_at(self, pos: int) -> InterventionMasks | None:
         """The masks at `pos`; none when they change nothing."""
         return self.masks_of(self.at(pos))
@@ -59,6 +65,13 @@ class Schedule:
         if segment.masks is None:
             segment.masks = self._make_masks(segment.interventions)
         return None if segment.masks.changes_nothing else segment.masks
+
+    def context(self) -> tuple[ContextSegment, ...]:
+        """All of them, for a question about the run."""
+        return tuple(
+            ContextSegment(from_pos=segment.from_pos, revision=segment.revision, masks=self.masks_of(segment))
+            for segment in self._segments
+        )
 
     def end_of_segment(self, pos: int) -> int | None:
         """The first position after `pos` under another set; none when this set holds for good."""

@@ -32,6 +32,8 @@ from livelens.run.jobs import (
     StopJob,
     Tag,
 )
+    TwinJob,
+    WeightEditJob,
 from livelens.run.memory import available_bytes, run_bytes
 from livelens.run.opening import Opening, RefusedError, opening_of
 from livelens.run.resources import Surroundings
@@ -74,7 +76,7 @@ class Scheduler:
     def has_work(self) -> bool:
         """`work` would do something."""
         return self._analyses.has_work or any(
-            run.wants_forward or run.has_unread or run.has_unread_lens for run in self._runs.values()
+            run.wants_forward or run.reporter.has_unread or run.has_unread_lens for run in self._runs.values()
         )
 
     def work(self) -> None:
@@ -83,16 +85,16 @@ class Scheduler:
         if run is not None:
             self._guarded(run, run.advance)
             self._n_since_turn += 1
-        unread = next((run for run in self._runs.values() if run.has_unread or run.has_asked), None)
+        unread = next((run for run in self._runs.values() if run.reporter.has_unread or run.has_asked), None)
         if unread is not None:
-            self._guarded(unread, unread.read_one)
+            self._guarded(unread, unread.reporter.tell_one)
         if self._analyses.has_work and (run is None or self._n_since_turn >= TOKENS_PER_TURN):
             self._n_since_turn = 0
             self._analyses.take_turn()
         elif run is None and unread is None:
             lens = next((run for run in self._runs.values() if run.has_unread_lens), None)
             if lens is not None:
-                self._guarded(lens, lens.read_one_lens)
+                self._guarded(lens, lens.reporter.tell_one_lens)
         self._settle()
 
     def handle(self, job: Job) -> None:
@@ -110,7 +112,7 @@ class Scheduler:
 
     def _handle_for(self, run: Run | None, job: RunJob) -> None:
         match job:
-            case ControlJob() | InterveneJob():
+            case ControlJob() | InterveneJob() | TwinJob():
                 self._command(run, job)
             case AnalysisJob():
                 self._ask(run, job)
@@ -122,7 +124,7 @@ class Scheduler:
                     run.want_channels(job.channels)
             case LensJob():
                 if run is not None:
-                    run.want_lens(job.positions)
+                    run.reporter.prefer_lens(job.positions)
             case ForgetJob():
                 if run is not None:
                     self._analyses.forget_run(job.run_id)
@@ -167,12 +169,12 @@ class Scheduler:
     def _settle(self) -> None:
         """Tell the end of runs that have ended and reported everything."""
         for run in self._runs.values():
-            if run.finish_reason is not None and not run.is_done and not run.has_unread:
+            if run.finish_reason is not None and not run.is_done and not run.reporter.has_unread:
                 run.tell_finish()
                 self._keep_caches(KEPT_CACHE_BYTES)
         self._ask_early()
 
-    def _command(self, run: Run | None, job: ControlJob | InterveneJob) -> None:
+    def _command(self, run: Run | None, job: ControlJob | InterveneJob | TwinJob) -> None:
         if run is None or run.finish_reason is not None:
             self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
         elif isinstance(job, InterveneJob):
@@ -190,6 +192,8 @@ class Scheduler:
         if job.vector is not None:
             self._directions[job.direction_id] = job.vector
 
+        elif isinstance(job, TwinJob):
+            self._set_twin(run, job)
     def _intervene(self, run: Run, job: InterveneJob) -> None:
         def work() -> None:
             try:
@@ -210,6 +214,15 @@ class Scheduler:
     def _ask(self, run: Run | None, job: AnalysisJob) -> None:
         if run is None:
             self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
+    def _set_twin(self, run: Run, job: TwinJob) -> None:
+        try:
+            if job.mode != "off":
+                self._check_memory(run.n_most)
+        except RefusedError as error:
+            self._refuse(job.run_id, job.tag, error.code, str(error))
+        else:
+            self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
+
         elif run.is_catching_up:  # a prompt, or what a recompute voided: it will be there in a moment
             self._ask_later(job)
         else:
@@ -262,25 +275,26 @@ class Scheduler:
     def _opening(self, job: OpeningJob) -> Opening:
         if isinstance(job, StartJob):
             # A prompt has at least as many characters as tokens in almost any text; n_ctx is checked exactly later.
-            self._check_memory(len(job.prompt) + job.sampling.max_new_tokens)
+            self._check_memory(len(job.prompt) + job.sampling.max_new_tokens, has_twin=job.twin != "off")
             return opening_of(self._engine, job)
         parent = self._runs.get(job.parent_id)
         if parent is None:
             raise RefusedError("run_unknown", "this server no longer has that run: start it again")
         sampling = job.sampling or parent.opening.sampling
-        self._check_memory(len(parent.tokens) + sampling.max_new_tokens)
+        self._check_memory(len(parent.tokens) + sampling.max_new_tokens, has_twin=job.twin != "off")
         return fork_opening(self._engine, parent, job)
 
-    def _check_memory(self, n_positions: int) -> None:
-        needed, available = run_bytes(self._engine, min(n_positions, self._engine.info.n_ctx)), available_bytes()
+    def _check_memory(self, n_positions: int, *, has_twin: bool = False) -> None:
+        n_rows, n_most = 2 if has_twin else 1, min(n_positions, self._engine.info.n_ctx)
+        needed, available = run_bytes(self._engine, n_most, n_rows=n_rows), available_bytes()
         if available is not None and needed > available:
             self._keep_caches(0)
             available = available_bytes()
         if available is not None and needed > available:
             raise RefusedError(
                 "not_enough_memory",
-                f"this run may need {needed >> 20} MiB and {available >> 20} MiB are free: "
-                "lower max_new_tokens or shorten the prompt",
+                f"this may need {needed >> 20} MiB and {available >> 20} MiB are free: "
+                "lower max_new_tokens or shorten the prompt" + (", or carry no twin" if has_twin else ""),
             )
 
     def _keep_caches(self, budget_bytes: int) -> None:

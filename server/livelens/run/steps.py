@@ -12,12 +12,22 @@ from typing import Final
 import msgspec
 
 from livelens.model.engine import CausalEffects, Engine, EngineError, LensRows, LogitPair, StepArrays
-from livelens.protocol.messages import Channel, Step, TopToken
+from livelens.protocol.messages import Channel, Step
 from livelens.run.causal import causal_effects
 from livelens.run.readout import UnreadPosition
+from livelens.run.twin_steps import difference_sources, differences, top_tokens, twin_step
 
 _log = logging.getLogger(__name__)
 TOP_TOKENS: Final = 10
+_CHANNEL_OF: Final[dict[str, Channel]] = {
+    "neurons": "neurons",
+    "heads": "heads",
+    "attention": "attention",
+    "residual": "residual",
+    "attn_out": "residual",
+    "mlp_out": "residual",
+    "direct": "direct_logit",
+}
 MadeStep = tuple[Step, StepArrays]
 # Called once, off the model thread: what it still waits for (the logit lens) is computed beside the next token.
 FinishStep = Callable[[], MadeStep]
@@ -29,6 +39,7 @@ class StepMaker:
 
     def __init__(self, engine: Engine, *, run_id: str, n_prompt: int, pair: LogitPair) -> None:
         self._engine = engine
+        self._info = engine.info
         self._run_id = run_id
         self._n_prompt = n_prompt
         self._pair = pair
@@ -49,12 +60,12 @@ class StepMaker:
         All but the logit lens is read out now; that is awaited by the function returned.
         """
         lens = unread.captured.lens(unread.index, chosen_id=unread.chosen_id) if "logit_lens" in channels else None
-        others = channels - {"logit_lens"}
-        exact = unread.captured.arrays(unread.index, channels=others, chosen_id=unread.chosen_id, pair=self._pair)
+        exact = self._arrays(unread, channels - {"logit_lens"})
         if "causal_effects" in channels:
             exact = replace(exact, causal=self._measured(unread, exact))
         prediction = unread.captured.prediction(unread.index, chosen_id=unread.chosen_id, top_k=TOP_TOKENS)
         explained = exact.causal if exact.direct is None else exact.direct
+        clean = unread.clean
         step = Step(
             run_id=self._run_id,
             seq=0,  # counted by the session, in order of emission
@@ -65,18 +76,31 @@ class StepMaker:
             chosen_text=self.token_text(unread.chosen_id),
             text_delta=text_delta,
             generated=unread.pos + 1 >= self._n_prompt,
-            top_tokens=[
-                TopToken(token_id=int(top_id), text=self.token_text(int(top_id)), prob=float(prob))
-                for top_id, prob in zip(prediction.top_ids, prediction.top_probs, strict=True)
-            ],
+            top_tokens=top_tokens(prediction, self.token_text),
             logprob=prediction.logprob,
             entropy=prediction.entropy,
             revision=unread.revision,
             server_ns=time.monotonic_ns(),
             direct_target_id=None if explained is None else explained.target_id,
             direct_distractor_id=None if explained is None else explained.distractor_id,
+            twin=None if clean is None else twin_step(unread, clean, token_text=self.token_text, top_k=TOP_TOKENS),
         )
         return lambda: (step, exact) if lens is None else self._with_lens(step, exact, lens)
+
+    def _arrays(self, unread: UnreadPosition, channels: frozenset[Channel]) -> StepArrays:
+        """The arrays of `channels`; `difference` where there is a twin to differ from."""
+
+        def read(wanted: frozenset[Channel]) -> StepArrays:
+            return unread.captured.arrays(unread.index, channels=wanted, chosen_id=unread.chosen_id, pair=self._pair)
+
+        wanted = channels - {"difference"}
+        if "difference" not in channels or unread.clean is None:
+            return read(wanted)
+        sources = difference_sources(self._info)
+        whole = read(wanted | sources)
+        found = differences(whole, unread.clean.captured, unread, pair=self._pair, info=self._info)
+        unwanted = {name: None for name, channel in _CHANNEL_OF.items() if channel not in wanted}
+        return replace(whole, difference=found, **unwanted)
 
     def _measured(self, unread: UnreadPosition, exact: StepArrays) -> CausalEffects | None:
         """The newest position's strongest components, measured; none where that failed."""

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from livelens.model.background import yield_to_model
@@ -84,7 +85,8 @@ class Worker:
     def _quantise_and_report(self, finish: FinishStep) -> None:
         try:
             step, exact = finish()
-            report = StepMade(step=step, arrays=quantised(exact), exact=exact)
+            # Exact differences are as large as what they are taken of, and nobody asks for them again.
+            report = StepMade(step=step, arrays=quantised(exact), exact=replace(exact, difference=None))
         finally:
             self._room.release()
         self._on_report(report)

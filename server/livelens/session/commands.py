@@ -34,11 +34,13 @@ from livelens.protocol.messages import (
     SetSelection,
     ShareView,
     StartRun,
+    SetTwin,
     StepOnce,
     Stop,
     Subscribe,
 )
 from livelens.run.jobs import (
+    TwinMode,
     AnalysisJob,
     CancelJob,
     ControlJob,
@@ -52,6 +54,7 @@ from livelens.run.jobs import (
     Tag,
 )
 from livelens.session.frames import attention_frame, values_frame
+    TwinJob,
 from livelens.session.questions import QuestionError, check_question
 from livelens.session.record import RunRecord
 from livelens.session.recording import part_estimate_bytes, recording_frame
@@ -90,7 +93,7 @@ class CommandHandler:
                 self._begin(viewer, self._opening(viewer, command))
             case JoinRun():
                 self._join_run(viewer, command, now)
-            case Pause() | Resume() | StepOnce():
+            case Pause() | Resume() | StepOnce() | SetTwin():
                 self._control(viewer, command)
             case Stop():
                 self._stop(viewer, command)
@@ -137,6 +140,7 @@ class CommandHandler:
             self._check_fork(command)
             return ForkJob(
                 run_id=run_id,
+        self._check_twin(command.twin)
                 tag=tag,
                 parent_id=command.run_id,
                 from_pos=command.from_pos,
@@ -149,6 +153,7 @@ class CommandHandler:
         self._check_log(command.intervention_log)
         return StartJob(
             run_id=run_id,
+                twin=command.twin,
             tag=tag,
             prompt=command.prompt,
             apply_chat_template=command.apply_chat_template,
@@ -162,8 +167,16 @@ class CommandHandler:
 
     def _check_fork(self, command: ForkRun) -> None:
         parent = self._known(command.run_id)
+            twin=command.twin,
         if command.from_pos > len(parent.tokens):
             raise CommandError(
+    def _check_twin(self, mode: TwinMode) -> None:
+        capabilities = self._session.model_info.capabilities
+        if mode != "off" and "difference" not in capabilities.channels:
+            reasons = {item.channel: item.reason for item in capabilities.missing}
+            reason = reasons.get("difference", "its engine carries one row")
+            raise CommandError("twin_unavailable", f"this model cannot carry a clean twin: {reason}")
+
                 "position_out_of_range",
                 f"a branch may begin at token 1 to {len(parent.tokens)} of this run, not at {command.from_pos}",
                 run_id=parent.run_id,
@@ -238,7 +251,7 @@ class CommandHandler:
         if not command.follows:
             session.sharing.went(viewer, record.run_id)
 
-    def _control(self, viewer: Viewer, command: Pause | Resume | StepOnce) -> None:
+    def _control(self, viewer: Viewer, command: Pause | Resume | StepOnce | SetTwin) -> None:
         record = self._going(viewer, command.run_id)
         tag = Tag(viewer.viewer_id, command.request_id)
         match command:
@@ -248,7 +261,11 @@ class CommandHandler:
                 job = ControlJob(run_id=record.run_id, tag=tag, action="resume")
             case _:
                 job = ControlJob(run_id=record.run_id, tag=tag, action="step_once")
+        job: ControlJob | TwinJob
         self._session.submit(job)
+            case SetTwin():
+                self._check_twin(command.mode)
+                job = TwinJob(run_id=record.run_id, tag=tag, mode=command.mode)
 
     def _stop(self, viewer: Viewer, command: Stop) -> None:
         record = self._watched(viewer, command.run_id)

@@ -13,11 +13,13 @@ from typing import Final
 import msgspec
 
 from livelens.protocol.codec import encode_event
-from livelens.protocol.messages import Channel, Event, InterventionsApplied, RunStateChanged, Step
+from livelens.protocol.messages import Channel, Event, InterventionsApplied, RunStateChanged, Step, TwinChanged
 from livelens.run.jobs import Arrays
 from livelens.session.frames import Frame, arrays_of_channels, bare_step_frame, step_frame, whole_step_frame
 from livelens.session.record import EventEntry, RunRecord, StepEntry
 
+# What every viewer is told, and one of them as the answer to its command.
+Addressed = RunStateChanged | InterventionsApplied | TwinChanged
 ANSWERS_LIMIT_BYTES: Final = 4 * 1024 * 1024
 LAG_SECS: Final = 2.0
 LAG_ENTRIES: Final = 8
@@ -135,7 +137,7 @@ class Outbox:
         event, tag = entry.event, entry.tag
         if tag is None or tag.viewer_id != self._viewer_id:
             return event
-        if isinstance(event, RunStateChanged | InterventionsApplied):
+        if isinstance(event, Addressed):
             return msgspec.structs.replace(event, request_id=tag.request_id)
         return event
 

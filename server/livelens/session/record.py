@@ -9,6 +9,7 @@ import msgspec
 
 from livelens.model.engine import StepArrays
 from livelens.protocol.messages import (
+    CHANNEL_TENSORS,
     AppliedInterventions,
     BranchPoint,
     Channel,
@@ -18,6 +19,7 @@ from livelens.protocol.messages import (
     Sampling,
     Step,
     TokenInfo,
+    TwinMode,
 )
 from livelens.protocol.text import enter_token
 from livelens.run.history import History
@@ -81,6 +83,8 @@ class RunRecord:
     # What viewers wanted whose connection was lost, and until when: they will want no hole when they come back.
     lingering: list[tuple[float, frozenset[Channel]]] = field(default_factory=list)
     branch: BranchPoint | None = None
+    twin: TwinMode = "off"
+    twin_from_pos: int | None = None
 
     @property
     def revision(self) -> int:
@@ -125,6 +129,8 @@ class RunRecord:
                 direct_target_id=before.step.direct_target_id,
                 direct_distractor_id=before.step.direct_distractor_id,
             )
+        if before is not None and step.twin is None:
+            step = msgspec.structs.replace(step, twin=before.step.twin)
         self.latest[step.pos] = StepEntry(step, whole, now)
         self.text += enter_token(self.tokens, step)
 
@@ -134,18 +140,22 @@ class RunRecord:
         return msgspec.structs.replace(step, server_ns=self.first_ns[pos], text_delta=self.text_deltas.get(pos, ""))
 
     def take_over(self, parent: RunRecord, branch: BranchPoint) -> None:
-        """The steps of the positions that this run shares with the one it branched off; arrays are held once."""
+        """The steps of the positions that this run shares with the one it branched off; arrays are held once.
+
+        Without that one's twin: what these positions would have been without interventions is not this run's.
+        """
         kept = {pos: text for pos, text in parent.text_deltas.items() if pos + 1 < branch.from_pos}
         self.text_deltas.update(kept)  # some tokens are no whole characters, and add to the text otherwise than alone
         self.tokens[: branch.n_shared + 1] = parent.tokens[: branch.n_shared + 1]  # with their log-probabilities
         for pos in sorted(pos for pos in parent.latest if pos < branch.n_shared):
             of_parent = parent.latest[pos]
             self.last_seq += 1
-            step = msgspec.structs.replace(of_parent.step, run_id=self.run_id, seq=self.last_seq)
-            self.latest[pos] = StepEntry(step, of_parent.arrays, of_parent.at)
+            step = msgspec.structs.replace(of_parent.step, run_id=self.run_id, seq=self.last_seq, twin=None)
+            arrays = without_channel(of_parent.arrays, "difference")
+            self.latest[pos] = StepEntry(step, arrays, of_parent.at)
             self.first_ns[pos] = parent.first_ns[pos]
             exact = parent.history.exact(pos)
-            self.history.put(pos, of_parent.arrays, StepArrays() if exact is None else exact)
+            self.history.put(pos, arrays, StepArrays() if exact is None else exact)
 
     def rewind(self, from_pos: int, n_tokens: int, text: str) -> None:
         """Make steps from `from_pos` on void; keep `n_tokens` tokens and `text`."""
@@ -165,6 +175,14 @@ class RunRecord:
         """The first position that became void after `last_seq` was sent; none when none did."""
         since = [from_pos for seq, from_pos in self.rewinds if seq >= last_seq]
         return min(since) if since else None
+
+
+def without_channel(arrays: Arrays, channel: Channel) -> Arrays:
+    """The arrays of all other channels; the same ones where it has none here."""
+    names = CHANNEL_TENSORS[channel]
+    if not any(name in arrays for name in names):
+        return arrays
+    return {name: values for name, values in arrays.items() if name not in names}
 
 
 def record_from(ready: RunReady) -> RunRecord:
@@ -187,4 +205,6 @@ def record_from(ready: RunReady) -> RunRecord:
         text_deltas={pos - 1: ready.tokens[pos].text for pos in range(ready.n_prompt_tokens, len(ready.tokens))},
         channels=ready.channels,
         branch=ready.branch,
+        twin=ready.twin,
+        twin_from_pos=ready.twin_from_pos,
     )

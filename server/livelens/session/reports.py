@@ -19,6 +19,7 @@ from livelens.protocol.messages import (
     RunStateChanged,
     Tensor,
 )
+    TwinChanged,
 from livelens.protocol.tensors import reconstruct
 from livelens.run.jobs import (
     Answered,
@@ -31,8 +32,10 @@ from livelens.run.jobs import (
     StopJob,
     Tag,
 )
+    TwinSet,
 from livelens.session.frames import Frame
-from livelens.session.outbox import ANSWERS_LIMIT_BYTES
+from livelens.session.outbox import ANSWERS_LIMIT_BYTES, Addressed
+from livelens.session.rank_one_edits import edit_of
 from livelens.session.record import RunRecord, record_from
 from livelens.session.snapshot import missing_positions, snapshot
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from livelens.session.session import Session
 
 _ANSWER_BYTES: Final = 4096  # of an answer without its tensors, about
+_RunReport = StateChanged | Applied | TwinSet | RunRewound | RunFinished
 
 
 class ReportHandler:
@@ -71,7 +75,7 @@ class ReportHandler:
         if record is not None:
             self._session.wake_watchers(record)
 
-    def _enter(self, record: RunRecord, report: StateChanged | Applied | RunRewound | RunFinished) -> None:
+    def _enter(self, record: RunRecord, report: _RunReport) -> None:
         match report:
             case StateChanged():
                 record.state = report.state
@@ -82,13 +86,15 @@ class ReportHandler:
                 record.intervention_log.append(report.applied)
                 self._tell(record, InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
             case RunRewound():
+            case TwinSet():
+                self._twin_set(record, report)
                 self._rewound(record, report)
             case RunFinished():
                 record.finish_reason, record.text = report.reason, report.text
                 record.state = "finished"
                 record.add_event(report)
 
-    def _tell(self, record: RunRecord, event: RunStateChanged | InterventionsApplied, tag: Tag | None) -> None:
+    def _tell(self, record: RunRecord, event: Addressed, tag: Tag | None) -> None:
         """Tell every viewer of the run, and who asked, if it has left the run meanwhile."""
         record.add_event(event, tag)
         asker = self._session.viewers.get(tag.viewer_id) if tag is not None else None
@@ -96,6 +102,12 @@ class ReportHandler:
             self._session.answer(asker, msgspec.structs.replace(event, request_id=tag.request_id))
 
     def _rewound(self, record: RunRecord, report: RunRewound) -> None:
+    def _twin_set(self, record: RunRecord, report: TwinSet) -> None:
+        record.twin, record.twin_from_pos = report.mode, report.from_pos
+        author = report.tag.viewer_id if report.tag is not None else None
+        event = TwinChanged(run_id=record.run_id, mode=report.mode, from_pos=report.from_pos, author=author)
+        self._tell(record, event, report.tag)
+
         record.rewind(report.from_pos, report.n_tokens, report.text)
         for viewer_id in record.viewers:
             self._session.viewers[viewer_id].outbox.forget_from(report.from_pos)

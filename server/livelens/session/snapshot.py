@@ -27,6 +27,8 @@ def snapshot(record: RunRecord) -> RunSnapshot:
         distractor_id=record.distractor_id,
         notice=record.notice,
         branch=record.branch,
+        twin=record.twin,
+        twin_from_pos=record.twin_from_pos,
     )
 
 

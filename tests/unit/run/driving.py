@@ -100,10 +100,10 @@ class Driven:
         return self
 
     def read_all(self) -> Driven:
-        while self.run.has_unread:
-            self.run.read_one()
+        while self.run.reporter.has_unread:
+            self.run.reporter.tell_one()
         while self.run.has_unread_lens:
-            self.run.read_one_lens()
+            self.run.reporter.tell_one_lens()
         return self
 
     @property

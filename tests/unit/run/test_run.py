@@ -50,11 +50,11 @@ def test_a_position_that_is_looked_at_is_read_first_with_its_lens() -> None:
     driven = Driven(small_engine(), prompt="one two three four five six").go(1)
     n_prompt = len(driven.prompt_ids)
     assert n_prompt >= 5
-    driven.run.read_one()  # position 0 was reported and lacks its lens; the others were not reported
-    driven.run.want_lens([3, 0, n_prompt + 50])
+    driven.run.reporter.tell_one()  # position 0 was reported and lacks its lens; the others were not reported
+    driven.run.reporter.prefer_lens([3, 0, n_prompt + 50])
     driven.steps.clear()
-    driven.run.read_one()
-    driven.run.read_one()
+    driven.run.reporter.tell_one()
+    driven.run.reporter.tell_one()
     whole, late = driven.steps
     assert (whole[0].pos, whole[1].lens is not None, whole[1].neurons is not None) == (3, True, True)
     assert (late[0].pos, late[1].lens is not None, late[1].neurons is not None) == (0, True, False)
@@ -65,9 +65,9 @@ def test_a_position_that_is_looked_at_is_read_first_with_its_lens() -> None:
 
 def test_a_tab_hidden_for_a_while_loses_nothing_that_was_captured() -> None:
     driven = Driven(small_engine(), prompt="one two three four five").go(1)
-    driven.run.read_one()
+    driven.run.reporter.tell_one()
     driven.run.want_channels(frozenset())
-    driven.run.read_one()
+    driven.run.reporter.tell_one()
     assert not driven.run.has_unread_lens  # nobody looks
     driven.run.want_channels(ALL)
     driven.read_all()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from livelens.model.engine import F32, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
+from livelens.model.engine import F32, Captured, DirectLogit, EngineError, LensRows, LogitPair, Prediction, StepArrays
 from livelens.model.fake.weights import FakeWeights
 from livelens.protocol.messages import Channel, Component
 
 _NORM_EPSILON: Final = 1e-6
 _STRONGEST_NEURONS: Final = 32
+_Floats = TypeVar("_Floats", F32, NDArray[np.float64])
 
 
 @dataclass(slots=True)
@@ -87,6 +89,13 @@ class FakeCaptured:
             logprob=float(logprobs[chosen_id]),
             entropy=float(-(probs * logprobs).sum()),
         )
+
+    def divergence(self, index: int, other: Captured) -> float:
+        """See `Captured.divergence`."""
+        if not isinstance(other, FakeCaptured):
+            raise TypeError("both must have been computed by one engine")
+        own, clean = (_log_softmax(each.position(index).logits.astype(np.float64)) for each in (self, other))
+        return max(0.0, float((np.exp(own) * (own - clean)).sum()))
 
     def arrays(self, index: int, *, channels: frozenset[Channel], chosen_id: int, pair: LogitPair) -> StepArrays:
         """The channels of new position `index`."""
@@ -180,7 +189,7 @@ def _norm(values: F32) -> F32:
     return result
 
 
-def _log_softmax(logits: F32) -> F32:
+def _log_softmax(logits: _Floats) -> _Floats:
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    result: F32 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    result: _Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result

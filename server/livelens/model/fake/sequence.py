@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from livelens.model.engine import F32, EngineError
+from livelens.model.engine import F32, EngineError, TokenSequence
 from livelens.model.fake.captured import FakeCaptured, Position, normalised
 from livelens.model.fake.edits import PositionEdits
+from livelens.model.fake.twin import FakeTwin
 from livelens.model.fake.weights import D_HEAD, RANDOM_DIMS, FakeWeights
 from livelens.model.interventions import SITES, InterventionMasks, width_of
 from livelens.model.operations import EVERYWHERE, Operation, Place, Scaled, Span
@@ -85,6 +86,12 @@ class FakeSequence:
         if n_positions:
             other._tokens, other._cache = self._tokens[:n_positions], self._cache.copy()
         return other
+
+    def paired(self, clean: TokenSequence) -> FakeTwin:
+        """See `TokenSequence.paired`."""
+        if not isinstance(clean, FakeSequence):
+            raise TypeError("only sequences of one engine can be carried as one batch")
+        return FakeTwin(self, clean)
 
     def close(self) -> None:
         """Free the cache."""
