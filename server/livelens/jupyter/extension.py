@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 
 from livelens.jupyter.handlers import HealthHandler, ModelsHandler, PageHandler, RedirectHandler
-from livelens.jupyter.models import LazyModel
+from livelens.jupyter.kernel_views import KernelViews
+from livelens.jupyter.models import LazyModel, Watched
 from livelens.jupyter.viewer_socket import ViewerSocket
 from livelens.model.engine import Engine
 from livelens.model.loading import Device, DTypeName, load_engine
 from livelens.session.session import DEFAULT_GRACE_SECS
 from livelens.transport.http_assets import load_assets
 from livelens.transport.hub import MAX_CONNECTIONS
+from livelens.transport.kernel_files import VIEW_ID, ServerFile, server_path, write_file
 
 if TYPE_CHECKING:
+    from jupyter_server.serverapp import ServerApp
     from traitlets import Bunch
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# `livelens/` is the first model's page, `livelens/model/NAME/` each one's
-_MODEL: Final = r"livelens/(?:model/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})/)?"
+# `livelens/` is the first model's page, `model/NAME/` below it each one's, `kernel/ID/` that of a kernel's view
+_PLACE: Final = rf"livelens/(?:(?P<place>model/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}|kernel/{VIEW_ID})/)?"
 
 
 class LivelensExtension(ExtensionApp):
@@ -74,20 +79,34 @@ class LivelensExtension(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """The addresses, the most special first."""
-        shared = {"models": self.lazy_models}
+        shared = {"watched": Watched(self.lazy_models, KernelViews(self._runtime_folder))}
         page = {**shared, "assets": load_assets()}
         self.handlers.extend(
             [
                 (r"livelens", RedirectHandler),
                 (r"livelens/models", ModelsHandler, shared),
-                (_MODEL + "ws", ViewerSocket, shared),
-                (_MODEL + "health", HealthHandler, shared),
-                (_MODEL + "(?P<path>.*)", PageHandler, page),
+                (_PLACE + "ws", ViewerSocket, shared),
+                (_PLACE + "health", HealthHandler, shared),
+                (_PLACE + "(?P<path>.*)", PageHandler, page),
             ]
         )
 
+    @property
+    def _runtime_folder(self) -> Path:
+        assert self.serverapp is not None
+        return Path(self.serverapp.runtime_dir)
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Jupyter serves: let its kernels know."""
+        file = server_path(self._runtime_folder, os.getpid())
+        try:
+            write_file(file, ServerFile(base_url=serverapp.base_url))
+        except OSError as error:  # the models are served all the same
+            self.log.warning("livelens: kernels will not find this server, %s cannot be written: %s", file, error)
+
     async def stop_extension(self) -> None:
         """Jupyter is going: so do the viewers and the model threads."""
+        server_path(self._runtime_folder, os.getpid()).unlink(missing_ok=True)
         await asyncio.gather(*(model.close() for model in self.lazy_models.values()))
 
     def _loader(self, source: str) -> Callable[[], Engine]:

@@ -11,7 +11,7 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
-from livelens.jupyter.models import LazyModel
+from livelens.jupyter.models import Watchable, Watched
 from livelens.transport.http_assets import Assets
 
 AUTH_RESOURCE: Final = "livelens"
@@ -26,19 +26,15 @@ class LivelensHandler(JupyterHandler):
     """Refusals in a line of text, the page's own content policy, and a model by its name in the address."""
 
     auth_resource = AUTH_RESOURCE
-    _models: dict[str, LazyModel]
+    _watched: Watched
 
-    def initialize(self, models: dict[str, LazyModel]) -> None:
-        """models: every model that may be watched, the default one first."""
-        self._models = models
+    def initialize(self, watched: Watched) -> None:
+        """watched: every model that may be watched."""
+        self._watched = watched
 
-    def model_called(self, name: str | None) -> LazyModel:
-        """The allowed model of this name, without one the first; 404 for any other."""
-        if name is None:
-            return next(iter(self._models.values()))
-        if name not in self._models:
-            raise web.HTTPError(404, reason="No model of this name is allowed here")
-        return self._models[name]
+    def model_at(self, place: str | None) -> Watchable:
+        """`model/NAME` or `kernel/ID` of the address, without one the first model; 404 for any other."""
+        return self._watched.at(place)
 
     @property
     def content_security_policy(self) -> str:
@@ -74,17 +70,17 @@ class RedirectHandler(JupyterHandler):
 class PageHandler(LivelensHandler):
     """The page and its files, from the same table in memory as in `livelens serve`."""
 
-    def initialize(self, models: dict[str, LazyModel], assets: Assets = _NO_ASSETS) -> None:
+    def initialize(self, watched: Watched, assets: Assets = _NO_ASSETS) -> None:
         """assets: every file there is."""
-        super().initialize(models)
+        super().initialize(watched)
         self._assets = assets
         self._etag: str | None = None
 
     @web.authenticated
     @authorized
-    def get(self, path: str, name: str | None = None) -> None:
+    def get(self, path: str, place: str | None = None) -> None:
         """One file, or the page at the empty path."""
-        self.model_called(name)
+        self.model_at(place)
         given = self.request.query_arguments
         if "token" in given:  # it has done its work: Jupyter has set a cookie, and the address is kept in histories
             rest = {key: value for key, value in given.items() if key != "token"}
@@ -100,10 +96,10 @@ class PageHandler(LivelensHandler):
 
     @web.authenticated
     @authorized
-    def head(self, path: str, name: str | None = None) -> None:
+    def head(self, path: str, place: str | None = None) -> None:
         """As `get`; tornado leaves out the body."""
         asset = self._assets.get(path)
-        self.model_called(name)
+        self.model_at(place)
         if asset is None:
             raise web.HTTPError(404)
         self.set_header("Content-Type", asset.content_type)
@@ -122,7 +118,7 @@ class ModelsHandler(LivelensHandler):
     @authorized
     def get(self) -> None:
         """JSON: [{"name", "is_loaded"}]."""
-        found = [{"name": name, "is_loaded": model.hub is not None} for name, model in self._models.items()]
+        found = [{"name": name, "is_loaded": model.hub is not None} for name, model in self._watched.models.items()]
         _finish_json(self, found)
 
 
@@ -131,9 +127,9 @@ class HealthHandler(LivelensHandler):
 
     @web.authenticated
     @authorized
-    def get(self, name: str | None = None) -> None:
+    def get(self, place: str | None = None) -> None:
         """JSON, as of `livelens serve`."""
-        _finish_json(self, self.model_called(name).health())
+        _finish_json(self, self.model_at(place).health())
 
 
 def _finish_json(handler: JupyterHandler, value: object) -> None:

@@ -5,15 +5,51 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
+from tornado import web
+
+from livelens.jupyter.kernel_views import KernelViews
 from livelens.model.engine import Engine
-from livelens.transport.hub import Hub
+from livelens.transport.hub import Hub, Link
 from livelens.transport.loading_thread import on_a_thread
 
 _log = logging.getLogger(__name__)
 RETRY_SECS: Final = 10.0
 _CLOSE_SECS: Final = 0.5
+
+
+class Entrance(Protocol):
+    """Where a viewer comes in: a hub, or the way to one."""
+
+    def enter(self, link: Link) -> str:
+        """A viewer has come; its id."""
+        ...
+
+    def receive(self, viewer_id: str, message: str | bytes) -> None:
+        """One message of it."""
+        ...
+
+    async def leave(self, viewer_id: str) -> None:
+        """Its connection has closed."""
+        ...
+
+
+class Watchable(Protocol):
+    """What an address of ours shows."""
+
+    @property
+    def has_room(self) -> bool:
+        """One more viewer may come."""
+        ...
+
+    def health(self) -> dict[str, object]:
+        """What `GET health` tells."""
+        ...
+
+    async def ready(self) -> Entrance:
+        """Where viewers come in; raises ModelUnavailableError."""
+        ...
 
 
 class ModelUnavailableError(Exception):
@@ -85,3 +121,22 @@ class LazyModel:
         self.hub.close()
         if self._engine is not None:
             self._engine.close()
+
+
+class Watched:
+    """Everything that may be watched here: the allowed models by name, the default one first, and kernels' views."""
+
+    def __init__(self, models: dict[str, LazyModel], views: KernelViews) -> None:
+        self.models = models
+        self._views = views
+
+    def at(self, place: str | None) -> Watchable:
+        """`model/NAME` or `kernel/ID`, or the default model; 404 for any other."""
+        if place is None:
+            return next(iter(self.models.values()))
+        kind, _, name = place.partition("/")
+        if kind == "kernel":
+            return self._views.called(name)
+        if name not in self.models:
+            raise web.HTTPError(404, reason="No model of this name is allowed here")
+        return self.models[name]

@@ -13,10 +13,10 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from livelens.jupyter.handlers import AUTH_RESOURCE, LivelensHandler
-from livelens.jupyter.models import LazyModel, ModelUnavailableError
+from livelens.jupyter.models import Entrance, ModelUnavailableError, Watched
 from livelens.protocol.messages import MAX_COMMAND_BYTES
 from livelens.transport.handshake import RETRY_AFTER_SECS, agreed_subprotocol, no_subprotocol, version_mismatch
-from livelens.transport.hub import Hub, LinkClosedError, NoRoomError, bound_kernel_queue
+from livelens.transport.hub import LinkClosedError, NoRoomError, bound_kernel_queue
 from livelens.transport.progress import kernel_queue_bytes
 
 _CLOSE_REASON_BYTES: Final = 123
@@ -27,10 +27,10 @@ class ViewerSocket(WebSocketMixin, WebSocketHandler, LivelensHandler):
 
     auth_resource = AUTH_RESOURCE
 
-    def initialize(self, models: dict[str, LazyModel]) -> None:
-        """models: every model that may be watched."""
-        super().initialize(models)
-        self._hub: Hub | None = None
+    def initialize(self, watched: Watched) -> None:
+        """watched: every model that may be watched."""
+        super().initialize(watched)
+        self._hub: Entrance | None = None
         self._viewer_id: str | None = None
         self._entering: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -44,12 +44,12 @@ class ViewerSocket(WebSocketMixin, WebSocketHandler, LivelensHandler):
         """None: frames are compressed already, and a small one must not become a big one."""
 
     @ws_authenticated
-    async def get(self, name: str | None = None) -> None:
+    async def get(self, place: str | None = None) -> None:
         """The handshake; tornado's part of it checks Origin and the upgrade headers."""
         may = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE))
         if not may:
             raise web.HTTPError(403, reason="Jupyter does not authorize you to use livelens")
-        self._model = self.model_called(name)
+        self._model = self.model_at(place)
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
         names = [item.strip() for item in offered.split(",") if item.strip()]
         if agreed_subprotocol(names) is None:

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,19 @@ from livelens.library.background import BackgroundLoop
 from livelens.library.callbacks import Callbacks
 from livelens.library.command import command
 from livelens.library.generation import Generation
+from livelens.library.own_server import serve_on_loopback
 from livelens.library.questions import Questions
+from livelens.library.registration import Registration, register
 from livelens.library.selection import Selection
+from livelens.library.showing import (
+    frame_address,
+    frame_html,
+    nothing_text,
+    place_here,
+    show_output,
+    still_html,
+    still_picture,
+)
 from livelens.library.standing import ablated, with_ablated, without
 from livelens.library.tables import Channels, Tabular, answer_table, components_table, tokens_table
 from livelens.model.engine import Engine
@@ -43,15 +54,13 @@ from livelens.protocol.messages import (
     SelectionChanged,
     Step,
 )
-from livelens.serving import bind
-from livelens.transport.security import AccessPolicy, new_token
-from livelens.transport.websocket_server import LivelensServer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from livelens.notebook.scene import NetworkScene, SceneOptions
+
 DEFAULT_CHANNELS: Final[tuple[Channel, ...]] = ("neurons", "heads", "attention", "residual")
-_HOST: Final = "127.0.0.1"
 ArrayName = Literal["neurons", "heads", "residual"]
 
 
@@ -69,6 +78,7 @@ class LiveView(Questions):
         self._selection = Selection()
         self._channels: tuple[Channel, ...] = DEFAULT_CHANNELS
         self._is_open = True
+        self._registration: Registration | None = None
         self._background = BackgroundLoop()
         self._step_callbacks: Callbacks[StepData] = Callbacks(self._background)
         self._selection_callbacks: Callbacks[Selection] = Callbacks(self._background)
@@ -77,21 +87,14 @@ class LiveView(Questions):
         self._told_run_id = ""
         self._told: dict[int, int] = {}  # position -> revision, of the steps of that run that were called back
         try:
-            self._server, self.url = self._background.run(self._serve())
+            self._own = self._background.run(serve_on_loopback(self._engine))
+            self.url = self._own.url
             self.client = connect(self.url)
             self.client.on_event(self._take)
             self._background.run(self._enter())
         except BaseException:
             self._background.close()
             raise
-
-    async def _serve(self) -> tuple[LivelensServer, str]:
-        sockets = bind(_HOST, 0)
-        port, token = int(sockets[0].getsockname()[1]), new_token()
-        policy = AccessPolicy(host=_HOST, port=port, token=token)
-        server = LivelensServer(self._engine, policy)
-        await server.start(sockets)
-        return server, f"http://{_HOST}:{port}/?token={token}"
 
     async def _enter(self) -> None:
         await self.client.__aenter__()
@@ -108,8 +111,10 @@ class LiveView(Questions):
         if not self._is_open:
             return
         self._is_open = False
+        if self._registration is not None:
+            self._registration.remove()
         self._background.run(self.client.__aexit__(None, None, None))
-        self._background.run(self._server.close())
+        self._background.run(self._own.server.close())
         self._background.close()
         self._engine.close()
 
@@ -294,6 +299,38 @@ class LiveView(Questions):
         if selection != self._selection:
             self._selection = selection
             self._selection_callbacks.tell(selection)
+
+    @property
+    def jupyter_address(self) -> str | None:
+        """Where the page is below Jupyter's own address, under its login; none where our extension is not enabled."""
+        self.background()  # a closed view says so
+        if self._registration is None:
+            self._registration = register(port=self._own.port, token=self._own.token)
+        return None if self._registration is None else self._registration.address
+
+    def show(self, *, height: int = 720) -> None:
+        """Put the whole page into the output cell, `height` pixels high, on this view's session.
+
+        A click in it is `selection`, what is taken away in it is in `ablated`, a run begun in it is `generation`; and
+        the other way round. Where no frame can be shown it says so, with a still picture and the page's address.
+        """
+        place = place_here(frame_url=self._own.frame_url, jupyter_address=self.jupyter_address)
+        if place.kind == "none":
+            text = nothing_text(self.url)
+            show_output(still_html(still_picture(self), text), text)
+            return
+        run_id = None if self._generation is None else self._generation.run.run_id
+        address = frame_address(place.address, share_key=self.share_key, run_id=run_id)
+        show_output(frame_html(place, address, height=height), f"livelens at {self.url}")
+
+    def scene(self, **options: Unpack[SceneOptions]) -> NetworkScene:
+        """The network as a pythreejs widget, which lights up with every token and can be clicked. See `NetworkScene`.
+
+        Needs livelens[notebook]. Several may follow one view; `scene.close()` ends one.
+        """
+        from livelens.notebook.scene import NetworkScene
+
+        return NetworkScene(self, **options)
 
     # ------------------------------------------------------------------ reaching in
 

@@ -31,7 +31,9 @@ class Handshake:
         self._assets = assets
 
     def add_security_headers(self, response: Response) -> None:
-        """On every response, whoever made it."""
+        """On every response, whoever made it; those in a frame have their own."""
+        if "Content-Security-Policy" in response.headers:
+            return
         for name, value in self._policy.security_headers().items():
             if name not in response.headers:
                 response.headers[name] = value
@@ -47,12 +49,25 @@ class Handshake:
             return self._refused(Refusal(302, "", {"Location": base + ("?" + query if query else "")}))
         if not path.startswith(base):
             return self._refused(Refusal(404, f"Nothing is here; the page is at {base}"))
-        if path == base + WEBSOCKET_PATH:
-            return self._upgrade(request, host, has_room=has_room)
-        return self._page(request, host, path[len(base) :], query)
+        path = path[len(base) :]
+        framed = self._policy.path_in_frame(path)
+        if framed is not None:
+            return self._in_frame(request, host, framed, has_room=has_room)
+        if path == WEBSOCKET_PATH:
+            return self._upgrade(request, self._policy.check_upgrade(request.headers, host), has_room=has_room)
+        return self._page(request, self._policy.check_page(request.headers, host, query), path)
 
-    def _upgrade(self, request: Request, host: Authority, *, has_room: bool) -> Response | None:
-        refusal = self._policy.check_upgrade(request.headers, host)
+    def _in_frame(self, request: Request, host: Authority, path: str, *, has_room: bool) -> Response | None:
+        is_upgrade = path == WEBSOCKET_PATH
+        refusal = self._policy.check_in_frame(request.headers, host, is_upgrade=is_upgrade)
+        if is_upgrade:
+            return self._upgrade(request, refusal, has_room=has_room)
+        response = self._page(request, refusal, path)
+        for name, value in self._policy.security_headers(in_frame=True).items():
+            response.headers[name] = value
+        return response
+
+    def _upgrade(self, request: Request, refusal: Refusal | None, *, has_room: bool) -> Response | None:
         if refusal is not None:
             return self._refused(refusal)
         if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -62,8 +77,7 @@ class Handshake:
             return self._refused(Refusal(503, text, {"Retry-After": str(RETRY_AFTER_SECS)}))
         return None
 
-    def _page(self, request: Request, host: Authority, path: str, query: str) -> Response:
-        refusal = self._policy.check_page(request.headers, host, query)
+    def _page(self, request: Request, refusal: Refusal | None, path: str) -> Response:
         if refusal is not None:
             return self._refused(refusal)
         if request.method not in ("GET", "HEAD"):

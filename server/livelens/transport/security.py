@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from websockets.datastructures import Headers
 
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(?P<port>[0-9]{1,5}))?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 TOKEN_BYTES: Final = 32
+_FRAME: Final = "frame/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,13 @@ class AccessPolicy:
         allow_hosts: Sequence[str] = (),
         allow_origins: Sequence[str] = (),
         allow_frame: bool = False,
+        frame_key: str | None = None,
     ) -> None:
-        """Raises ValueError for an --allow-host or --allow-origin that is not one."""
+        """Raises ValueError for an --allow-host or --allow-origin that is not one.
+
+        frame_key: as good as the token, for a page at `frame/KEY/` that any site may show in a frame: there a cookie
+        would not come along, and who does not know the key cannot frame it.
+        """
         self.base_url = normal_base_url(base_url)
         self._port = port
         self._token = token.encode()
@@ -112,6 +118,7 @@ class AccessPolicy:
         self._hosts = [_required_authority(text) for text in allow_hosts]
         self._origins = {_required_origin(text) for text in allow_origins}
         self._allow_frame = allow_frame
+        self._frame_key = None if frame_key is None else frame_key.encode()
 
     def page_url(self) -> str:
         """The address that lets a browser on this machine in, token included."""
@@ -121,9 +128,23 @@ class AccessPolicy:
         name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{self._port}{self.base_url}?token={quote(self._token, safe='')}"
 
-    def security_headers(self) -> dict[str, str]:
-        """On every response, refusals included."""
-        ancestors = "*" if self._allow_frame else "'none'"
+    def frame_url(self) -> str:
+        """The address of the page for a frame, key included; only where there is a key."""
+        assert self._frame_key is not None
+        page = urlsplit(self.page_url())
+        return f"{page.scheme}://{page.netloc}{self.base_url}{_FRAME}{quote(self._frame_key.decode(), safe='')}/"
+
+    def path_in_frame(self, path: str) -> str | None:
+        """What `path`, below the base, asks for in the frame's page; none where it is not below its key."""
+        key, separator, rest = path.removeprefix(_FRAME).partition("/")
+        if self._frame_key is None or not path.startswith(_FRAME) or not separator:
+            return None
+        return rest if hmac.compare_digest(key.encode("utf-8", "replace"), self._frame_key) else None
+
+    def security_headers(self, *, in_frame: bool = False) -> dict[str, str]:
+        """On every response, refusals included. in_frame: on those below the frame's key."""
+        allow_frame = self._allow_frame or in_frame
+        ancestors = "*" if allow_frame else "'none'"
         headers = {
             "Content-Security-Policy": (
                 "default-src 'self'; script-src 'self'; worker-src 'self'; style-src 'self'; "
@@ -135,7 +156,7 @@ class AccessPolicy:
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
-        if not self._allow_frame:
+        if not allow_frame:
             headers["X-Frame-Options"] = "DENY"
         return headers
 
@@ -186,6 +207,13 @@ class AccessPolicy:
         if self._has_bearer(headers) or (origin and self._has_cookie(headers)):
             return None
         return _NO_TOKEN
+
+    def check_in_frame(self, headers: Headers, host: Authority, *, is_upgrade: bool) -> Refusal | None:
+        """A request below the frame's key; a websocket must come from that page itself."""
+        origin = self.check_origin(headers, host)
+        if isinstance(origin, Refusal):
+            return origin
+        return _NO_TOKEN if is_upgrade and not origin else None
 
     def check_page(self, headers: Headers, host: Authority, query: str) -> Refusal | None:
         """A request for the page: the cookie, the token, or the address with the token, which sets the cookie."""
