@@ -30,9 +30,9 @@ _SITES: dict[Channel, tuple[CaptureSite, ...]] = {
     "logit_lens": (),
     "direct_logit": ("z", "neurons", "attn_raw", "mlp_raw", "mlp_out"),
     "causal_effects": ("z", "neurons", "attn_raw", "mlp_raw", "mlp_out"),  # of the strongest direct contributions
+    "difference": (),  # of what the other channels capture, in both rows
 }
 
-    "difference": (),  # of what the other channels capture, in both rows
 
 def sites_for(channels: frozenset[Channel]) -> frozenset[CaptureSite]:
     """What must be captured for `channels`; the residual stream always, to name a layer that breaks."""

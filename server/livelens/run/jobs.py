@@ -26,8 +26,8 @@ from livelens.protocol.messages import (
     Sampling,
     Step,
     TokenInfo,
-)
     TwinMode,
+)
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -54,8 +54,8 @@ class StartJob:
     target_token: str | None
     distractor_token: str | None
     channels: frozenset[Channel]
-
     twin: TwinMode = "off"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkJob:
@@ -70,8 +70,8 @@ class ForkJob:
     interventions: list[InterventionSpec] | None
     start_paused: bool
     channels: frozenset[Channel]
-
     twin: TwinMode = "off"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlJob:
@@ -105,7 +105,6 @@ class InterveneJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TwinJob:
     """Carry a run's clean twin from its next token boundary on, or no longer."""
 
@@ -114,6 +113,7 @@ class TwinJob:
     mode: TwinMode
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelsJob:
     """Capture these channels from the next forward call on."""
 
@@ -174,14 +174,6 @@ class DirectionJob:
     vector: NDArray[np.float32] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightEditJob:
-    """Hold a rank-1 edit for interventions that name it; edit none: let go of it."""
-
-    edit_id: str
-    edit: WeightEdit | None
-
-
 RunJob = ControlJob | StopJob | InterveneJob | TwinJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
 OpeningJob = StartJob | ForkJob
 Job = OpeningJob | CancelJob | RunJob | DirectionJob
@@ -206,9 +198,9 @@ class RunReady:
     state: RunState
     channels: frozenset[Channel]
     branch: BranchPoint | None = None
-
     twin: TwinMode = "off"
     twin_from_pos: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
@@ -248,7 +240,6 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TwinSet:
     """How the run's clean twin is carried now, and from which position on."""
 
@@ -258,6 +249,7 @@ class TwinSet:
     tag: Tag | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A question's progress, or its answer or refusal, the last that is said of it; for who asked alone."""
 

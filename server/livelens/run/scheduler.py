@@ -31,9 +31,8 @@ from livelens.run.jobs import (
     StartJob,
     StopJob,
     Tag,
-)
     TwinJob,
-    WeightEditJob,
+)
 from livelens.run.memory import available_bytes, run_bytes
 from livelens.run.opening import Opening, RefusedError, opening_of
 from livelens.run.resources import Surroundings
@@ -180,6 +179,8 @@ class Scheduler:
         elif isinstance(job, InterveneJob):
             self._intervene(run, job)
             self._analyses.forget_from(run.run_id, run.n_computed)
+        elif isinstance(job, TwinJob):
+            self._set_twin(run, job)
         elif job.action == "pause":
             run.pause(job.tag)
         elif job.action == "resume":
@@ -192,8 +193,6 @@ class Scheduler:
         if job.vector is not None:
             self._directions[job.direction_id] = job.vector
 
-        elif isinstance(job, TwinJob):
-            self._set_twin(run, job)
     def _intervene(self, run: Run, job: InterveneJob) -> None:
         def work() -> None:
             try:
@@ -207,13 +206,6 @@ class Scheduler:
                 job.run_id, job.tag, "engine_fault", f"the engine failed at this set, and the run ended: {fault}"
             )
 
-    def _run_context(self, run_id: str) -> AnalysisContext | None:
-        run = self._runs.get(run_id)
-        return None if run is None else run.analysis_context()
-
-    def _ask(self, run: Run | None, job: AnalysisJob) -> None:
-        if run is None:
-            self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
     def _set_twin(self, run: Run, job: TwinJob) -> None:
         try:
             if job.mode != "off":
@@ -223,6 +215,13 @@ class Scheduler:
         else:
             self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
 
+    def _run_context(self, run_id: str) -> AnalysisContext | None:
+        run = self._runs.get(run_id)
+        return None if run is None else run.analysis_context()
+
+    def _ask(self, run: Run | None, job: AnalysisJob) -> None:
+        if run is None:
+            self._refuse(job.run_id, job.tag, "run_unknown", "this server no longer has that run: start it again")
         elif run.is_catching_up:  # a prompt, or what a recompute voided: it will be there in a moment
             self._ask_later(job)
         else:

@@ -32,15 +32,15 @@ from livelens.protocol.messages import (
     RunRewound,
     SetInterventions,
     SetSelection,
+    SetTwin,
     ShareView,
     StartRun,
-    SetTwin,
     StepOnce,
     Stop,
     Subscribe,
+    TwinMode,
 )
 from livelens.run.jobs import (
-    TwinMode,
     AnalysisJob,
     CancelJob,
     ControlJob,
@@ -52,9 +52,9 @@ from livelens.run.jobs import (
     StartJob,
     StopJob,
     Tag,
+    TwinJob,
 )
 from livelens.session.frames import attention_frame, values_frame
-    TwinJob,
 from livelens.session.questions import QuestionError, check_question
 from livelens.session.record import RunRecord
 from livelens.session.recording import part_estimate_bytes, recording_frame
@@ -136,11 +136,11 @@ class CommandHandler:
 
     def _opening(self, viewer: Viewer, command: StartRun | ForkRun) -> OpeningJob:
         run_id, tag = secrets.token_urlsafe(24), Tag(viewer.viewer_id, command.request_id)
+        self._check_twin(command.twin)
         if isinstance(command, ForkRun):
             self._check_fork(command)
             return ForkJob(
                 run_id=run_id,
-        self._check_twin(command.twin)
                 tag=tag,
                 parent_id=command.run_id,
                 from_pos=command.from_pos,
@@ -149,11 +149,11 @@ class CommandHandler:
                 interventions=None if command.interventions is None else list(command.interventions),
                 start_paused=command.start_paused,
                 channels=viewer.outbox.wanted,
+                twin=command.twin,
             )
         self._check_log(command.intervention_log)
         return StartJob(
             run_id=run_id,
-                twin=command.twin,
             tag=tag,
             prompt=command.prompt,
             apply_chat_template=command.apply_chat_template,
@@ -163,13 +163,9 @@ class CommandHandler:
             target_token=command.target_token,
             distractor_token=command.distractor_token,
             channels=viewer.outbox.wanted,
+            twin=command.twin,
         )
 
-    def _check_fork(self, command: ForkRun) -> None:
-        parent = self._known(command.run_id)
-            twin=command.twin,
-        if command.from_pos > len(parent.tokens):
-            raise CommandError(
     def _check_twin(self, mode: TwinMode) -> None:
         capabilities = self._session.model_info.capabilities
         if mode != "off" and "difference" not in capabilities.channels:
@@ -177,6 +173,10 @@ class CommandHandler:
             reason = reasons.get("difference", "its engine carries one row")
             raise CommandError("twin_unavailable", f"this model cannot carry a clean twin: {reason}")
 
+    def _check_fork(self, command: ForkRun) -> None:
+        parent = self._known(command.run_id)
+        if command.from_pos > len(parent.tokens):
+            raise CommandError(
                 "position_out_of_range",
                 f"a branch may begin at token 1 to {len(parent.tokens)} of this run, not at {command.from_pos}",
                 run_id=parent.run_id,
@@ -254,18 +254,18 @@ class CommandHandler:
     def _control(self, viewer: Viewer, command: Pause | Resume | StepOnce | SetTwin) -> None:
         record = self._going(viewer, command.run_id)
         tag = Tag(viewer.viewer_id, command.request_id)
+        job: ControlJob | TwinJob
         match command:
+            case SetTwin():
+                self._check_twin(command.mode)
+                job = TwinJob(run_id=record.run_id, tag=tag, mode=command.mode)
             case Pause():
                 job = ControlJob(run_id=record.run_id, tag=tag, action="pause")
             case Resume():
                 job = ControlJob(run_id=record.run_id, tag=tag, action="resume")
             case _:
                 job = ControlJob(run_id=record.run_id, tag=tag, action="step_once")
-        job: ControlJob | TwinJob
         self._session.submit(job)
-            case SetTwin():
-                self._check_twin(command.mode)
-                job = TwinJob(run_id=record.run_id, tag=tag, mode=command.mode)
 
     def _stop(self, viewer: Viewer, command: Stop) -> None:
         record = self._watched(viewer, command.run_id)

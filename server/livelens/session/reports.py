@@ -18,8 +18,8 @@ from livelens.protocol.messages import (
     RunStarted,
     RunStateChanged,
     Tensor,
-)
     TwinChanged,
+)
 from livelens.protocol.tensors import reconstruct
 from livelens.run.jobs import (
     Answered,
@@ -31,19 +31,18 @@ from livelens.run.jobs import (
     StepMade,
     StopJob,
     Tag,
-)
     TwinSet,
+)
 from livelens.session.frames import Frame
 from livelens.session.outbox import ANSWERS_LIMIT_BYTES, Addressed
-from livelens.session.rank_one_edits import edit_of
 from livelens.session.record import RunRecord, record_from
 from livelens.session.snapshot import missing_positions, snapshot
 
 if TYPE_CHECKING:
     from livelens.session.session import Session
 
-_ANSWER_BYTES: Final = 4096  # of an answer without its tensors, about
 _RunReport = StateChanged | Applied | TwinSet | RunRewound | RunFinished
+_ANSWER_BYTES: Final = 4096  # of an answer without its tensors, about
 
 
 class ReportHandler:
@@ -85,9 +84,9 @@ class ReportHandler:
             case Applied():
                 record.intervention_log.append(report.applied)
                 self._tell(record, InterventionsApplied(run_id=record.run_id, applied=report.applied), report.tag)
-            case RunRewound():
             case TwinSet():
                 self._twin_set(record, report)
+            case RunRewound():
                 self._rewound(record, report)
             case RunFinished():
                 record.finish_reason, record.text = report.reason, report.text
@@ -101,13 +100,13 @@ class ReportHandler:
         if asker is not None and tag is not None and asker.run_id != record.run_id:
             self._session.answer(asker, msgspec.structs.replace(event, request_id=tag.request_id))
 
-    def _rewound(self, record: RunRecord, report: RunRewound) -> None:
     def _twin_set(self, record: RunRecord, report: TwinSet) -> None:
         record.twin, record.twin_from_pos = report.mode, report.from_pos
         author = report.tag.viewer_id if report.tag is not None else None
         event = TwinChanged(run_id=record.run_id, mode=report.mode, from_pos=report.from_pos, author=author)
         self._tell(record, event, report.tag)
 
+    def _rewound(self, record: RunRecord, report: RunRewound) -> None:
         record.rewind(report.from_pos, report.n_tokens, report.text)
         for viewer_id in record.viewers:
             self._session.viewers[viewer_id].outbox.forget_from(report.from_pos)
