@@ -13,6 +13,7 @@ from tests.model.questions import answered, metric_of, output_of, parts_of, repl
 from tests.model.reference import Edit, Reference
 
 from livelens.analysis.attribution import Attribution
+from livelens.model import caches
 from livelens.model.effects import measure_effects
 from livelens.model.engine import AnalysisRefusedError, EngineError
 from livelens.model.frozen import FrozenModel
@@ -116,6 +117,22 @@ def test_every_scope_equals_the_reference(tiny: Tiny, tiny_reference: TinyRefere
         direct = reference.direct(full, pos, 5, None)["neurons"].abs()
         best = {divmod(i, direct.shape[1]) for i in direct.flatten().topk(6).indices.tolist()}
         assert {(c.layer, c.index) for c in answer.components} == best
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("scope", ["heads", "neurons"])
+def test_no_row_copies_the_tokens_before_it(
+    tiny: Tiny, tiny_reference: TinyReference, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    engine, reference, ids = tiny("llama"), tiny_reference("llama"), tokens_of("llama", 9)
+    metric = metric_of(reference, reference.run(ids), len(ids) - 1, 5, None)
+
+    def copied(*_: object) -> None:
+        raise AssertionError("a prefix was copied")
+
+    monkeypatch.setattr(caches, "_after", copied)
+    _, answer = answered(measure_effects(ask(len(ids) - 1, scope=scope), metric, ids, [], parts_of(engine)))
+    assert answer.components
 
 
 @pytest.mark.usefixtures("one_thread")

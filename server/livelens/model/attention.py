@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -123,10 +123,14 @@ def watched_attention(
     key = key.joined() if isinstance(key, Continued) else key
     value = value.joined() if isinstance(value, Continued) else value
     records: dict[nn.Module, FrozenAttention] | None = getattr(_of_thread, "records", None)
+    with nullcontext() if records is None else torch.no_grad():
+        written, pattern = _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
+        for edits in _edits_of_thread():
+            if module in edits:
+                pattern = edits[module](pattern)
+                written = _mixed(pattern, value)
     if records is None:
-        return _attend_edited(module, query, key, value, attention_mask, scaling, dropout, **others)
-    with torch.no_grad():
-        written, pattern = _attend_edited(module, query, key, value, attention_mask, scaling, dropout, **others)
+        return written, pattern
     records[module] = FrozenAttention(
         query=query,
         key=key,
@@ -141,25 +145,6 @@ def _mixed(pattern: Tensor, value: Tensor) -> Tensor:
     """[batch, pos, n_heads, d_head]: the values of grouped heads as their patterns weigh them."""
     grouped = pattern.reshape(pattern.shape[0], value.shape[1], -1, *pattern.shape[2:])
     return torch.matmul(grouped, value[:, :, None]).flatten(1, 2).transpose(1, 2)
-
-
-def _attend_edited(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None,
-    dropout: float,
-    **others: object,
-) -> tuple[Tensor, Tensor]:
-    """As `_attend`, with the pattern that `PatternEdits` make of this module's."""
-    written, pattern = _attend(module, query, key, value, attention_mask, scaling, dropout, **others)
-    for edits in _edits_of_thread():
-        if module in edits:
-            pattern = edits[module](pattern)
-            written = _mixed(pattern, value)
-    return written, pattern
 
 
 def _attend(

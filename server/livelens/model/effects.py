@@ -22,6 +22,7 @@ from livelens.analysis.attributed_effects import attributed_effects
 from livelens.analysis.attribution import Attribution
 from livelens.analysis.direct_logit import strongest
 from livelens.analysis.progress import Work
+from livelens.model import attention
 from livelens.model.ablation import MeanOutputs, ablation_edits, place_of, sites_of
 from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.edits import Segment
@@ -222,10 +223,7 @@ class _Experiment:
     def _measure_here(self, rows: _Rows, prefix: Cache) -> Measured:
         """The last token in `len(rows)` rows over the same prefix."""
         pos = self.metric.pos
-        piece = self._piece(
-            rows, pos, pos + 1, prefix_cache(prefix, self.parts.anatomy.shape.n_layers, keeps_rows=False)
-        )
-        return self._read(piece)
+        return self._read(self._piece(rows, pos, pos + 1, _continued(prefix, self.parts)))
 
     def _stretches(self, n_rows: int) -> list[tuple[int, int]]:
         longest = max(1, tokens_per_piece(self.parts) // n_rows)
@@ -270,7 +268,7 @@ class _Experiment:
         """The neurons with the largest direct contribution to the metric at its position, largest first."""
         pos, parts = self.metric.pos, self.parts
         own = own_edits(parts, masks_at(self.segments, pos)).bound(Span(pos, tuple(self.token_ids[pos:])))
-        cache = prefix_cache(prefix, parts.anatomy.shape.n_layers, keeps_rows=False)
+        cache = _continued(prefix, parts)
         piece = run_piece(parts, self.token_ids[pos:], start=pos, cache=cache, edits=own, sites=NEURON_SITES)
         direct = direct_of_neurons(parts, piece, self.direction)
         for layer, factor in own.mlp_factors.items():
@@ -278,6 +276,15 @@ class _Experiment:
         indices, _ = strongest(direct, self.question.n_neurons)
         d_mlp = direct.shape[-1]
         return [Component(kind="neuron", layer=i // d_mlp, index=i % d_mlp) for i in indices.tolist()]
+
+
+def _continued(prefix: Cache, parts: ModelParts) -> Cache:
+    """`prefix`, to be continued by rows of one token; read where it lies by a model that was seen to do so at loading.
+
+    That is what `causal_effects` is declared by (`ablated_rows.rows_fault`); others get a copy for every row.
+    """
+    is_shared = attention.is_used_by(parts.model) and "causal_effects" in parts.info.capabilities.channels
+    return prefix_cache(prefix, parts.anatomy.shape.n_layers, keeps_rows=False, is_copied=not is_shared)
 
 
 def _numpy(tensor: Tensor) -> F32:
