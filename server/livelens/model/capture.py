@@ -17,10 +17,12 @@ from torch.utils.hooks import RemovableHandle
 from livelens.model.anatomy import Anatomy, LayerAnatomy
 from livelens.model.attention import PatternEdits
 from livelens.model.edits import EditSite, Factor, Place, SiteEdits
+from livelens.model.operations import MatrixSite
 from livelens.protocol.messages import Channel
 
-# attn_raw, mlp_raw: what goes into the norm after attention or MLP, in models that have one.
-CaptureSite = Literal["z", "neurons", "pattern", "attn_raw", "attn_out", "mlp_raw", "mlp_out", "resid"]
+# attn_raw, mlp_raw: what goes into the norm after attention or MLP, in models that have one. w_o, w_out: what comes
+# out of these matrices.
+CaptureSite = Literal["z", "neurons", "pattern", "attn_raw", "attn_out", "mlp_raw", "mlp_out", "resid"] | MatrixSite
 
 _SITES: dict[Channel, tuple[CaptureSite, ...]] = {
     "neurons": ("neurons",),
@@ -67,7 +69,8 @@ class ForwardHooks:
         self.tensors: dict[CaptureSite, list[Tensor | None]] = {
             site: [None] * (n_layers + (site == "resid")) for site in sites
         }
-        # What edits, other than factors, wrote: of the stream the difference they made, of a layer's attention all.
+        # What edits, other than factors, wrote: of the stream and of a weight matrix the difference they made, of a
+        # layer's attention all.
         self.written: dict[Place, Tensor] = {}
         self._patterns = PatternEdits(
             {
@@ -101,8 +104,10 @@ class ForwardHooks:
 
     def _hook_layer(self, layer: int, parts: LayerAnatomy) -> None:
         self._hook_input(parts.attention_output, "z", layer)
+        self._hook_matrix(parts.attention_output, "w_o", layer)
         if parts.mlp_output is not None:
             self._hook_input(parts.mlp_output, "neurons", layer)
+            self._hook_matrix(parts.mlp_output, "w_out", layer)
         if "pattern" in self._sites:
             self._hook_pattern(parts.attention, layer)
         if parts.attention_post_norm is not None:
@@ -141,6 +146,23 @@ class ForwardHooks:
             return None if edit is None else (tensor, *args[1:])
 
         self._handles.append(module.register_forward_pre_hook(hook))
+
+    def _hook_matrix(self, module: nn.Module, site: MatrixSite, layer: int) -> None:
+        """An edit of a weight matrix reads what goes into it, as it was edited, and changes what comes out."""
+        change, store = self._edits.at(site, layer), self.tensors.get(site)
+        if change is None and store is None:
+            return
+
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            written = output
+            if change is not None:
+                written = change(torch.cat([output, args[0]], dim=-1))[..., : output.shape[-1]]
+                self.written[site, layer] = written - output
+            if store is not None:
+                store[layer] = written
+            return written
+
+        self._handles.append(module.register_forward_hook(hook))
 
     def _hook_output(self, module: nn.Module, site: CaptureSite, index: int, *, edit: EditSite | None) -> None:
         change = None if edit is None else self._edits.at(edit, index)

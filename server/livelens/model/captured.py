@@ -238,6 +238,7 @@ class TorchCaptured:
             mlp_raw=self._optional("mlp_raw", index),
             index=index,
             attn_written=self._written("attn_out", index),
+            w_o_added=self._written("w_o", index),
             stream_added={layer - 1: added for layer, added in self._written("resid", index).items()},
         )
 

@@ -25,7 +25,8 @@ class PositionWrites:
     (after the last layer), z [n_layers, n_heads, d_head], neurons [n_layers, d_mlp], mlp_out [n_layers,
     d_model]; attn_raw and mlp_raw [n_layers, d_model] only in models with a norm after them. index: of the
     position in its forward call. Of interventions: attn_written, layer -> [d_model], what a whole layer's attention
-    was made to write; stream_added, layer -> [d_model], what they added to the stream after it.
+    was made to write; w_o_added, layer -> [d_model], what an edit of W_O added to what W_O writes; stream_added,
+    layer -> [d_model], what they added to the stream after it.
     """
 
     embed: Tensor
@@ -38,6 +39,7 @@ class PositionWrites:
     index: int = 0
     attn_written: dict[int, Tensor] = field(default_factory=dict)
     stream_added: dict[int, Tensor] = field(default_factory=dict)
+    w_o_added: dict[int, Tensor] = field(default_factory=dict)
 
 
 def explain(
@@ -141,6 +143,8 @@ def _attention_terms(
     biases = heads.new_zeros(len(heads)) if weights.head_bias is None else (weights.head_bias * along).sum(-1)
     if norms is not None:
         biases = biases + norms.bias_along(direction.expand_as(norms.gain))
+    for layer, added in writes.w_o_added.items():
+        biases[layer] += added @ along[layer]
     scale = _layer_factors(edits.attn_factors, row, writes.index, heads)
     if scale is not None:
         heads, biases = heads * scale, biases * scale[:, 0]

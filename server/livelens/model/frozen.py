@@ -29,9 +29,10 @@ from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import SiteEdits, edits_by_position
 from livelens.model.freeze_hooks import BiasPlace, BiasSite, FreezeHooks, StopHooks, StreamHook, is_close
 from livelens.model.interventions import InterventionMasks
-from livelens.model.operations import Replacement, RowsWritten, Scaled, Span
+from livelens.model.operations import Change, RankOne, Replacement, RowsWritten, Scaled, Span
 
 MAX_POSITIONS = 1024
+_UNTRACED: dict[type[Change], str] = {Replacement: "replaces values", RankOne: "edits a weight matrix"}
 MAX_BYTES = 8 * 2**30
 _SITES: frozenset[CaptureSite] = frozenset(("z", "neurons", "attn_raw", "attn_out", "mlp_raw", "mlp_out", "resid"))
 
@@ -280,14 +281,15 @@ def why_not_linear(segments: Sequence[MaskSegment], token_ids: Sequence[int]) ->
     """Why a run over `token_ids` under these masks cannot be linearised; none where it can.
 
     Factors and written attention rows are constants like those that are frozen anyway. A value that was put in
-    has no inputs to be credited to, and what is added to the stream or projected out of it belongs to no component.
+    has no inputs to be credited to, neurons and heads have no part yet in what an edited matrix writes, and what is
+    added to the stream or projected out of it belongs to no component.
     """
     stops = [*(segment.from_pos for segment in segments[1:]), len(token_ids)]
     for segment, stop in zip(segments, stops, strict=True) if segments else ():
         span = Span(segment.from_pos, tuple(token_ids[segment.from_pos : stop]))
         for operation in segment.masks.operations_on(span) if segment.masks is not None else ():
             if not isinstance(operation.change, Scaled | RowsWritten):
-                what = "replaces values" if isinstance(operation.change, Replacement) else "writes into the stream"
+                what = _UNTRACED.get(type(operation.change), "writes into the stream")
                 return (
                     f"an intervention {what} in this run up to that token, and contributions through it cannot be "
                     "traced yet: ask what is measured (effects, patching), or about an earlier token"

@@ -16,6 +16,7 @@ import numpy as np
 from livelens.model.operations import (
     EVERYWHERE,
     F32,
+    MATRIX_SITES,
     Added,
     Change,
     EditSite,
@@ -23,14 +24,16 @@ from livelens.model.operations import (
     Operation,
     Place,
     ProjectedOut,
+    RankOne,
     Replacement,
     RowsWritten,
     Scaled,
     Span,
+    WeightEdit,
     Where,
 )
 from livelens.protocol.components import check_component
-from livelens.protocol.messages import Component, InterventionSpec, ModelInfo, Positions, Reference
+from livelens.protocol.messages import Component, EditedMatrix, InterventionSpec, ModelInfo, Positions, Reference
 
 SITES: dict[str, EditSite] = {"head": "z", "neuron": "neurons", "attn": "attn_out", "mlp": "mlp_out"}
 
@@ -42,10 +45,13 @@ _ROW_KINDS: dict[str, Literal["knockout", "set", "turn"]] = {
 
 
 class Resources(Protocol):
-    """Where interventions get vectors from that they only name. Both raise ValueError, saying what is wrong."""
+    """Where interventions get vectors from that they only name. All raise ValueError, saying what is wrong."""
 
     def direction(self, direction_id: str) -> F32:
         """[d_model]."""
+
+    def rank_one_edit(self, edit_id: str) -> WeightEdit:
+        """A held edit of a weight matrix."""
 
     def reference_values(self, reference: Reference, places: Sequence[Place]) -> list[dict[Place, F32]]:
         """Of each text or run of the reference: what was computed at `places`, [n_positions, width]."""
@@ -187,6 +193,8 @@ def _operations(spec: InterventionSpec, info: ModelInfo, resources: Resources | 
         return [Operation(("resid", layer), where, change) for layer in layers]
     if spec.attention is not None:
         return _row_operations(spec, where)
+    if spec.edit_id is not None:
+        return [_matrix_operation(spec, spec.edit_id, where, info, resources)]
     by_place: dict[Place, list[Component]] = {}
     for component in spec.components:
         by_place.setdefault((SITES[component.kind], component.layer), []).append(component)
@@ -287,6 +295,35 @@ def _row_operations(spec: InterventionSpec, where: Where) -> list[Operation]:
         )
         for layer, of_layer in heads.items()
     ]
+
+
+def _matrix_operation(
+    spec: InterventionSpec, edit_id: str, where: Where, info: ModelInfo, resources: Resources | None
+) -> Operation:
+    if resources is None:
+        raise ValueError(f"{spec.operation} has no edit here")
+    edit = resources.rank_one_edit(edit_id)
+    check_matrix(edit.matrix, edit.layer, info)
+    width = width_into(edit.matrix, info)
+    if edit.key.shape != (width,) or edit.value.shape != (info.d_model,):
+        raise ValueError(
+            f"edit {edit_id!r} has a key of {edit.key.size} and a value of {edit.value.size} numbers; "
+            f"this model's {edit.matrix} takes {width} and {info.d_model}"
+        )
+    return Operation((MATRIX_SITES[edit.matrix], edit.layer), where, RankOne(edit.key, edit.value, spec.amount))
+
+
+def check_matrix(matrix: EditedMatrix, layer: int, info: ModelInfo) -> None:
+    """Raise ValueError, naming the limit, unless the model has this matrix, alone, in this layer."""
+    if layer >= info.n_layers:
+        raise ValueError(f"layer {layer} does not exist: this model has layers 0 to {info.n_layers - 1}")
+    if matrix == "mlp_out" and "neuron" not in info.capabilities.component_kinds:
+        raise ValueError("this model's MLPs have no single output matrix to edit (a mixture of experts): edit ov")
+
+
+def width_into(matrix: EditedMatrix, info: ModelInfo) -> int:
+    """How many values go into a matrix: the width of a key."""
+    return info.d_mlp if matrix == "mlp_out" else info.n_heads * info.d_head
 
 
 def _direction(spec: InterventionSpec, info: ModelInfo, resources: Resources | None) -> F32:

@@ -1,7 +1,8 @@
 """Interventions made ready for a model: what happens at one site of one layer, at which positions. Numpy data only.
 
 Sites are those of `model/capture.py`: z [n_heads * d_head], neurons [d_mlp], attn_out, mlp_out, resid [d_model]
-(before layer `layer`; n_layers: after the last), pattern [n_heads, n_keys].
+(before layer `layer`; n_layers: after the last), pattern [n_heads, n_keys]; and the weight matrices w_out and w_o,
+whose values are what comes out of the matrix and what goes into it, side by side [d_model + d_in].
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from livelens.protocol.messages import DirectionUnit
+from livelens.protocol.messages import DirectionUnit, EditedMatrix
 
 F32 = NDArray[np.float32]
 Indices = NDArray[np.intp]
-EditSite = Literal["z", "neurons", "attn_out", "mlp_out", "resid", "pattern"]
+MatrixSite = Literal["w_out", "w_o"]
+EditSite = Literal["z", "neurons", "attn_out", "mlp_out", "resid", "pattern"] | MatrixSite
 Place = tuple[EditSite, int]
+MATRIX_SITES: dict[EditedMatrix, MatrixSite] = {"mlp_out": "w_out", "ov": "w_o"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,29 @@ class RowsWritten:
     renormalises: bool
 
 
-Change = Scaled | Replacement | Added | ProjectedOut | RowsWritten
+@dataclass(frozen=True, slots=True, eq=False)
+class RankOne:
+    """`amount` times `value` [d_model] times what goes into a matrix, along `key` [d_in], is added to what comes out.
+
+    `(W + amount * value key^T) x` without writing W: other runs multiply by the same weights.
+    """
+
+    key: F32
+    value: F32
+    amount: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightEdit:
+    """A rank-1 edit as it is held: of which layer's matrix, its key [d_in] and value [d_model]."""
+
+    matrix: EditedMatrix
+    layer: int
+    key: F32
+    value: F32
+
+
+Change = RankOne | Scaled | Replacement | Added | ProjectedOut | RowsWritten
 
 
 @dataclass(frozen=True, slots=True, eq=False)

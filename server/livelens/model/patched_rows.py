@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from livelens.model.anatomy import Anatomy
-from livelens.model.edits import Edit, edits_by_position
+from livelens.model.block_arguments import Arguments, with_stream
+from livelens.model.edits import edits_by_position
 from livelens.model.frozen import MaskSegment
 from livelens.model.operations import Span
+from livelens.model.replaced import Plant, Planted, planted
 from livelens.model.replay import ModelParts, Piece, run_piece
-from livelens.model.threads import narrow
-
-# So few that a browser that draws takes one of them: split over all, a piece of 0.2 s took 4 s (see `threads`).
-_FEW_CORES = 4
+from livelens.model.threads import narrow_on_few
 
 PatchSite = Literal["resid_pre", "attn_out", "mlp_out", "z"]
 PATCH_SITES: tuple[PatchSite, ...] = ("resid_pre", "attn_out", "mlp_out", "z")
@@ -72,38 +71,18 @@ class SourceRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planted:
-    """`before` (the run's own edit), then the other run's values in the rows that are patched here."""
-
-    before: Edit | None
-    plants: list[tuple[int, slice, slice, Tensor]]
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """The tensor [row, position, width], patched."""
-        changed = tensor.clone() if self.before is None else self.before(tensor).clone()
-        for row, positions, span, values in self.plants:
-            changed[row, positions, span] = values.to(changed.dtype)
-        return changed
-
-
-@dataclass(frozen=True, slots=True)
 class _Birth:
     """A hook before a layer: `n_rows` new rows, copies of row 0 with these places of the stream patched."""
 
     n_rows: int
-    plants: list[tuple[int, slice, slice, Tensor]]
+    plants: Sequence[Plant]
 
-    def __call__(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[tuple[object, ...], dict[str, object]]:
+    def __call__(self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
         """The layer's arguments, the stream with the new rows after those it has."""
-        stream = args[0] if args else kwargs["hidden_states"]
-        if not isinstance(stream, Tensor):
-            raise TypeError(f"{type(module).__name__} reads {type(stream).__name__}, not a stream")
-        grown = torch.cat([stream, stream[:1].expand(self.n_rows, -1, -1)])
-        for row, positions, span, values in self.plants:
-            grown[row, positions, span] = values.to(grown.dtype)
-        return ((grown, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": grown})
+        return with_stream(module, args, kwargs, self._grown)
+
+    def _grown(self, stream: Tensor) -> Tensor:
+        return planted(torch.cat([stream, stream[:1].expand(self.n_rows, -1, -1)]), self.plants)
 
 
 @torch.inference_mode()
@@ -129,31 +108,35 @@ def run_patched(
     span = Span(start, tuple(token_ids))
     edits = edits_by_position(segments, span, shape=anatomy.shape, device=parts.model.device, dtype=parts.model.dtype)
     plants = _plants(patches, source, anatomy, start, stop)
-    for (site, layer), planted in plants.items():
+    for (site, layer), here in plants.items():
         if site != "resid_pre":
-            edits.edits[site, layer] = _Planted(edits.edits.get((site, layer)), planted)
+            edits.edits[site, layer] = Planted(edits.edits.get((site, layer)), here)
     with ExitStack() as hooks:
         for layer in sorted({patch.layer for patch in patches}):
             n_rows = sum(patch.layer == layer for patch in patches)
             birth = _Birth(n_rows, plants.get(("resid_pre", layer), []))
             handle = anatomy.layers[layer].block.register_forward_pre_hook(birth, with_kwargs=True)
             hooks.callback(handle.remove)
-        hooks.enter_context(narrow(when=torch.get_num_threads() <= _FEW_CORES))
+        hooks.enter_context(narrow_on_few())
         return run_piece(parts, token_ids, start=start, cache=cache, edits=edits)
 
 
 def _plants(
     patches: Sequence[Patch], source: SourceRun, anatomy: Anatomy, start: int, stop: int
-) -> dict[tuple[PatchSite, int], list[tuple[int, slice, slice, Tensor]]]:
-    """By site and layer: row, positions within the call, part of the width, values."""
-    found: dict[tuple[PatchSite, int], list[tuple[int, slice, slice, Tensor]]] = {}
+) -> dict[tuple[PatchSite, int], list[Plant]]:
+    """By site and layer, positions within the call."""
+    found: dict[tuple[PatchSite, int], list[Plant]] = {}
     d_head = anatomy.shape.d_head
     for row, patch in enumerate(patches, start=1):
         positions = range(max(patch.start, start), min(patch.stop, stop))
         if not positions:
             continue
-        span = slice(None) if patch.head is None else slice(patch.head * d_head, (patch.head + 1) * d_head)
-        values = source.at(patch.site, patch.layer, positions)[:, span]
-        where = slice(positions.start - start, positions.stop - start)
-        found.setdefault((patch.site, patch.layer), []).append((row, where, span, values))
+        columns = slice(None) if patch.head is None else slice(patch.head * d_head, (patch.head + 1) * d_head)
+        plant = Plant(
+            row=row,
+            positions=slice(positions.start - start, positions.stop - start),
+            columns=columns,
+            value=source.at(patch.site, patch.layer, positions)[:, columns],
+        )
+        found.setdefault((patch.site, patch.layer), []).append(plant)
     return found

@@ -16,6 +16,7 @@ from livelens.model.operations import (
     Operation,
     Place,
     ProjectedOut,
+    RankOne,
     Replacement,
     RowsWritten,
     Scaled,
@@ -110,6 +111,8 @@ class PlacedOperations:
                 return self._replacing(change, span)
             case Added():
                 return self._adding(change)
+            case RankOne():
+                return self._rank_one(change)
             case ProjectedOut():
                 unit = self._unit(change.direction)
                 return lambda tensor: _projected(tensor, unit)
@@ -139,6 +142,18 @@ class PlacedOperations:
             return torch.addcmul(exact, exact.norm(dim=-1, keepdim=True), unit, value=change.amount).to(tensor.dtype)
 
         return added
+
+    def _rank_one(self, change: RankOne) -> _Change:
+        key = torch.from_numpy(np.ascontiguousarray(change.key)).to(self._device)
+        value = torch.from_numpy(np.ascontiguousarray(change.value)).to(self._device) * change.amount
+        d_model = len(change.value)
+
+        def edited(out_and_in: Tensor) -> Tensor:
+            written, read = out_and_in[..., :d_model], out_and_in[..., d_model:]
+            added = (read.float() @ key)[..., None] * value
+            return torch.cat([written + added.to(written.dtype), read], dim=-1)
+
+        return edited
 
     def _unit(self, direction: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
         """float32, of length one."""

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 import torch
 
 _outer = threading.local()
+# So few that a browser that draws takes one of them: split over all, a piece of 0.2 s took 4 s.
+_FEW_CORES = 4
 
 
 @contextmanager
@@ -32,6 +34,13 @@ def narrow(*, when: bool = True) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         del _outer.n_threads
+
+
+@contextmanager
+def narrow_on_few() -> Iterator[None]:
+    """Inside, one core where there are so few that something else soon wants one of them."""
+    with narrow(when=torch.get_num_threads() <= _FEW_CORES):
+        yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from livelens.protocol.messages import (
     RequestHeadScores,
     RequestLens,
     RequestNeuronProfile,
+    RequestRankOneEdit,
     RequestStreamPca,
     analysis_kind,
 )
@@ -53,6 +54,9 @@ class _Waiting:
                 return 0
             case RequestDirection(recipe=recipe):
                 return max(1, self.context.n_positions) if recipe.kind in ("head", "pca") else 0
+            case RequestRankOneEdit(recipe=recipe):
+                last = self.context.n_positions - 1 if recipe.to_pos is None else recipe.to_pos
+                return 0 if recipe.prompt else max(1, last + 1)
             case RequestHeadProfile() | RequestNeuronProfile() | RequestStreamPca():
                 return max(1, self.context.n_positions)
             case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():

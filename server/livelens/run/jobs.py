@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import StepArrays
+from livelens.model.operations import WeightEdit
 from livelens.protocol.messages import (
     Answer,
     AppliedInterventions,
@@ -174,9 +175,17 @@ class DirectionJob:
     vector: NDArray[np.float32] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightEditJob:
+    """Hold a rank-1 edit for interventions that name it; edit none: let go of it."""
+
+    edit_id: str
+    edit: WeightEdit | None
+
+
 RunJob = ControlJob | StopJob | InterveneJob | TwinJob | ChannelsJob | LensJob | ForgetJob | AnalysisJob
 OpeningJob = StartJob | ForkJob
-Job = OpeningJob | CancelJob | RunJob | DirectionJob
+Job = OpeningJob | CancelJob | RunJob | DirectionJob | WeightEditJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

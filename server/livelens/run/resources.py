@@ -1,13 +1,13 @@
-"""What a run's interventions may name and do not bring: directions, and values of its prompt, other texts and runs."""
+"""What a run's interventions may name and do not bring: directions, edits, values of its prompt, of texts and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from livelens.model.engine import AnalysisContext, ContextSegment, Engine, EngineError
-from livelens.model.operations import F32, Place
+from livelens.model.operations import F32, Place, WeightEdit
 from livelens.protocol.messages import Reference
 
 # They are computed at once, between two tokens of every run: about three seconds of two cores.
@@ -20,9 +20,10 @@ def _no_run(run_id: str) -> AnalysisContext | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the model thread knows beside one run. directions: by id; run_of: another run as it is now."""
+    """What the model thread knows beside one run. directions, edits: by id; run_of: another run as it is now."""
 
     directions: Mapping[str, F32]
+    edits: Mapping[str, WeightEdit] = field(default_factory=dict)
     run_of: Callable[[str], AnalysisContext | None] = _no_run
 
 
@@ -40,6 +41,13 @@ class RunResources:
         if direction is None:
             raise ValueError(f"this server holds no direction {direction_id!r}: put it, or have it made, once more")
         return direction
+
+    def rank_one_edit(self, edit_id: str) -> WeightEdit:
+        """Raises ValueError for one that the server does not hold."""
+        edit = self._surroundings.edits.get(edit_id)
+        if edit is None:
+            raise ValueError(f"this server holds no edit {edit_id!r}: put it, or have it made, once more")
+        return edit
 
     def reference_values(self, reference: Reference, places: Sequence[Place]) -> list[dict[Place, F32]]:
         """Of each text or run: what was computed at `places`, [n_positions, width]; raises ValueError."""

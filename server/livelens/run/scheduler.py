@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livelens.model.engine import AnalysisContext, Engine, EngineError
+from livelens.model.operations import WeightEdit
 from livelens.run.analyses import Analyses, given_up_report, is_superseded, superseded_report
 from livelens.run.forking import fork_opening
 from livelens.run.jobs import (
@@ -32,6 +33,7 @@ from livelens.run.jobs import (
     StopJob,
     Tag,
     TwinJob,
+    WeightEditJob,
 )
 from livelens.run.memory import available_bytes, run_bytes
 from livelens.run.opening import Opening, RefusedError, opening_of
@@ -45,6 +47,14 @@ _log = logging.getLogger(__name__)
 TOKENS_PER_TURN: Final = 8
 # Keys and values of ended runs, kept so that a fork need not compute them again.
 KEPT_CACHE_BYTES: Final = 256 * 1024 * 1024
+_Held = TypeVar("_Held")
+
+
+def _hold(held: dict[str, _Held], name: str, value: _Held | None) -> None:
+    """Hold a value by its id; none: let go of it."""
+    held.pop(name, None)
+    if value is not None:
+        held[name] = value
 
 
 class Scheduler:
@@ -57,7 +67,8 @@ class Scheduler:
         self._runs: dict[str, Run] = {}
         self._turn: list[str] = []
         self._directions: dict[str, NDArray[np.float32]] = {}
-        self._surroundings = Surroundings(directions=self._directions, run_of=self._run_context)
+        self._edits: dict[str, WeightEdit] = {}
+        self._surroundings = Surroundings(directions=self._directions, edits=self._edits, run_of=self._run_context)
         self._analyses = Analyses(engine, emit=emit)
         self._early: list[AnalysisJob] = []  # about runs that were being computed when they were asked
         self._n_since_turn = 0  # forward calls of runs since a question had its turn
@@ -102,7 +113,9 @@ class Scheduler:
             case StartJob() | ForkJob():
                 self._start(job)
             case DirectionJob():
-                self._hold_direction(job)
+                _hold(self._directions, job.direction_id, job.vector)
+            case WeightEditJob():
+                _hold(self._edits, job.edit_id, job.edit)
             case CancelJob():
                 self._cancel(job)
             case _:
@@ -187,11 +200,6 @@ class Scheduler:
             run.resume(job.tag)
         else:
             run.step_once(job.tag)
-
-    def _hold_direction(self, job: DirectionJob) -> None:
-        self._directions.pop(job.direction_id, None)
-        if job.vector is not None:
-            self._directions[job.direction_id] = job.vector
 
     def _intervene(self, run: Run, job: InterveneJob) -> None:
         def work() -> None:

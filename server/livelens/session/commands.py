@@ -20,7 +20,9 @@ from livelens.protocol.messages import (
     Ping,
     Pong,
     PutDirection,
+    PutRankOneEdit,
     Question,
+    RankOneEditStored,
     RequestAttention,
     RequestKeyframe,
     RequestNeuronProfile,
@@ -103,6 +105,8 @@ class CommandHandler:
                 self._subscribe(viewer, command)
             case PutDirection():
                 self._put_direction(viewer, command)
+            case PutRankOneEdit():
+                self._put_rank_one_edit(viewer, command)
             case ShareView():
                 self._session.sharing.enter(viewer, command.key)
                 self._session.answer(viewer, Acknowledged(request_id=command.request_id))
@@ -223,6 +227,9 @@ class CommandHandler:
             if spec.direction_id is not None and self._session.directions.use(spec.direction_id) is None:
                 message = f"this server holds no direction {spec.direction_id!r}: put it, or have it made, once more"
                 raise CommandError("direction_unknown", message)
+            if spec.edit_id is not None and self._session.rank_one_edits.use(spec.edit_id) is None:
+                message = f"this server holds no edit {spec.edit_id!r}: put it, or have it made, once more"
+                raise CommandError("edit_unknown", message)
             if spec.reference is not None and spec.reference.run_id is not None:
                 self._known(spec.reference.run_id)
 
@@ -293,6 +300,14 @@ class CommandHandler:
             raise CommandError("bad_direction", str(error)) from error
         self._session.hold_direction(info, vector)
         self._session.answer(viewer, DirectionStored(request_id=command.request_id, direction=info))
+
+    def _put_rank_one_edit(self, viewer: Viewer, command: PutRankOneEdit) -> None:
+        try:
+            info, edit = self._session.rank_one_edits.read(command)
+        except ValueError as error:
+            raise CommandError("bad_edit", str(error)) from error
+        self._session.hold_rank_one_edit(info, edit)
+        self._session.answer(viewer, RankOneEditStored(request_id=command.request_id, edit=info))
 
     def _set_selection(self, viewer: Viewer, command: SetSelection) -> None:
         if viewer.share_key is None:

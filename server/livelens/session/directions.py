@@ -1,47 +1,32 @@
-"""The directions that the server holds for its viewers: by content, bounded, the least recently used let go first."""
+"""The directions that the server holds for its viewers."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livelens.protocol.directions import direction_info
 from livelens.protocol.messages import DirectionInfo, PutDirection
+from livelens.session.held import MAX_HELD, Held
 
-MAX_DIRECTIONS: Final = 256
+MAX_DIRECTIONS = MAX_HELD
 
 
-class Directions:
-    """What is held, least recently used first."""
+class Directions(Held[DirectionInfo]):
+    """What is held, and what of a viewer's vectors can be."""
 
     def __init__(self, d_model: int) -> None:
+        super().__init__()
         self._d_model = d_model
-        self._held: dict[str, DirectionInfo] = {}
-
-    def use(self, direction_id: str) -> DirectionInfo | None:
-        """A direction that is about to be used; none when it is not held."""
-        info = self._held.pop(direction_id, None)
-        if info is not None:
-            self._held[direction_id] = info
-        return info
-
-    def hold(self, info: DirectionInfo) -> list[str]:
-        """Hold a direction; the ids of those that are let go of."""
-        self._held.pop(info.direction_id, None)
-        self._held[info.direction_id] = info
-        gone = list(self._held)[: max(0, len(self._held) - MAX_DIRECTIONS)]
-        for direction_id in gone:
-            del self._held[direction_id]
-        return gone
 
     def read(self, command: PutDirection) -> tuple[DirectionInfo, NDArray[np.float32]]:
         """The vector that a viewer sends, and what it is; raises ValueError when it cannot be steered with."""
-        if len(command.data) != 4 * self._d_model:
-            raise ValueError(
-                f"a direction of this model has {self._d_model} float32 values ({4 * self._d_model} bytes), "
-                f"got {len(command.data)} bytes"
-            )
-        vector = np.frombuffer(command.data, "<f4").astype(np.float32)
+        vector = floats_of("a direction", command.data, self._d_model)
         return direction_info(vector, name=command.name, recipe=command.recipe, layer=command.layer), vector
+
+
+def floats_of(what: str, data: bytes, size: int) -> NDArray[np.float32]:
+    """`size` numbers that a viewer sends; raises ValueError for more or fewer."""
+    if len(data) != 4 * size:
+        raise ValueError(f"{what} of this model has {size} float32 values ({4 * size} bytes), got {len(data)} bytes")
+    return np.frombuffer(data, "<f4").astype(np.float32)

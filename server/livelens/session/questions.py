@@ -18,9 +18,11 @@ from livelens.protocol.messages import (
     RequestHeadScores,
     RequestLens,
     RequestNeuronProfile,
+    RequestRankOneEdit,
     RequestStreamPca,
     analysis_kind,
 )
+from livelens.session.rank_one_edits import check_recipe
 
 
 class QuestionError(ValueError):
@@ -46,6 +48,8 @@ def check_question(question: Question, model_info: ModelInfo, n_tokens: int) -> 
             return
         case RequestDirection():
             _check_recipe(question, model_info)
+        case RequestRankOneEdit():
+            _check_edit(question, model_info, n_tokens)
         case RequestLens() | RequestHeadLens() | RequestAttentionEntropy() | RequestComparison():
             _check_pos(question.pos, n_tokens)
         case RequestHeadProfile():
@@ -89,6 +93,21 @@ def _check_recipe(question: RequestDirection, model_info: ModelInfo) -> None:
             "component_out_of_range",
             f"layer {recipe.layer} does not exist: this model has layers 0 to {model_info.n_layers - 1}",
         )
+
+
+def _check_edit(question: RequestRankOneEdit, model_info: ModelInfo, n_tokens: int) -> None:
+    recipe = question.recipe
+    try:
+        check_recipe(recipe, model_info)
+    except ValueError as error:
+        raise QuestionError("component_out_of_range", str(error)) from error
+    if isinstance(recipe.wanted, int) and recipe.wanted >= model_info.d_vocab:
+        message = f"the wanted token {recipe.wanted} does not exist: ids are 0 to {model_info.d_vocab - 1}"
+        raise QuestionError("token_unknown", message)
+    if not recipe.prompt:
+        for pos in (recipe.to_pos, recipe.key_pos):
+            if pos is not None:
+                _check_pos(pos, n_tokens)
 
 
 def _check_components(components: list[Component], model_info: ModelInfo) -> None:

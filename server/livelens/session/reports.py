@@ -13,6 +13,7 @@ from livelens.protocol.messages import (
     DirectionReady,
     ErrorReport,
     InterventionsApplied,
+    RankOneEditReady,
     RunFinished,
     RunRewound,
     RunStarted,
@@ -35,6 +36,7 @@ from livelens.run.jobs import (
 )
 from livelens.session.frames import Frame
 from livelens.session.outbox import ANSWERS_LIMIT_BYTES, Addressed
+from livelens.session.rank_one_edits import edit_of
 from livelens.session.record import RunRecord, record_from
 from livelens.session.snapshot import missing_positions, snapshot
 
@@ -143,6 +145,8 @@ class ReportHandler:
         viewer, answer = self._session.viewers.get(report.tag.viewer_id), report.answer
         if isinstance(answer, DirectionReady):
             self._session.hold_direction(answer.direction, reconstruct(answer.vector).astype(np.float32))
+        if isinstance(answer, RankOneEditReady):
+            self._session.hold_rank_one_edit(answer.edit, edit_of(answer))
         if viewer is None:
             return
         if isinstance(answer, AnalysisProgress | ErrorReport):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livelens import __version__
+from livelens.model.operations import WeightEdit
 from livelens.protocol.codec import CodecError, decode_command
 from livelens.protocol.messages import (
     MAX_COMMAND_BYTES,
@@ -30,13 +31,26 @@ from livelens.protocol.messages import (
     Hello,
     Limits,
     ModelInfo,
+    RankOneEditInfo,
 )
-from livelens.run.jobs import CancelJob, ChannelsJob, DirectionJob, ForgetJob, ForkJob, Job, OpeningJob, Report, StopJob
+from livelens.run.jobs import (
+    CancelJob,
+    ChannelsJob,
+    DirectionJob,
+    ForgetJob,
+    ForkJob,
+    Job,
+    OpeningJob,
+    Report,
+    StopJob,
+    WeightEditJob,
+)
 from livelens.session.bucket import TokenBucket
 from livelens.session.commands import CommandError, CommandHandler
 from livelens.session.directions import Directions
 from livelens.session.frames import Frame
 from livelens.session.outbox import Outbox
+from livelens.session.rank_one_edits import RankOneEdits
 from livelens.session.record import RunRecord
 from livelens.session.reports import ReportHandler
 from livelens.session.sharing import Sharing
@@ -80,6 +94,7 @@ class Session:
         self.records: dict[str, RunRecord] = {}  # least recently used first
         self.starting: dict[str, OpeningJob] = {}
         self.directions = Directions(model_info.d_model)
+        self.rank_one_edits = RankOneEdits(model_info)
         self.sharing = Sharing(self.answer)
         self._jobs: list[Job] = []
         self._drops: list[Drop] = []
@@ -199,9 +214,15 @@ class Session:
 
     def hold_direction(self, info: DirectionInfo, vector: NDArray[np.float32]) -> None:
         """Hold a direction for every viewer, here and in the model thread."""
-        for gone in self.directions.hold(info):
+        for gone in self.directions.hold(info.direction_id, info):
             self.submit(DirectionJob(direction_id=gone, vector=None))
         self.submit(DirectionJob(direction_id=info.direction_id, vector=vector))
+
+    def hold_rank_one_edit(self, info: RankOneEditInfo, edit: WeightEdit) -> None:
+        """Hold an edit of a weight matrix for every viewer, here and in the model thread."""
+        for gone in self.rank_one_edits.hold(info.edit_id, info):
+            self.submit(WeightEditJob(edit_id=gone, edit=None))
+        self.submit(WeightEditJob(edit_id=info.edit_id, edit=edit))
 
     def answer(self, viewer: Viewer, event: Event) -> None:
         """Queue an event for one viewer."""

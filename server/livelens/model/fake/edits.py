@@ -11,8 +11,10 @@ from livelens.model.operations import (
     Added,
     EditSite,
     Indices,
+    MatrixSite,
     Operation,
     ProjectedOut,
+    RankOne,
     Replacement,
     RowsWritten,
     Scaled,
@@ -32,6 +34,14 @@ class PositionEdits:
             if operation.place == (site, layer):
                 values = self._apply(operation, values)
         return values
+
+    def acts_at(self, site: EditSite, layer: int) -> bool:
+        """Something is changed there."""
+        return any(each.place == (site, layer) for each in self._operations)
+
+    def written(self, site: MatrixSite, layer: int, out: F32, into: F32) -> F32:
+        """What a weight matrix writes, `out` [d_model], of `into` [d_in] that goes into it."""
+        return self.changed(site, layer, np.concatenate([out, into]))[: len(out)] if self.acts_at(site, layer) else out
 
     def is_replaced(self, site: EditSite, layer: int) -> bool:
         """A whole layer's write was put in the place of what its parts wrote."""
@@ -54,6 +64,10 @@ class PositionEdits:
                 strength = change.amount * (float(np.linalg.norm(values)) if change.unit == "stream" else 1.0)
                 added: F32 = (values + strength * vector).astype(np.float32)
                 return added
+            case RankOne():
+                written, read = values[: len(change.value)], values[len(change.value) :]
+                along = np.float32(change.amount) * (read @ change.key)
+                return np.concatenate([written + along * change.value, read]).astype(np.float32)
             case ProjectedOut():
                 unit = change.direction.astype(np.float64) / np.linalg.norm(change.direction.astype(np.float64))
                 rest: F32 = (values - (values @ unit) * unit).astype(np.float32)

@@ -188,7 +188,11 @@ class FakeSequence:
             out.z[layer] = z.reshape(-1)
         out.head_out[layer] = (z @ weights.W_O[layer])[:, 0]
         out.head_out[layer] *= np.float32(masks.attn.get(layer, 1.0))
-        written = edits.changed("attn_out", layer, out.head_out[layer].sum(axis=0))
+        written = out.head_out[layer].sum(axis=0)
+        if edits.acts_at("w_o", layer):
+            plain = (z @ weights.W_O[layer])[:, 0].sum(axis=0)
+            written = edits.written("w_o", layer, plain, z.reshape(-1)) * np.float32(masks.attn.get(layer, 1.0))
+        written = edits.changed("attn_out", layer, written)
         if edits.is_replaced("attn_out", layer):
             out.head_out[layer] = 0
         out.attn_out[layer] = written
@@ -203,7 +207,8 @@ class FakeSequence:
         neurons = edits.changed("neurons", layer, neurons)
         if out.neurons is not None:
             out.neurons[layer] = neurons
-        written: F32 = (neurons @ weights.w_out(layer)) * (weights.out_signs[layer] * out.mlp_factors[layer])
+        written: F32 = (neurons @ weights.w_out(layer)) * weights.out_signs[layer]
+        written = edits.written("w_out", layer, written, neurons) * out.mlp_factors[layer]
         written = edits.changed("mlp_out", layer, written)
         if edits.is_replaced("mlp_out", layer):
             out.mlp_factors[layer] = 0
