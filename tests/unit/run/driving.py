@@ -16,6 +16,7 @@ from livelens.protocol.messages import (
     InterventionSpec,
     Sampling,
     Step,
+    TwinMode,
 )
 from livelens.run.jobs import InterveneJob, Report, StartJob, Tag
 from livelens.run.opening import opening_of
@@ -52,6 +53,7 @@ class Driven:
         channels: frozenset[str] = ALL,
         target: str | None = None,
         distractor: str | None = None,
+        twin: TwinMode = "off",
     ) -> None:
         self.reports: list[Report] = []
         self.steps: list[tuple[Step, StepArrays]] = []
@@ -66,6 +68,7 @@ class Driven:
             target_token=target,
             distractor_token=distractor,
             channels=channels,  # type: ignore[arg-type]
+            twin=twin,
         )
         self.run = Run(
             engine,
