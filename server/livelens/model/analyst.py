@@ -13,6 +13,7 @@ from livelens.analysis.head_scores import head_scores
 from livelens.analysis.neuron_profile import neuron_profile
 from livelens.analysis.nodes import AttributionError
 from livelens.analysis.progress import Work
+from livelens.analysis.rank_one_edits import make_rank_one_edit
 from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError
@@ -41,6 +42,7 @@ from livelens.protocol.messages import (
     RequestOverview,
     RequestPatching,
     RequestPaths,
+    RequestRankOneEdit,
     RequestRelevance,
     RequestStreamPca,
 )
@@ -79,6 +81,8 @@ class TorchAnalyst:
             case RequestDirection():
                 computed = list(context.token_ids[: context.n_positions])
                 yield from make_direction(question, computed, mask_segments(context), self._parts)
+            case RequestRankOneEdit():
+                yield from make_rank_one_edit(question, context, self._parts)
             case RequestHeadProfile() | RequestHeadScores() | RequestNeuronProfile():
                 yield from self._profile(question, context)
             case RequestComparison():
