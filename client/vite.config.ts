@@ -12,7 +12,15 @@ export default defineConfig({
     chunkSizeWarningLimit: 1200,
     rolldownOptions: {
       // three changes seldom: a chunk of its own stays in the browser's cache.
-      output: { codeSplitting: { groups: [{ name: "three", test: /node_modules[\\/](three|camera-controls)[\\/]/ }] } },
+      // The writer of Parquet files is only fetched when somebody saves one.
+      output: {
+        codeSplitting: {
+          groups: [
+            { name: "three", test: /node_modules[\\/](three|camera-controls)[\\/]/ },
+            { name: "parquet", test: /node_modules[\\/]hyparquet/ },
+          ],
+        },
+      },
     },
   },
   worker: { format: "es" },

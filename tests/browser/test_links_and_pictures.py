@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import pyarrow.parquet
 from playwright.sync_api import Page
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
@@ -146,7 +147,7 @@ def test_a_film_is_a_webm_of_what_moved(open_page: OpenPage, fake_server: Server
 def test_the_table_of_tokens_is_what_the_page_holds(
     open_page: OpenPage, fake_server: ServerProcess, tmp_path: Path
 ) -> None:
-    """Row by row, with spaces to be seen and nothing that a spreadsheet would run."""
+    """Row by row, with spaces to be seen and nothing that a spreadsheet would run; the same as Parquet, typed."""
     page = open_page(fake_server, accept_downloads=True)
     ready(page)
     driving.run_to_end(page, '=1+1, "quoted"\nline', length=5)
@@ -160,3 +161,26 @@ def test_the_table_of_tokens_is_what_the_page_holds(
     for row, chip in zip(rows, chips, strict=True):
         assert row["logprob"] == "" if chip["logprob"] is None else float(row["logprob"]) == chip["logprob"]
     assert float(rows[-1]["top1_prob"]) >= float(rows[-1]["top2_prob"])
+
+    page.locator("#share").click()
+    page.get_by_label("Format of the table").select_option("parquet")
+    page.keyboard.press("Escape")
+    parquet = save(page, "Save table of tokens", tmp_path)
+    assert parquet.suffix == ".parquet"
+    table = pyarrow.parquet.read_table(parquet)
+    types = {"position": "int32", "token_id": "int32", "token": "string", "generated": "bool", "revision": "int32"}
+    assert {name: str(table.schema.field(name).type) for name in types} == types
+    assert {str(field.type) for field in table.schema if field.name not in types} == {"double", "string"}
+    assert table.column_names == list(rows[0])
+    assert [{name: csv_text(value) for name, value in row.items()} for row in table.to_pylist()] == rows
+
+
+def csv_text(value: object) -> str:
+    """A value of the typed table as the CSV has it."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return repr(value) if value != int(value) else str(int(value))  # as JavaScript writes whole numbers
+    return str(value).lower()

@@ -9,8 +9,12 @@ import { add_notice, type Store } from "../../store/store";
 import { save_file } from "../why/picture_file";
 import { create_film_maker, type FilmMaker } from "./film_maker";
 import { page_with_recording } from "./single_page";
-import { tokens_csv } from "./tokens_csv";
+import { table_csv } from "./tokens_csv";
+import { table_parquet } from "./tokens_parquet";
+import { tokens_table } from "./tokens_table";
 import { link_to_view, type ViewLinkParts } from "./view_link";
+
+export type TableFormat = "csv" | "parquet";
 
 export interface Keep {
   /** A server is behind the page; where none is, a recording cannot be left. */
@@ -28,7 +32,7 @@ export interface Keep {
   save_picture(scale: number): Promise<void>;
   film: FilmMaker;
   /** The tokens as a table. */
-  save_tokens(): void;
+  save_tokens(format: TableFormat): Promise<void>;
   copy_link(with_prompt: boolean): Promise<void>;
 }
 
@@ -89,7 +93,11 @@ export function create_keep(view: ViewLinkParts, { connection, source }: PageCon
       if (canvas) save_file(await png_of(canvas), file_name(store, ".png"), "image/png");
     }),
     film,
-    save_tokens: () => save_file(tokens_csv(store), file_name(store, ".csv"), "text/csv"),
+    save_tokens: (format) => attempt("Saving", async () => {
+      const table = tokens_table(store);
+      if (format === "csv") save_file(table_csv(table), file_name(store, ".csv"), "text/csv");
+      else save_file(new Blob([await table_parquet(table)]), file_name(store, ".parquet"), "application/vnd.apache.parquet");
+    }),
     async copy_link(with_prompt) {
       const link = link_to_view(view, with_prompt);
       try {

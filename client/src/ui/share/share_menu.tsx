@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { use_page, type Page } from "../page";
-import { RECORDING_SUFFIX, type Keep } from "./keep";
+import { RECORDING_SUFFIX, type Keep, type TableFormat } from "./keep";
 
 export function ShareMenu(): JSX.Element | null {
   const page = use_page();
@@ -76,6 +76,7 @@ const SCALES = [1, 2, 3, 4];
 
 function Pictures({ page, keep, then }: Part): JSX.Element {
   const scale = useSignal(2);
+  const format = useSignal<TableFormat>("csv");
   const scene = page.state.scene.value;
   const { film } = keep;
   const is_filming = film.is_filming.value;
@@ -95,8 +96,15 @@ function Pictures({ page, keep, then }: Part): JSX.Element {
         onClick={then(() => (is_filming ? film.stop() : scene && film.start(scene)))}>
         {is_filming ? "End and save the film" : "Begin a film"}
       </button>
-      <button type="button" disabled={page.store.tokens.value.length === 0} onClick={then(keep.save_tokens)}
-        title="CSV: every token with its probability, the entropy, and what else was likely">Save table of tokens</button>
+      <span class="share-picture">
+        <button type="button" disabled={page.store.tokens.value.length === 0} onClick={then(() => keep.save_tokens(format.peek()))}
+          title="Every token with its probability, the entropy, and what else was likely">Save table of tokens</button>
+        <select aria-label="Format of the table" value={format.value}
+          onChange={(event) => (format.value = event.currentTarget.value as TableFormat)}>
+          <option value="csv">CSV</option>
+          <option value="parquet">Parquet</option>
+        </select>
+      </span>
     </div>
   );
 }

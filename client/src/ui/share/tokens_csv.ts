@@ -1,29 +1,15 @@
-// The run's tokens as a table for a spreadsheet (RFC 4180).
-import type { Store } from "../../store/store";
+// The table of tokens for a spreadsheet (RFC 4180).
+import type { Cell, Column } from "./tokens_table";
 
-const N_TOP = 5;
-const HEADER = ["position", "token_id", "token", "generated", "logprob", "entropy_nats", "revision"];
-
-/**
- * Every token with what predicted it: `token` is JSON, so that spaces show and no spreadsheet takes it for a formula;
- * `logprob` and `entropy_nats` are of the prediction made at the position before, the top tokens likewise.
- */
-export function tokens_csv(store: Store): string {
-  const tops = Array.from({ length: N_TOP }, (_, i) => [`top${i + 1}`, `top${i + 1}_prob`]).flat();
-  const rows = store.tokens.peek().map((chip) => {
-    const before = store.history.get(chip.pos - 1);
-    const revision = store.history.get(chip.pos)?.revision;
-    const best = Array.from({ length: N_TOP }, (_, i) => before?.top_tokens[i]);
-    return [
-      chip.pos, chip.token_id, JSON.stringify(chip.text), chip.generated, chip.logprob, chip.entropy, revision,
-      ...best.flatMap((top) => [top && JSON.stringify(top.text), top?.prob]),
-    ];
-  });
-  return [[...HEADER, ...tops], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+/** `columns` as text; tokens are JSON, so that spaces show and no spreadsheet takes one for a formula. */
+export function table_csv(columns: readonly Column[]): string {
+  const n_rows = columns[0]?.data.length ?? 0;
+  const rows = Array.from({ length: n_rows }, (_, at) =>
+    columns.map(({ type, data }) => cell(type === "STRING" && data[at] !== null ? JSON.stringify(data[at]) : data[at]!)));
+  return [columns.map(({ name }) => name), ...rows].map((row) => row.join(",")).join("\r\n") + "\r\n";
 }
 
-function cell(value: string | number | boolean | null | undefined): string {
-  if (value === null || value === undefined) return "";
-  const text = String(value);
+function cell(value: Cell): string {
+  const text = value === null ? "" : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
