@@ -20,10 +20,12 @@ from transformers.cache_utils import Cache
 from livelens.model import attention
 from livelens.model.ablation import ablation_edits, place_of, span_of
 from livelens.model.anatomy import Anatomy
+from livelens.model.block_arguments import Arguments, with_stream
 from livelens.model.caches import new_cache, prefix_cache
 from livelens.model.capture import ForwardHooks
-from livelens.model.edits import NO_EDITS, Edit, Place, SiteEdits
+from livelens.model.edits import NO_EDITS, Place, SiteEdits
 from livelens.model.engine import EngineError
+from livelens.model.replaced import Plant, Planted
 from livelens.model.threads import narrow
 from livelens.protocol.messages import Component
 
@@ -79,11 +81,12 @@ class AblatedRows:
     def _edits(self, rows: Sequence[Component], own: SiteEdits) -> SiteEdits:
         """`own` in every row, each row's component zeroed. What `own` puts into the first stream is in it already."""
         edits = {place: edit for place, edit in own.edits.items() if place != ("resid", 0)}
-        zeroed: dict[Place, list[tuple[int, slice]]] = {}
+        zeroed: dict[Place, list[Plant]] = {}
         for row, component in enumerate(rows):
-            zeroed.setdefault(place_of(component), []).append((row, span_of(component, self._anatomy)))
-        for place, parts in zeroed.items():
-            edits[place] = _Zeroed(edits.get(place), parts)
+            plant = Plant(row=row, positions=slice(None), columns=span_of(component, self._anatomy), value=0.0)
+            zeroed.setdefault(place_of(component), []).append(plant)
+        for place, plants in zeroed.items():
+            edits[place] = Planted(edits.get(place), plants)
         return replace(own, edits=edits)
 
     def _begin_rows(self, hooks: ExitStack, rows: Sequence[Component], streams: Sequence[Tensor]) -> None:
@@ -146,36 +149,17 @@ def rows_fault(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, *, toleran
 
 
 @dataclass(frozen=True, slots=True)
-class _Zeroed:
-    """`before` (the run's own edit), then 0 in each of these rows' parts of the width."""
-
-    before: Edit | None
-    parts: Sequence[tuple[int, slice]]
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """The tensor [row, 1, width], zeroed in part; of rows that there are at its layer."""
-        changed = tensor.clone() if self.before is None else self.before(tensor).clone()
-        for row, columns in self.parts:
-            changed[row, :, columns] = 0
-        return changed
-
-
-@dataclass(frozen=True, slots=True)
 class _Begin:
     """A hook before a layer: `begun` [n_rows, 1, d_model] after the rows that there are, or in their place."""
 
     begun: Tensor
     is_first: bool
 
-    def __call__(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[tuple[object, ...], dict[str, object]]:
+    def __call__(self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
         """The layer's arguments, with the stream of all rows."""
-        stream = args[0] if args else kwargs["hidden_states"]
-        if not isinstance(stream, Tensor):
-            raise TypeError(f"{type(module).__name__} reads {type(stream).__name__}, not a stream")
-        rows = self.begun if self.is_first else torch.cat([stream, self.begun])
-        return ((rows, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": rows})
+        return with_stream(
+            module, args, kwargs, lambda stream: self.begun if self.is_first else torch.cat([stream, self.begun])
+        )
 
 
 @contextmanager

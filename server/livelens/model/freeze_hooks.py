@@ -16,6 +16,7 @@ from livelens.analysis.norms import NormWeights
 from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy, LayerAnatomy, bias_of
 from livelens.model.attention import carry
+from livelens.model.block_arguments import Arguments, with_stream
 from livelens.model.capture import ForwardHooks
 
 BiasPlace = Literal["attn_read", "attn_write", "mlp_read", "mlp_write"]
@@ -60,12 +61,8 @@ class StreamHook:
 def _hook_stream(anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> RemovableHandle:
     """Give layer 0 `stream_of(stream)` in place of the stream."""
 
-    def hook(
-        module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        if args:
-            return (stream_of(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": stream_of(kwargs["hidden_states"])}
+    def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
+        return with_stream(module, args, kwargs, stream_of)
 
     return anatomy.layers[0].block.register_forward_pre_hook(hook, with_kwargs=True)
 
