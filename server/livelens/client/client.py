@@ -21,6 +21,7 @@ from livelens.client.connection import Connection
 from livelens.client.directions import Directions
 from livelens.client.errors import LivelensError
 from livelens.client.questions import Questions
+from livelens.client.rank_one_edits import RankOneEdits
 from livelens.client.recording import Recordings
 from livelens.client.run import ClientRun
 from livelens.client.step_data import StepData
@@ -93,7 +94,7 @@ def connect(url: str, *, token: str | None = None, reconnect_secs: float = 30.0)
     return Client(address, token if token is not None else next(iter(in_url), None), reconnect_secs=reconnect_secs)
 
 
-class Client(Questions, Directions, Recordings):
+class Client(Questions, Directions, RankOneEdits, Recordings):
     """One viewer of one server. `model_info` and `viewer_id` are there once it is connected."""
 
     def __init__(self, address: str, token: str | None, *, reconnect_secs: float) -> None:

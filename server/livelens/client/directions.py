@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from livelens.client.connection import Connection
 from livelens.client.errors import LivelensError
 from livelens.client.run import ClientRun
+from livelens.client.vectors_file import load_vectors, save_vectors
 from livelens.protocol.messages import (
     DirectionInfo,
     DirectionReady,
@@ -34,6 +35,7 @@ from livelens.protocol.messages import (
 from livelens.protocol.tensors import reconstruct
 
 F32 = NDArray[np.float32]
+_FORMAT = "livelens direction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +93,12 @@ def _places(direction: Direction, layers: Sequence[int] | None) -> list[StreamPl
 
 def save_direction(path: str | Path, direction: Direction, *, model_info: ModelInfo) -> None:
     """Write safetensors: `direction` float32 [d_model], and in the metadata what made it, of which model."""
-    from safetensors.numpy import save_file  # only who saves needs it
-
-    metadata = {
-        "format": "livelens direction 1",
+    facts = {
         "name": direction.info.name,
         "recipe": msgspec.json.encode(direction.info.recipe).decode(),
         "layer": "" if direction.info.layer is None else str(direction.info.layer),
-        "model_name": model_info.model_name,
-        "weights_sha256": model_info.weights_sha256,
     }
-    save_file({"direction": direction.vector}, str(path), metadata=metadata)
+    save_vectors(path, {"direction": direction.vector}, _FORMAT, facts, model_info)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,23 +115,17 @@ class SavedDirection:
 
 def load_direction(path: str | Path) -> SavedDirection:
     """Read what `save_direction` wrote; raises LivelensError for any other file."""
-    from safetensors import SafetensorError, safe_open
-
+    vectors, facts = load_vectors(path, ("direction",), _FORMAT, "no direction of livelens")
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            vector = np.ascontiguousarray(file.get_tensor("direction"), np.float32)
-        if not metadata.get("format", "").startswith("livelens direction") or vector.ndim != 1:
-            raise LivelensError("bad_file", f"{path} holds no direction of livelens")
         return SavedDirection(
-            name=metadata["name"],
-            recipe=msgspec.json.decode(metadata["recipe"], type=DirectionRecipe),
-            layer=int(metadata["layer"]) if metadata["layer"] else None,
-            vector=vector,
-            model_name=metadata["model_name"],
-            weights_sha256=metadata["weights_sha256"],
+            name=facts["name"],
+            recipe=msgspec.json.decode(facts["recipe"], type=DirectionRecipe),
+            layer=int(facts["layer"]) if facts["layer"] else None,
+            vector=vectors["direction"],
+            model_name=facts["model_name"],
+            weights_sha256=facts["weights_sha256"],
         )
-    except (SafetensorError, KeyError, ValueError, msgspec.DecodeError) as error:
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise LivelensError("bad_file", f"{path} holds no direction of livelens: {error}") from error
 
 
