@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.model.test_attribution import (
+from tests.model.attributing import (
     DISTRACTOR,
     LAST,
     PROMPT,

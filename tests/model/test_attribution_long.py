@@ -9,8 +9,8 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from tests.model.attributing import DISTRACTOR, LAST, PROMPT, SEGMENTS, TARGET, attribute, frozen_of
 from tests.model.families import FAMILIES, N_LAYERS
-from tests.model.test_attribution import DISTRACTOR, LAST, PROMPT, SEGMENTS, TARGET, attribute, frozen_of
 
 from livelens.analysis.attribution import Attribution
 from livelens.analysis.edge_types import StreamGradient

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.model.families import N_HEADS, N_LAYERS
-from tests.model.test_attribution import (
+from tests.model.attributing import (
     DISTRACTOR,
     LAST,
     PROMPT,
@@ -18,6 +17,7 @@ from tests.model.test_attribution import (
     assert_outgoing,
     attribute,
 )
+from tests.model.families import N_HEADS, N_LAYERS
 
 from livelens.analysis.attribution import Attribution
 from livelens.analysis.edges import Edges
