@@ -1,19 +1,17 @@
-"""What the stream, the heads and their looks hold at a token: against plain Hugging Face, products multiplied out."""
+"""What the stream and the heads hold at a token: against plain Hugging Face, products multiplied out."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from tests.model.driving import masks_at
-from tests.model.families import D_VOCAB, FAMILIES, N_HEADS, N_LAYERS
+from tests.model.families import FAMILIES, N_HEADS, N_LAYERS
+from tests.model.lens_asking import EDITS, PROMPT, RUN, Tiny, TinyReference, array, ask, close, context_of, tokens_of
 from tests.model.questions import answered, parts_of
-from tests.model.reference import Edit, Full, Reference
+from tests.model.reference import Full, Reference
 
-from livelens.analysis.principal_axes import Moments
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, LogitPair
 from livelens.model.interventions import InterventionMasks
 from livelens.model.kept_prefix import KeptPrefix
@@ -21,58 +19,12 @@ from livelens.model.lens_analyst import LensAnalyst
 from livelens.model.operations import Added, Operation, Replacement, Scaled, Where
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import (
-    AttentionEntropyReady,
     Channel,
     HeadLensReady,
-    LensAnswer,
-    LensQuestion,
     LensReady,
-    RequestAttentionEntropy,
     RequestHeadLens,
     RequestLens,
-    RequestStreamPca,
-    StreamPcaReady,
-    Tensor,
 )
-from livelens.protocol.tensors import reconstruct
-
-Tiny = Callable[[str], TorchEngine]
-TinyReference = Callable[[str], Reference]
-EDITS = (Edit(start=3, stop=100, heads={(0, 1): 0.0}, attn={1: 0.5}, mlp={2: 0.25}),)
-RUN = {"request_id": 3, "run_id": "r"}
-PROMPT = "When Mary and John went to the store, John gave a drink to"
-
-
-def tokens_of(family: str, n: int = 12) -> list[int]:
-    return random.Random(family).sample(range(3, D_VOCAB), n)
-
-
-def context_of(engine: TorchEngine, ids: Sequence[int], edits: Sequence[Edit] = ()) -> AnalysisContext:
-    """A run of `ids` of which all but the last was computed, under `edits`."""
-    starts = sorted({0, *(at for edit in edits for at in (edit.start, edit.stop) if at < len(ids))})
-    segments = tuple(
-        ContextSegment(from_pos=start, revision=i, masks=masks_at(edits, start, engine.info))
-        for i, start in enumerate(starts)
-    )
-    return AnalysisContext(token_ids=tuple(ids), n_prompt=2, n_positions=len(ids) - 1, segments=segments)
-
-
-def ask(engine: TorchEngine, question: LensQuestion, context: AnalysisContext) -> LensAnswer:
-    _, answer = answered(LensAnalyst(parts_of(engine)).answer(question, context))
-    assert engine.hooks_left() == 0
-    return answer
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    return reconstruct(tensor)
-
-
-def close(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-4) -> None:
-    assert ours.shape == theirs.shape
-    assert float(np.abs(ours - theirs).max()) <= tolerance * max(1.0, float(np.abs(theirs).max()))
-
-
-# ---------------------------------------------------------------------- the lens in words
 
 
 def assert_lens(answer: LensReady, logits: torch.Tensor, n_tokens: int, tolerance: float = 1e-4) -> None:
@@ -129,9 +81,6 @@ def test_the_lens_of_the_shipped_model_is_that_of_hidden_states(
     assert answer.target_text == " Mary"
     assert answer.top[-1][0].prob == pytest.approx(0.92, abs=0.01)
     assert array(answer.rank)[-1] == 0
-
-
-# ---------------------------------------------------------------------- what one head writes
 
 
 def logits_of_writes(reference: Reference, full: Full, pos: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -257,130 +206,6 @@ def test_lenses_of_a_run_with_other_operations_are_those_of_its_steps(tiny: Tiny
     ids_of, values = array(heads.head_token_id), array(heads.head_value)
     for layer, head, place in np.argwhere(ids_of == 17):
         assert values[layer, head, place] == pytest.approx(arrays.direct.heads[layer, head], rel=1e-3, abs=1e-4)
-
-
-# ---------------------------------------------------------------------- the stream's paths
-
-
-def streams_of(full: Full, n: int) -> np.ndarray:
-    """[n_positions, n_layers+1, d_model]"""
-    return torch.stack([stream[:n] for stream in full.resid], 1).double().numpy()
-
-
-def by_svd(points: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of `points` along the axes of `kept`, signs free, and the shares explained."""
-    flat = kept.reshape(-1, kept.shape[-1])
-    mean = flat.mean(0)
-    _, sizes, rows = np.linalg.svd(flat - mean, full_matrices=False)
-    return (points - mean) @ rows[:3].T, (sizes**2 / (sizes**2).sum())[:3]
-
-
-def assert_paths(answer: StreamPcaReady, points: np.ndarray, kept: np.ndarray, tolerance: float = 1e-3) -> None:
-    theirs, shares = by_svd(points, kept)
-    ours = array(answer.coordinates).astype(np.float64)
-    assert ours.shape == (*points.shape[:2], 3)
-    ours *= np.sign((ours * theirs).sum((0, 1)))  # an axis has no direction
-    close(ours, theirs, tolerance)
-    np.testing.assert_allclose(array(answer.explained), shares, atol=1e-4)
-
-
-def rms_scaled(points: np.ndarray, *, is_centred: bool, eps: float) -> np.ndarray:
-    centred = points - points.mean(-1, keepdims=True) if is_centred else points
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
-
-
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_streams_paths_are_those_of_a_singular_value_decomposition(
-    tiny: Tiny, tiny_reference: TinyReference, family: str
-) -> None:
-    engine, reference, ids = tiny(family), tiny_reference(family), tokens_of(family)
-    points = streams_of(reference.run(ids, EDITS), len(ids) - 1)
-    context = context_of(engine, ids, EDITS)
-    norm = parts_of(engine).weights.final_norm
-    plain = ask(engine, RequestStreamPca(**RUN, scaling="none"), context)
-    assert isinstance(plain, StreamPcaReady)
-    assert_paths(plain, points, points)
-    scaled = rms_scaled(points, is_centred=norm.is_centred, eps=norm.eps)
-    skipping = ask(engine, RequestStreamPca(**RUN, skip_first=2), context)
-    assert isinstance(skipping, StreamPcaReady)
-    assert_paths(skipping, scaled, scaled[2:])
-    assert [len(words) for words in (*skipping.promoted, *skipping.suppressed)] == [5] * 6
-
-
-def test_the_shipped_models_paths_are_those_of_its_hidden_states(
-    shipped: TorchEngine, shipped_reference: Reference
-) -> None:
-    ids = shipped.tokenize(PROMPT, apply_chat_template=False)
-    points = streams_of(shipped_reference.run(ids), len(ids))
-    with torch.no_grad():
-        hidden = shipped_reference.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-    np.testing.assert_allclose(points[:, :-1], torch.cat(hidden[:-1]).transpose(0, 1).numpy(), atol=1e-3)
-    context = AnalysisContext(token_ids=tuple(ids), n_prompt=len(ids), n_positions=len(ids), segments=())
-    answer = ask(shipped, RequestStreamPca(**RUN, skip_first=1), context)
-    assert isinstance(answer, StreamPcaReady)
-    scaled = rms_scaled(points, is_centred=False, eps=shipped_reference.final_norm.variance_epsilon)
-    assert_paths(answer, scaled, scaled[1:])
-
-
-def test_axes_leave_nothing_over_where_points_span_fewer_dimensions() -> None:
-    moments = Moments(5, device=torch.device("cpu"))
-    moments.add(torch.tensor([[1.0, 0, 0, 0, 0], [-3.0, 0, 0, 0, 0]]))
-    axes = moments.axes(3)
-    assert axes.explained.tolist() == pytest.approx([1.0, 0.0, 0.0])
-    assert axes.axes[0].tolist() == pytest.approx([1.0, 0, 0, 0, 0])
-    assert axes.coordinates(torch.tensor([[-1.0, 0, 0, 0, 0]]))[0].tolist() == pytest.approx([0.0, 0, 0])
-    with pytest.raises(ValueError, match="no points"):
-        Moments(5, device=torch.device("cpu")).axes(3)
-
-
-def test_axes_of_equal_points_explain_nothing() -> None:
-    moments = Moments(4, device=torch.device("cpu"))
-    moments.add(torch.zeros(3, 4))
-    assert moments.axes(3).explained.tolist() == [0.0, 0.0, 0.0]
-
-
-def test_paths_need_something_to_make_axes_of(tiny: Tiny) -> None:
-    engine, ids = tiny("llama"), tokens_of("llama")
-    with pytest.raises(AnalysisRefusedError, match="cannot leave out 11 positions: the run has 11"):
-        ask(engine, RequestStreamPca(**RUN, skip_first=11), context_of(engine, ids))
-
-
-# ---------------------------------------------------------------------- how widely heads look
-
-
-def assert_entropy(answer: AttentionEntropyReady, full: Full, pos: int) -> None:
-    rows = torch.stack([pattern[:, pos, : pos + 1] for pattern in full.pattern]).double()
-    close(array(answer.entropy), torch.special.entr(rows).sum(-1).numpy(), 1e-3)
-    weights = array(answer.top_weight)
-    close(weights, rows.amax(-1).numpy())
-    there = rows.gather(-1, torch.from_numpy(array(answer.top_key)).long()[..., None])[..., 0]
-    close(weights, there.numpy())
-
-
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_entropy_is_that_of_each_heads_row(tiny: Tiny, tiny_reference: TinyReference, family: str) -> None:
-    engine, reference, ids = tiny(family), tiny_reference(family), tokens_of(family)
-    full = reference.run(ids, EDITS)
-    for pos in (0, 5, 10):
-        answer = ask(engine, RequestAttentionEntropy(**RUN, pos=pos), context_of(engine, ids, EDITS))
-        assert isinstance(answer, AttentionEntropyReady)
-        assert array(answer.entropy).shape == (N_LAYERS, N_HEADS)
-        assert_entropy(answer, full, pos)
-
-
-def test_the_shipped_models_entropy_is_that_of_output_attentions(
-    shipped: TorchEngine, shipped_reference: Reference
-) -> None:
-    ids = shipped.tokenize(PROMPT, apply_chat_template=False)
-    context = AnalysisContext(token_ids=tuple(ids), n_prompt=len(ids), n_positions=len(ids), segments=())
-    answer = ask(shipped, RequestAttentionEntropy(**RUN, pos=len(ids) - 1), context)
-    assert isinstance(answer, AttentionEntropyReady)
-    assert_entropy(answer, shipped_reference.run(ids), len(ids) - 1)
-
-
-# ---------------------------------------------------------------------- what is kept between questions
 
 
 def n_forward_calls(engine: TorchEngine, work: Callable[[], object]) -> int:
