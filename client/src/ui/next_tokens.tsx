@@ -30,7 +30,7 @@ function CleanTokens({ step, twin }: { step: StepRecord; twin: TwinStep }): JSX.
     <div class="clean-tokens">
       <h3>Its clean twin predicts{read}</h3>
       <ProbBars tokens={twin.top_tokens} chosen_id={step.chosen_id} beside={step.top_tokens} />
-      <p class="muted">Entropy {number_text(twin.entropy)} nat · KL {number_text(twin.kl)} nat</p>
+      <p class="muted">Entropy {number_text(twin.entropy)} nat · KL {number_text(twin.kl)} nat; the line: this run</p>
     </div>
   );
 }

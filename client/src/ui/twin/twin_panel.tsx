@@ -37,6 +37,7 @@ export function TwinPanel({ shown }: { shown: Shown }): JSX.Element {
                 <ComparedTexts one={{ name: "this run", tokens }} other={{ name: "its clean twin", tokens: clean }}
                   on_pick={(pos) => actions.select_pos(pos)} />
               )}
+              {is_other_text && <p class="muted">From there on the two read different texts: so do the numbers.</p>}
               <Charts rows={rows} />
             </div>
             <TwinTable rows={rows} />

@@ -12,7 +12,7 @@ const COLUMNS: { label: string; hint: string }[] = [
   { label: "This run said", hint: "The token that this run chose" },
   { label: "here", hint: "Its probability in this run" },
   { label: "clean", hint: "Its probability in the clean twin" },
-  { label: "KL, nat", hint: "KL divergence of this run's prediction from the clean twin's" },
+  { label: "KL, nat", hint: "KL divergence of this run's prediction from the clean twin's; bars on a square-root scale" },
   { label: "Clean says", hint: "The clean twin's likeliest token, where it is another" },
 ];
 
@@ -55,7 +55,7 @@ function Row({ row, index, top, largest }: { row: TwinRow; index: number; top: n
       <div role="cell">{chosen_text === null ? "–" : token_quote(chosen_text)}</div>
       <div role="cell" class="number">{percent_text(prob)}</div>
       <div role="cell" class="number">{percent_text(clean_prob)}</div>
-      <div role="cell" class="number twin-kl"><i style={{ width: `${(100 * kl) / largest}%` }} /><span>{number_text(kl)}</span></div>
+      <div role="cell" class="number twin-kl"><i style={{ width: `${100 * Math.sqrt(kl / largest)}%` }} /><span>{number_text(kl)}</span></div>
       <div role="cell">{prefers_text !== null && token_quote(prefers_text)}</div>
     </div>
   );
