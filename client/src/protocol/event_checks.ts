@@ -82,7 +82,7 @@ export const rank_one_recipe = struct<RankOneRecipe>({
   covariance: with_default(one_of("none", "built_in", "texts", "prompt"), "built_in"),
   covariance_texts: with_default(list(text), []),
   ridge: with_default(real, 0.1),
-  n_steps: with_default(count, 25),
+  n_steps: with_default(count, 20),
   learning_rate: with_default(real, 0.5),
   weight_decay: with_default(real, 0.5),
   clamp: with_default(real, 4),

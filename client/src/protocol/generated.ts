@@ -151,7 +151,8 @@ export interface InterventionSegment {
  *
  *     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
  *     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
- *     and a direction: `add_direction project_out`. An edit, which says the matrix: `rank_one_edit`.
+ *     and a direction: `add_direction project_out`. An edit, which says of which matrix it is
+ *     (the component that it belongs to may be named, for who lists it): `rank_one_edit`.
  */
 export interface InterventionSpec {
   /**

@@ -1,8 +1,8 @@
 """A Python client of the protocol that the page speaks: `async with connect(url) as client: ...`.
 
-The client itself is in `client.py`; what it asks in `questions.py`, `lenses.py`, `comparison.py`, `rank_one_edits.py` and
-`directions.py`, and gets in `answers.py`; the run that it follows in `run.py`, a position of it in `step_data.py`;
-the line, and coming back when it is lost, in `connection.py`.
+The client itself is in `client.py`; what it asks in `questions.py`, `lenses.py`, `comparison.py`, `directions.py` and
+`rank_one_edits.py`, and gets in `answers.py`; the run that it follows in `run.py`, a position of it in
+`step_data.py`; the line, and coming back when it is lost, in `connection.py`.
 """
 
 from livelens.client.answers import Attention, Values

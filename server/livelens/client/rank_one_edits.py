@@ -20,6 +20,7 @@ from livelens.client.errors import LivelensError
 from livelens.client.run import ClientRun
 from livelens.client.vectors_file import load_vectors, save_vectors
 from livelens.protocol.messages import (
+    Component,
     InterventionSpec,
     ModelInfo,
     Positions,
@@ -68,11 +69,20 @@ def in_force(
     return InterventionSpec(
         intervention_id=intervention_id or f"edit {edit.info.name}"[:64],
         operation="rank_one_edit",
-        components=[],
+        components=[edited_component(edit.info.recipe)],
         amount=amount,
         positions=Positions() if positions is None else positions,
         edit_id=edit.info.edit_id,
     )
+
+
+def edited_component(recipe: RankOneRecipe) -> Component:
+    """What the edited matrix belongs to: a layer's MLP, its attention, or one head."""
+    if recipe.matrix == "mlp_out":
+        return Component("mlp", recipe.layer)
+    if recipe.head_index is None:
+        return Component("attn", recipe.layer)
+    return Component("head", recipe.layer, recipe.head_index)
 
 
 def save_edit(path: str | Path, edit: RankOneEdit, *, model_info: ModelInfo) -> None:

@@ -32,7 +32,7 @@ from livelens.model.operations import (
     WeightEdit,
     Where,
 )
-from livelens.protocol.components import check_component
+from livelens.protocol.components import check_component, component_id
 from livelens.protocol.messages import Component, EditedMatrix, InterventionSpec, ModelInfo, Positions, Reference
 
 SITES: dict[str, EditSite] = {"head": "z", "neuron": "neurons", "attn": "attn_out", "mlp": "mlp_out"}
@@ -304,6 +304,7 @@ def _matrix_operation(
         raise ValueError(f"{spec.operation} has no edit here")
     edit = resources.rank_one_edit(edit_id)
     check_matrix(edit.matrix, edit.layer, info)
+    _check_named(spec.components, edit)
     width = width_into(edit.matrix, info)
     if edit.key.shape != (width,) or edit.value.shape != (info.d_model,):
         raise ValueError(
@@ -311,6 +312,16 @@ def _matrix_operation(
             f"this model's {edit.matrix} takes {width} and {info.d_model}"
         )
     return Operation((MATRIX_SITES[edit.matrix], edit.layer), where, RankOne(edit.key, edit.value, spec.amount))
+
+
+def _check_named(components: Sequence[Component], edit: WeightEdit) -> None:
+    """Raise ValueError where a component is named that the edited matrix does not belong to."""
+    kinds = ("mlp",) if edit.matrix == "mlp_out" else ("attn", "head")
+    for component in components:
+        if component.kind not in kinds or component.layer != edit.layer:
+            raise ValueError(
+                f"{component_id(component)} is not what the edit is of: {edit.matrix} of layer {edit.layer}"
+            )
 
 
 def check_matrix(matrix: EditedMatrix, layer: int, info: ModelInfo) -> None:

@@ -157,7 +157,8 @@ class InterventionSpec(WireInput, frozen=True):
 
     components: heads, neurons, whole attn or mlp layers: `zero scale mean resample`; neurons (value `amount`), or
     whole layers with a direction (what they write is `amount` times it): `set`; heads: `attention_*`. `stream`
-    and a direction: `add_direction project_out`. An edit, which says the matrix: `rank_one_edit`.
+    and a direction: `add_direction project_out`. An edit, which says of which matrix it is
+    (the component that it belongs to may be named, for who lists it): `rank_one_edit`.
     """
 
     intervention_id: Annotated[str, Meta(min_length=1, max_length=64, description="chosen by the viewer")]
@@ -192,8 +193,8 @@ class InterventionSpec(WireInput, frozen=True):
             raise ValueError(f"intervention {self.intervention_id!r}: {self.operation} {reason}")
 
         is_stream, is_matrix = self.operation in STREAM_OPERATIONS, self.operation == "rank_one_edit"
-        if is_matrix and (self.components or self.stream):
-            refuse("takes no components and no places: the edit says which matrix it is of")
+        if is_matrix and (len(self.components) > 1 or self.stream):
+            refuse("takes at most the one component that its edit is of, and no places")
         if is_stream and (self.components or not self.stream):
             refuse("acts on the residual stream: name places in `stream`, and no components")
         if not is_stream and not is_matrix and (self.stream or not self.components):

@@ -74,7 +74,7 @@ class RankOneRecipe(WireInput, frozen=True):
         default_factory=list
     )
     ridge: Annotated[float, Meta(ge=1e-6, le=1e6)] = 0.1
-    n_steps: Annotated[int, Meta(ge=1, le=MAX_EDIT_STEPS)] = 25
+    n_steps: Annotated[int, Meta(ge=1, le=MAX_EDIT_STEPS)] = 20
     learning_rate: Annotated[float, Meta(gt=0, le=10)] = 0.5
     weight_decay: Annotated[float, Meta(ge=0, le=100)] = 0.5
     clamp: Annotated[float, Meta(gt=0, le=100)] = 4.0
