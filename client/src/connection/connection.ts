@@ -52,6 +52,7 @@ export class Connection {
   private readonly speed = new Speed();
   private readonly lifeline: Lifeline;
   private queue: DecodedEvent[] = [];
+  private readonly listeners: ((event: DecodedEvent) => void)[] = [];
   private frame_asked = false;
   private last_seq = -1;
   private hole_timer: ReturnType<typeof setTimeout> | null = null;
@@ -123,10 +124,30 @@ export class Connection {
     await this.ask({ type: "fork_run", run_id: this.require_run(), twin, ...fork });
   }
 
-  /** Watch another run that the server holds. Rejects with Refusal. */
-  async watch_run(run_id: string): Promise<void> {
+  /** Watch another run that the server holds; `follows`: only to go along with who shares. Rejects with Refusal. */
+  async watch_run(run_id: string, follows = false): Promise<void> {
     this.last_seq = -1;
-    await this.ask({ type: "join_run", run_id, last_seq: -1 });
+    await this.ask({ type: "join_run", run_id, last_seq: -1, follows });
+  }
+
+  /** Whether this is the run that is watched, or on its way to be. */
+  is_going_to(run_id: string): boolean {
+    return this.options.run_link.read() === run_id || this.store.run.peek()?.run_id === run_id;
+  }
+
+  /** Look at the same as the viewers that give this key; see `sharing.ts`. Rejects with Refusal. */
+  async share_view(key: string): Promise<void> {
+    await this.ask({ type: "share_view", key });
+  }
+
+  /** Tell those this page shares with what it looks at. Rejects with Refusal. */
+  async set_selection(component: Component | null, pos: number | null): Promise<void> {
+    await this.ask({ type: "set_selection", component, pos });
+  }
+
+  /** Have `listener` told every event once the store knows it. */
+  on_event(listener: (event: DecodedEvent) => void): void {
+    this.listeners.push(listener);
   }
 
   async command_run(type: RunCommand): Promise<void> {
@@ -292,6 +313,7 @@ export class Connection {
     }
     if (event.type === "run_rewound") this.holes.forget();
     if (event.type === "run_finished" && event.message) this.tell_end(event.reason, event.message);
+    for (const listener of this.listeners) listener(event);
     const is_answer = this.requests.settle(event);
     if (event.type === "error_report" && !is_answer) add_notice(this.store, "fault", event.message);
   }
@@ -324,7 +346,8 @@ export class Connection {
     const is_held = this.store.run.peek()?.run_id === run_id;
     if (!is_held) this.last_seq = -1;
     try {
-      await this.ask({ type: "join_run", run_id, last_seq: this.last_seq });
+      // The run of an address that was loaded again or pasted: nobody is taken along.
+      await this.ask({ type: "join_run", run_id, last_seq: this.last_seq, follows: true });
       if (is_held) this.ask_for_holes_soon();
     } catch (error) {
       if (error instanceof Refusal && error.code !== "connection_lost") this.lose_run(run_id, error.message);

@@ -3,6 +3,7 @@ import type { Store } from "../store/store";
 import { Connection } from "./connection";
 import { has_own_recording, page_recording, PageSource } from "./replay_page";
 import { page_run_link } from "./run_link";
+import { page_share_key, share_view } from "./sharing";
 import { SocketSource, socket_url } from "./socket_source";
 
 export interface PageConnection {
@@ -30,6 +31,8 @@ export function connect_page(store: Store): PageConnection {
   window.addEventListener("online", () => source.has_server && !store.replay.peek() && connection.retry());
   window.addEventListener("pagehide", () => connection.close());
   window.addEventListener("pageshow", (event) => event.persisted && connection.retry());
+  const share_key = page_share_key();
+  if (share_key !== null) share_view(store, connection, share_key);
   if (source.has_server) connection.start();
   else void show_own_recording(store, source, connection);
   return { connection, source };

@@ -122,9 +122,12 @@ function take_interventions(store: Store, view: ViewState): void {
   }
 }
 
+/** A frame's address holds a key (`frame/KEY/`), as good as the server's token. */
+const KEY_IN_PATH = /\/frame\/[^/]+\/$/;
+
 /** The address of this view, with the prompt where it is asked for. The server's token is never in it. */
 export function link_to_view(parts: ViewLinkParts, with_prompt: boolean): string {
   const prompt = with_prompt ? (parts.store.run.peek()?.prompt ?? parts.form.prompt.peek()) : null;
-  return `${location.origin === "null" ? "file://" : location.origin}${location.pathname}`
+  return `${location.origin === "null" ? "file://" : location.origin}${location.pathname.replace(KEY_IN_PATH, "/")}`
     + with_view(location.hash, { ...current_view(parts), prompt });
 }
