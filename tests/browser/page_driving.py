@@ -45,7 +45,8 @@ def token_ids(page: Page) -> list[int]:
 
 def selected(page: Page) -> dict[str, object] | None:
     """The selected component."""
-    return page.evaluate("() => window.livelens.store.selection.value")  # type: ignore[no-any-return]
+    found: dict[str, object] | None = page.evaluate("() => window.livelens.store.selection.value")
+    return found
 
 
 def canvas_point(page: Page, kind: str, layer: int, index: int) -> tuple[float, float]:
@@ -107,4 +108,19 @@ def run_to_end(page: Page, prompt: str, *, length: int) -> None:
 
 def run_view(page: Page) -> dict[str, object]:
     """What the server said of the run: prompt, sampling, n_prompt_tokens, ..."""
-    return page.evaluate("() => ({ ...window.livelens.store.run.value })")  # type: ignore[no-any-return]
+    return dict(page.evaluate("() => window.livelens.store.run.value"))
+
+
+def axe_violations(page: Page) -> list[str]:
+    """What axe finds wrong on the whole page: rule and elements."""
+    page.evaluate(AXE.read_text())
+    return list(
+        page.evaluate(
+            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
+        )
+    )
+
+
+def number(page: Page, selector: str) -> float:
+    """A number as the page writes it."""
+    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))

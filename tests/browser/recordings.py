@@ -32,7 +32,7 @@ _CHECKSUMS = """async () => {
 
 def page_checksums(page: Page) -> dict[str, str]:
     """SHA-256 of every array that the page holds, by position, name and shape; float16 is held as float32."""
-    return page.evaluate(_CHECKSUMS)  # type: ignore[no-any-return]
+    return dict(page.evaluate(_CHECKSUMS))
 
 
 def file_checksums(path: Path) -> dict[str, str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-import torch
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
@@ -15,25 +13,12 @@ from livelens.analysis.attribution import Attribution
 from livelens.analysis.relevance import gradient_x_input
 from livelens.bench.server_process import ServerProcess
 from livelens.model.frozen import FrozenModel
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 
 PROMPT = "The Eiffel Tower is in the city of"
 LAST = 8
 TIMEOUT_MS = 120_000
 ANSWER = "window.livelens.store.analysis.relevance.slot.value.answer"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model in this process, to compare with."""
-    n_threads = torch.get_num_threads()
-    loaded = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    torch.set_num_threads(1)  # the server has the others
-    yield loaded
-    torch.set_num_threads(n_threads)
-    loaded.close()
 
 
 @pytest.fixture

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Page
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import AXE, OpenPage
 
 from livelens.bench.server_process import ServerProcess
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import Component
 
@@ -20,14 +16,6 @@ LAST = 13  # position of the prompt's last token
 TIMEOUT_MS = 120_000
 LIVE = "window.livelens.store.is_measuring_live.value"
 MARKS = "window.livelens.scene.stats().draw_calls"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model in this process, to compare with."""
-    loaded = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    yield loaded
-    loaded.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -35,15 +35,6 @@ def select(page: Page, kind: str, layer: int, index: int) -> None:
     )
 
 
-def axe_violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    return list(
-        page.evaluate(
-            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
-        )
-    )
-
-
 def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(page: Page) -> None:
     """L18H6 is the strongest induction head of this model."""
     select(page, "head", 18, 6)
@@ -53,7 +44,7 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
     expect(score).to_have_text(re.compile(r"^0\.[89]\d?$"), timeout=ANSWER_MS)
     expect(page.get_by_role("img", name="Pattern of L18H6 over")).to_be_visible()
     assert page.locator(".reads .token").count() >= 8
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     pattern = page.get_by_role("img", name="Pattern of L18H6 over")
     box = pattern.bounding_box()
     assert box is not None
@@ -90,7 +81,7 @@ def test_the_finder_sorts_by_induction_and_its_first_row_selects_that_head(page:
     page.get_by_role("button", name="Previous token").click()
     page.get_by_label("Induction at least").fill("")
     expect(first).not_to_contain_text("L18H6")
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_the_causal_map_of_the_attention_layers_shows_progress_and_figures(page: Page) -> None:
@@ -127,7 +118,7 @@ def test_the_causal_map_of_the_attention_layers_shows_progress_and_figures(page:
     assert -1 <= strongest["spearman"] <= 1
     rows.first.get_by_role("button").click()
     assert driving.selected(page) == {"kind": "attn", "layer": strongest["layer"], "index": 0}
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_a_causal_map_can_be_cancelled_and_asked_again(page: Page) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -33,20 +33,6 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     return page
 
 
-def axe_violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    return list(
-        page.evaluate(
-            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
-        )
-    )
-
-
-def number(page: Page, selector: str) -> float:
-    """A number as the page writes it."""
-    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))
-
-
 def test_what_brings_mary_back_is_shown_and_leads_to_its_token(page: Page) -> None:
     """The answer's numbers stand in the table and under the pointer; a cell and a row select part and token."""
     page.evaluate(
@@ -64,10 +50,10 @@ def test_what_brings_mary_back_is_shown_and_leads_to_its_token(page: Page) -> No
     seen = page.evaluate("() => window.seen_progress")
     assert len(seen) > 5
     assert seen[-1]["done"] <= seen[-1]["total"]
-    assert number(page, "#clean-value") == pytest.approx(6.12, abs=0.02)
-    assert number(page, "#corrupted-value") == pytest.approx(-5.49, abs=0.02)
+    assert driving.number(page, "#clean-value") == pytest.approx(6.12, abs=0.02)
+    assert driving.number(page, "#corrupted-value") == pytest.approx(-5.49, abs=0.02)
     assert page.locator(".patch-columns [data-differs]").first.inner_text() == "John/Mary"
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
     stream = page.get_by_role("img", name="Stream before the layer")
     n_layers, n_pos = 30, LAST + 1
@@ -100,9 +86,9 @@ def test_what_brings_mary_back_is_shown_and_leads_to_its_token(page: Page) -> No
     assert driving.selected(page) == {"kind": "head", "layer": 22, "index": 4}
     page.get_by_label("Maps").select_option("apart")
     expect(page.get_by_role("img", name="Stream: |difference| / |other|")).to_be_visible()
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     page.evaluate("() => (window.livelens.store.theme.value = 'light')")
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_a_second_prompt_of_another_length_is_refused_in_one_sentence_and_work_can_be_called_off(page: Page) -> None:

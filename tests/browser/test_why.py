@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ from tests.browser.page_driving import OpenPage
 from livelens.analysis.attribution import Attribution
 from livelens.bench.server_process import ServerProcess
 from livelens.model.frozen import FrozenModel
-from livelens.model.loading import load_torch_engine
-from livelens.model.sources import resolve_source
 from livelens.model.torch_engine import TorchEngine
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
@@ -25,14 +22,6 @@ NAME_MOVER = (23, 3)
 # Attribution on two shared cores takes seconds; what is proved here is not its speed.
 TIMEOUT_MS = 120_000
 ANALYSIS = "window.livelens.store.analysis"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[TorchEngine]:
-    """The shipped model in this process, to compare with."""
-    loaded = load_torch_engine(resolve_source("smollm2", progress=print), device="cpu")
-    yield loaded
-    loaded.close()
 
 
 @pytest.fixture
