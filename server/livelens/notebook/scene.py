@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 import ipywidgets
 import numpy as np
@@ -36,6 +36,22 @@ if TYPE_CHECKING:
 
 MAX_UPDATES_PER_SEC: Final = 15
 ViewName = Literal["three_quarter", "front"]
+
+
+class SceneOptions(TypedDict, total=False):
+    """What `view.scene` takes.
+
+    display: sizes of activations, or signed direct contributions (the channel `direct_logit` must be generated with).
+    width, height: CSS pixels. clock, call_later: seconds, and how to be called then; for tests.
+    """
+
+    display: Display
+    theme: Theme
+    look_from: ViewName
+    width: int
+    height: int
+    clock: Callable[[], float]
+    call_later: CallLater
 
 
 class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -224,7 +240,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     def _ask(self, question: int, node: str, pos: int) -> None:
         try:
-            text = attribution_table(self._view.attribution(node=node, pos=pos))
+            text = attribution_table(self._view.attribution(node=node, pos=pos, progress=_quietly))
         except LivelensError as error:
             text = f"<small>No attribution: {escape(error.message)}</small>"
         self._on_cells(partial(self._explained, question, text))
@@ -266,3 +282,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
                 widget.close()
             self.panel.close()
         super().close()
+
+
+def _quietly(_n_done: int, _n_total: int) -> None:
+    """No progress line: it would be in whichever cell runs."""

@@ -1,0 +1,64 @@
+"""A notebook in JupyterLab, driven as a person would: opened, run cell by cell, looked at."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import nbformat
+from playwright.sync_api import Locator, Page, expect
+from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess
+
+_KERNEL_MSECS = 60_000
+
+
+def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[str]) -> None:
+    """A new notebook of these cells, with a kernel that is ready; the first cell is the next to be run."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.folder / name)
+    page.goto(f"{lab.origin}{BASE_URL}lab/tree/{name}?token={TOKEN}&reset")
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=_KERNEL_MSECS)
+    wait_idle(page)
+    page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
+
+
+def wait_idle(page: Page) -> None:
+    """Until the kernel has nothing to do."""
+    indicator = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+    page.wait_for_selector(indicator, state="attached", timeout=_KERNEL_MSECS)
+
+
+def run_cell(page: Page, index: int) -> Locator:
+    """Begin to run a cell; its outputs."""
+    cell = page.locator(".jp-CodeCell").nth(index)
+    cell.locator(".jp-InputArea-editor").click()
+    page.keyboard.press("Control+Enter")
+    return cell.locator(".jp-OutputArea")
+
+
+def is_running(page: Page, index: int) -> bool:
+    """The cell has not ended yet."""
+    return page.locator(".jp-CodeCell").nth(index).locator(".jp-InputPrompt").inner_text().strip() == "[*]:"
+
+
+def wait_run(page: Page, index: int) -> None:
+    """Until a cell that was begun has ended."""
+    prompt = page.locator(".jp-CodeCell").nth(index).locator(".jp-InputPrompt")
+    expect(prompt).not_to_have_text("[*]:", timeout=_KERNEL_MSECS)
+
+
+_READ = """async ([png, places]) => {
+  const blob = await (await fetch("data:image/png;base64," + png)).blob();
+  const bitmap = await createImageBitmap(blob);
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  return places.map(([x, y]) => [...context.getImageData(x, y, 1, 1).data.slice(0, 3)]);
+}"""
+
+
+def colours_at(page: Page, element: Locator, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Red, green and blue of an element's picture at `places`, CSS pixels from its top left."""
+    picture = base64.b64encode(element.screenshot()).decode("ascii")
+    colours: list[list[int]] = page.evaluate(_READ, [picture, [list(place) for place in places]])
+    return colours

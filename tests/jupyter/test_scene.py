@@ -1,0 +1,114 @@
+"""`view.scene()` where it is used: in JupyterLab's browser, and in the file of a notebook that was run."""
+
+from __future__ import annotations
+
+import base64
+import json
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from playwright.sync_api import Page, expect
+from tests.jupyter.jupyter_process import JupyterProcess
+from tests.jupyter.lab_driving import colours_at, is_running, open_notebook, run_cell, wait_run
+from tests.unit.notebook.projected import pixel_of
+
+from livelens.notebook.camera import fit_pose, whole_network
+from livelens.notebook.layout import build_blocks, head_places
+
+SHAPE = SimpleNamespace(n_layers=12, n_heads=6, d_mlp=256)
+SIZE = (800, 420)
+CELLS = (
+    f"""
+import json, livelens
+view = livelens.view('fake:12x6x256@12')
+scene = view.scene(look_from='front', width={SIZE[0]}, height={SIZE[1]})
+scene""",
+    "view.generate('When Mary', max_new_tokens=48).finish().text",
+    """
+generation = view.generate('When Mary and John went', max_new_tokens=1000)
+n_after = 0
+async for step in generation:  # until a few tokens after the ablation
+    n_after += bool(view.ablated)
+    if n_after > 6:
+        break
+await generation.stop.aio()""",
+    """
+scene.refresh()
+print(json.dumps({
+    "heads": scene.network.heads.geometry.attributes["color"].array.tolist(),
+    "selected": view.selection.name,
+    "log": [[spec.intervention_id for spec in at.interventions] for at in generation.run.intervention_log],
+    "written": view.array("heads")[-1, 7, 4].item(),
+}))""",
+    "view.close()\nscene.close()",
+)
+ABLATED = "L7H4"
+
+
+def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, page: Page) -> None:
+    """Other colours with the tokens; in the midst of a cell a click selects and the button ablates."""
+    elsewhere: list[str] = []
+    page.on("request", lambda sent: elsewhere.append(sent.url) if is_elsewhere(sent.url, lab) else None)
+    open_notebook(page, lab, "scene.ipynb", [cell.strip() for cell in CELLS])
+    cell = page.locator(".jp-CodeCell").first
+    canvas = run_cell(page, 0).locator("canvas")
+    expect(canvas).to_be_visible(timeout=60_000)
+    blocks = build_blocks(SHAPE)
+    pose = fit_pose(whole_network(blocks), "front", SIZE[0] / SIZE[1])
+    places = [pixel_of(pose, *SIZE, x, y) for x, y in head_places(blocks)]
+    seen = [colours_at(page, canvas, places)]
+    assert np.ptp(np.array(seen[0]), axis=0).max() < 12  # nothing was generated yet
+    run_cell(page, 1)
+    while is_running(page, 1):  # a cell that waits
+        seen.append(colours_at(page, canvas, places))
+    assert len({json.dumps(colours) for colours in seen}) >= 3
+
+    run_cell(page, 2)
+    x, y = places[7 * blocks.n_heads + 4]
+    canvas.click(position={"x": x, "y": y})
+    expect(cell.get_by_text(f"{ABLATED} @")).to_be_visible(timeout=30_000)
+    assert is_running(page, 2)
+    page.get_by_role("button", name="Ablate").click()
+    expect(page.get_by_role("button", name="Restore")).to_be_visible(timeout=30_000)
+    wait_run(page, 2)
+    output = run_cell(page, 3)
+    wait_run(page, 3)
+    told = json.loads(output.inner_text())
+    assert told["selected"] == ABLATED and told["log"][-1] == [ABLATED] and told["written"] == 0
+    assert np.abs(np.array(colours_at(page, canvas, places)) - np.array(told["heads"])).max() <= 10
+    run_cell(page, 4)
+    wait_run(page, 4)
+    expect(canvas).to_have_count(0)
+    assert not elsewhere, "it needs no other host"
+
+
+def is_elsewhere(url: str, lab: JupyterProcess) -> bool:
+    return not url.startswith((lab.origin, "data:", "blob:"))
+
+
+@pytest.fixture(scope="module")
+def executed() -> nbformat.NotebookNode:
+    """The notebook after it was run and saved as JupyterLab saves it: without the state of widgets."""
+    cells = [CELLS[0].replace("@12", ""), CELLS[1], CELLS[-1]]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, store_widget_state=False).execute()
+    return notebook
+
+
+def test_a_saved_notebook_holds_the_widget_and_the_lit_picture(executed: nbformat.NotebookNode) -> None:
+    outputs = executed.cells[0].outputs
+    assert len(outputs) == 1
+    data = outputs[0].data
+    assert "application/vnd.jupyter.widget-view+json" in data
+    png = base64.b64decode(data["image/png"])
+    assert png.startswith(b"\x89PNG") and len(png) > 10_000  # a dark network packs into less
+
+
+def test_an_export_shows_the_picture(executed: nbformat.NotebookNode) -> None:
+    html, _ = HTMLExporter().from_notebook_node(executed)
+    assert "data:image/png;base64," + executed.cells[0].outputs[0].data["image/png"][:60].strip() in html
+    assert '<script type="application/vnd.jupyter.widget-view+json">' not in html
