@@ -300,12 +300,19 @@ class LiveView(Questions):
             self._selection = selection
             self._selection_callbacks.tell(selection)
 
-    @property
-    def jupyter_address(self) -> str | None:
-        """Where the page is below Jupyter's own address, under its login; none where our extension is not enabled."""
+    def offer(self) -> str | None:
+        """Offer the page to the Jupyter server of this kernel; its address there, see `jupyter_address`."""
         self.background()  # a closed view says so
         if self._registration is None:
             self._registration = register(port=self._own.port, token=self._own.token)
+        return self.jupyter_address
+
+    @property
+    def jupyter_address(self) -> str | None:
+        """Where the page is below Jupyter's own address, under its login.
+
+        None before it is offered (`show`, `livelens.serve`), and where our extension is not enabled in Jupyter.
+        """
         return None if self._registration is None else self._registration.address
 
     def show(self, *, height: int = 720) -> None:
@@ -314,7 +321,7 @@ class LiveView(Questions):
         A click in it is `selection`, what is taken away in it is in `ablated`, a run begun in it is `generation`; and
         the other way round. Where no frame can be shown it says so, with a still picture and the page's address.
         """
-        place = place_here(frame_url=self._own.frame_url, jupyter_address=self.jupyter_address)
+        place = place_here(frame_url=self._own.frame_url, jupyter_address=self.offer())
         if place.kind == "none":
             text = nothing_text(self.url)
             show_output(still_html(still_picture(self), text), text)

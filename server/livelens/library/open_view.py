@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from livelens.library.live_view import LiveView
 from livelens.model.loading import Device, DTypeName, load_engine
@@ -11,22 +11,33 @@ if TYPE_CHECKING:
     from livelens.model.bridge import TransformerBridge
 
 
-def view(
-    model: str | TransformerBridge = "smollm2",
-    *,
-    device: Device = "auto",
-    dtype: DTypeName = "auto",
-    n_threads: int | None = None,
-    trust_remote_code: bool = False,
-) -> LiveView:
+class LoadingOptions(TypedDict, total=False):
+    """How a model is loaded, as with `livelens serve`; for a bridge, which is loaded, they do not apply."""
+
+    device: Device
+    dtype: DTypeName
+    n_threads: int | None
+    trust_remote_code: bool
+
+
+def view(model: str | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
     """Watch a model from Python.
 
     model: what `livelens serve --model` takes, or a TransformerBridge, whose parameters are used where they lie (no
-    second copy; its hooks and flags are not touched, and the other arguments do not apply). Raises ModelSourceError.
+    second copy; its hooks and flags are not touched). Raises ModelSourceError.
     """
     if not isinstance(model, str):
         from livelens.model.plain_twin import engine_of_bridge  # torch is there already
 
         return LiveView(engine_of_bridge(model))
-    engine = load_engine(model, device=device, dtype=dtype, n_threads=n_threads, trust_remote_code=trust_remote_code)
-    return LiveView(engine)
+    return LiveView(load_engine(model, **loading))
+
+
+def serve(model: str | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
+    """`view`, offered at once to the Jupyter server of this kernel: its page is at `jupyter_address` there.
+
+    Where there is no Jupyter server with our extension, the page is at `url` alone.
+    """
+    opened = view(model, **loading)
+    opened.offer()
+    return opened
