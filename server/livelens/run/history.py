@@ -27,6 +27,7 @@ class History:
         self._quantised_budget = quantised_budget_bytes
         self._exact_bytes = 0
         self._quantised_bytes = 0
+        self._let_go: list[int] = []
 
     @property
     def n_bytes(self) -> int:
@@ -46,6 +47,11 @@ class History:
         self._exact_bytes += size_bytes(both)
         self._keep_to_budget()
         return whole
+
+    def let_go(self) -> list[int]:
+        """Positions whose quantised arrays gave way to later ones since this was last asked."""
+        let_go, self._let_go = self._let_go, []
+        return let_go
 
     def truncate(self, from_pos: int) -> None:
         """Forget every position from `from_pos` on."""
@@ -77,8 +83,9 @@ class History:
             _, exact = self._exact.popitem(last=False)
             self._exact_bytes -= size_bytes(exact)
         while self._quantised_bytes > self._quantised_budget and len(self._quantised) > 1:
-            _, arrays = self._quantised.popitem(last=False)
+            pos, arrays = self._quantised.popitem(last=False)
             self._quantised_bytes -= _arrays_bytes(arrays)
+            self._let_go.append(pos)
 
 
 def _arrays_bytes(arrays: Arrays) -> int:

@@ -124,8 +124,7 @@ class Outbox:
         while self._older:
             found = record.latest.get(self._older.popleft())
             if found is not None:
-                arrays = record.history.quantised(found.step.pos)
-                return self._whole(found.step, arrays)
+                return self._whole(found, record.history.quantised(found.pos))
         return None
 
     def _event(self, entry: EventEntry) -> Frame:

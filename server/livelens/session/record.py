@@ -70,7 +70,8 @@ class RunRecord:
     text: str = ""
     finish_reason: FinishReason | None = None
     entries: list[StepEntry | EventEntry] = field(default_factory=list)
-    latest: dict[int, StepEntry] = field(default_factory=dict)  # by position, the newest entry
+    latest: dict[int, Step] = field(default_factory=dict)  # by position, all that is known of it; arrays: `history`
+    holding: dict[int, list[StepEntry]] = field(default_factory=dict)  # by position, the entries that hold its arrays
     # By position: when its step was first made under its revision, and what the token after it added to the text. A
     # step that comes again (its lens, or after a recompute) has a later time and adds no text.
     first_ns: dict[int, int] = field(default_factory=dict)
@@ -114,29 +115,29 @@ class RunRecord:
         self.last_seq += 1
         before = self.latest.get(report.step.pos)
         step = msgspec.structs.replace(report.step, seq=self.last_seq)
-        if before is None or before.step.revision != step.revision:
+        if before is None or before.revision != step.revision:
             self.first_ns[step.pos] = step.server_ns
         if step.pos + 1 == len(self.tokens):
             self.text_deltas[step.pos] = step.text_delta
-        whole = self.history.put(step.pos, report.arrays, report.exact)
         entry = StepEntry(step, report.arrays, now, is_more=before is not None)
         self.entries.append(entry)
-        if before is not None and step.lens_texts is None and before.step.lens_texts is not None:
-            step = msgspec.structs.replace(step, lens_texts=before.step.lens_texts)
-        if before is not None and step.direct_target_id is None:
-            step = msgspec.structs.replace(
-                step,
-                direct_target_id=before.step.direct_target_id,
-                direct_distractor_id=before.step.direct_distractor_id,
-            )
-        if before is not None and step.twin is None:
-            step = msgspec.structs.replace(step, twin=before.step.twin)
-        self.latest[step.pos] = StepEntry(step, whole, now)
+        self.holding.setdefault(step.pos, []).append(entry)
+        self.history.put(step.pos, report.arrays, report.exact)
+        for pos in self.history.let_go():
+            self._empty(pos)
+        if before is not None:
+            step = _with_what_was_known(step, before)
+        self.latest[step.pos] = step
         self.text += enter_token(self.tokens, step)
+
+    def _empty(self, pos: int) -> None:
+        """Nobody is sent a position's arrays any more, and their memory is free."""
+        for entry in self.holding.pop(pos, ()):
+            entry.arrays = {}
 
     def as_made(self, pos: int) -> Step:
         """A position's step with the time and the text of the moment at which its token was made."""
-        step = self.latest[pos].step
+        step = self.latest[pos]
         return msgspec.structs.replace(step, server_ns=self.first_ns[pos], text_delta=self.text_deltas.get(pos, ""))
 
     def take_over(self, parent: RunRecord, branch: BranchPoint) -> None:
@@ -148,11 +149,11 @@ class RunRecord:
         self.text_deltas.update(kept)  # some tokens are no whole characters, and add to the text otherwise than alone
         self.tokens[: branch.n_shared + 1] = parent.tokens[: branch.n_shared + 1]  # with their log-probabilities
         for pos in sorted(pos for pos in parent.latest if pos < branch.n_shared):
-            of_parent = parent.latest[pos]
             self.last_seq += 1
-            step = msgspec.structs.replace(of_parent.step, run_id=self.run_id, seq=self.last_seq, twin=None)
-            arrays = without_channel(of_parent.arrays, "difference")
-            self.latest[pos] = StepEntry(step, arrays, of_parent.at)
+            self.latest[pos] = msgspec.structs.replace(
+                parent.latest[pos], run_id=self.run_id, seq=self.last_seq, twin=None
+            )
+            arrays = without_channel(parent.history.quantised(pos) or {}, "difference")
             self.first_ns[pos] = parent.first_ns[pos]
             exact = parent.history.exact(pos)
             self.history.put(pos, arrays, StepArrays() if exact is None else exact)
@@ -161,9 +162,8 @@ class RunRecord:
         """Make steps from `from_pos` on void; keep `n_tokens` tokens and `text`."""
         self.rewinds.append((self.last_seq, from_pos))
         self.history.truncate(from_pos)
-        for entry in self.entries:
-            if isinstance(entry, StepEntry) and entry.step.pos >= from_pos:
-                entry.arrays = {}
+        for pos in [pos for pos in self.holding if pos >= from_pos]:
+            self._empty(pos)
         for pos in [pos for pos in self.latest if pos >= from_pos]:
             del self.latest[pos], self.first_ns[pos]
         for pos in [pos for pos in self.text_deltas if pos + 1 >= n_tokens]:
@@ -175,6 +175,17 @@ class RunRecord:
         """The first position that became void after `last_seq` was sent; none when none did."""
         since = [from_pos for seq, from_pos in self.rewinds if seq >= last_seq]
         return min(since) if since else None
+
+
+def _with_what_was_known(step: Step, before: Step) -> Step:
+    """A step that adds to its position's earlier one, with what only that one told."""
+    if step.lens_texts is None and before.lens_texts is not None:
+        step = msgspec.structs.replace(step, lens_texts=before.lens_texts)
+    if step.direct_target_id is None:
+        step = msgspec.structs.replace(
+            step, direct_target_id=before.direct_target_id, direct_distractor_id=before.direct_distractor_id
+        )
+    return step if step.twin is not None else msgspec.structs.replace(step, twin=before.twin)
 
 
 def without_channel(arrays: Arrays, channel: Channel) -> Arrays:

@@ -36,5 +36,5 @@ def missing_positions(record: RunRecord, last_seq: int) -> list[int]:
     """Positions whose steps a viewer with `last_seq` lacks: the newest first, then the oldest on."""
     if record.rewound_since(last_seq) is not None:
         last_seq = -1
-    missing = sorted(pos for pos, entry in record.latest.items() if entry.step.seq > last_seq)
+    missing = sorted(pos for pos, step in record.latest.items() if step.seq > last_seq)
     return missing[-1:] + missing[:-1]

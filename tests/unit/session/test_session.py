@@ -23,7 +23,9 @@ from livelens.protocol.messages import (
     Step,
     StepOnce,
 )
+from livelens.session import record as record_module
 from livelens.session.outbox import ANSWERS_LIMIT_BYTES
+from livelens.session.record import StepEntry
 
 
 def steps_of(events: list[object]) -> list[Step]:
@@ -81,6 +83,34 @@ def test_equal_frames_of_two_viewers_are_packed_once() -> None:
         for viewer in (first, second)
     ]
     assert keys[0] == keys[1] != set()
+
+
+def test_the_budget_of_a_run_binds_all_that_holds_its_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gave way is held nowhere; who was still owed it gets its token, and the newest whole."""
+    budget = 20_000
+    monkeypatch.setattr(record_module, "QUANTISED_BUDGET_BYTES", budget)
+    hub = Hub()
+    quick, stalled = hub.viewer(), hub.viewer()
+    quick.start(sampling=greedy(60))
+    assert quick.run is not None
+    stalled.join(quick.run.run_id)
+    for _ in range(80):
+        hub.work()
+        quick.drain()
+    record = hub.session.records[quick.run.run_id]
+    held = {
+        id(values): values
+        for entry in record.entries
+        if isinstance(entry, StepEntry)
+        for values in entry.arrays.values()
+    }
+    assert 0 < sum(values.nbytes for values in held.values()) <= budget
+    assert any(record.history.quantised(pos) is None for pos in record.latest)
+    stalled.drain()
+    assert stalled.run is not None
+    assert set(stalled.run.steps) == set(quick.run.steps) == set(record.latest)
+    newest = max(record.latest)
+    assert np.array_equal(stalled.run.steps[newest].tensors["neurons"], quick.run.steps[newest].tensors["neurons"])
 
 
 def test_a_run_is_abandoned_after_the_grace_time_and_not_before() -> None:

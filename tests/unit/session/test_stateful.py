@@ -248,7 +248,7 @@ class Sessions(RuleBasedStateMachine):
         assert run.intervention_log == record.intervention_log
         assert set(run.steps) == set(record.latest)
         for pos, step in run.steps.items():
-            assert step.info.revision == record.latest[pos].step.revision
+            assert step.info.revision == record.latest[pos].revision
             held = record.history.quantised(pos) or {}
             for name, values in step.tensors.items():
                 np.testing.assert_array_equal(values, held[name], err_msg=f"{name} at {pos}")
