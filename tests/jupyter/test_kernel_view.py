@@ -1,0 +1,165 @@
+"""A view in a notebook's kernel, through the extension: who gets in, what is connected to, and JupyterLab itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Frame, Page
+from tests.browser.page_driving import start_run, wait_state
+from tests.integration.serving import PROMPT, free_port
+from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
+from tests.jupyter.lab_driving import open_notebook, run_cell, wait_idle, wait_run
+from tests.jupyter.test_auth import cookie_of, request, upgrade
+
+import livelens
+from livelens.client import LivelensError, connect
+from livelens.transport.kernel_files import ViewFile, view_path, write_file
+
+KNOWN = {"Authorization": f"token {TOKEN}"}
+
+
+def files_of(server: JupyterProcess) -> Path:
+    """Where its kernels leave their files."""
+    return server.folder / "jupyter_runtime_dir"
+
+
+async def test_a_kernels_view_is_reached_under_jupyters_login_alone(jupyter: JupyterProcess) -> None:
+    server, files = jupyter, files_of(jupyter)
+    view = await asyncio.to_thread(livelens.view, "fake:3x2x24")
+    view_id = secrets.token_urlsafe(24)
+    path = view_path(files, view_id)
+    write_file(path, ViewFile(port=view._own.port, token=view._own.token, pid=os.getpid()))
+    at = f"livelens/kernel/{view_id}/"
+    cookie = await cookie_of(server)
+    assert (await request(server, at, Cookie=cookie)).status == 200
+    for headers in ({}, {"Authorization": "token wrong"}, {"Origin": "http://evil.example"}):
+        stranger = await request(server, at, **headers)
+        assert stranger.status == 302 and stranger.headers["Location"].startswith(f"{server.base_url}login")
+        assert (await upgrade(server, at + "ws", **headers)).status == 403
+    assert (await upgrade(server, at + "ws", Cookie=cookie, Origin="http://evil.example")).status == 403
+    assert (await upgrade(server, at + "ws", Authorization=f"Bearer {view._own.token}")).status == 403
+    assert (await request(server, at, host="evil.example", Cookie=cookie)).status == 403
+
+    async with connect(f"{server.origin}{server.base_url}{at}", token=TOKEN) as client:
+        assert client.model_info == view.model_info
+        run = await client.start_run(PROMPT, max_new_tokens=40)
+        await run.finished()
+        own = await view.generate.aio(PROMPT, max_new_tokens=40)
+        await own.finish.aio()
+        assert own.run.token_ids == run.token_ids and len(run.steps) == len(own.run.steps)
+        await asyncio.to_thread(view.close)
+    with pytest.raises(LivelensError, match="kernel no longer serves"):
+        async with connect(f"{server.origin}{server.base_url}{at}", token=TOKEN, reconnect_secs=0):
+            pass
+    path.unlink()
+
+
+async def test_nothing_but_a_private_file_decides_what_is_connected_to(jupyter: JupyterProcess) -> None:
+    """No id leads elsewhere; a file that others could write, or of a kernel that has ended, is none."""
+    server, files = jupyter, files_of(jupyter)
+    mine = ViewFile(port=free_port(), token="t" * 43, pid=os.getpid())
+    good, public, dead = (secrets.token_urlsafe(24) for _ in range(3))
+    for view_id, content in ((good, mine), (public, mine), (dead, ViewFile(port=40000, token="t" * 43, pid=2**22 - 3))):
+        write_file(view_path(files, view_id), content)
+    view_path(files, public).chmod(0o644)
+    (files / "kernel-0123456789abcdef01234567.json").write_text("{}")
+    for name in (
+        public,
+        dead,
+        "x" * 22,
+        "..%2f" * 8,
+        "kernel-0123456789abcdef01234567",
+        "127.0.0.1:22",
+        good + ".json",
+    ):
+        for path in ("", "ws", "health"):
+            assert (await request(server, f"livelens/kernel/{name}/{path}", **KNOWN)).status == 404, (name, path)
+        assert (await upgrade(server, f"livelens/kernel/{name}/ws", **KNOWN)).status == 404, name
+    assert not view_path(files, dead).exists() and view_path(files, public).exists()
+    with pytest.raises(LivelensError, match="kernel no longer serves"):  # nobody listens there
+        async with connect(f"{server.origin}{server.base_url}livelens/kernel/{good}/", token=TOKEN, reconnect_secs=0):
+            pass
+
+
+def test_kernels_are_told_where_jupyter_is_while_it_runs(tmp_path: Path) -> None:
+    with jupyter_server(tmp_path) as server:
+        (found,) = (tmp_path / "jupyter_runtime_dir").glob("livelens-server-*.json")
+        assert found.name == f"livelens-server-{server.process.pid}.json"
+        assert json.loads(found.read_text()) == {"base_url": BASE_URL} and found.stat().st_mode & 0o777 == 0o600
+    assert not found.exists()
+
+
+CELLS = (
+    'import livelens\nview = livelens.view("fake:3x2x24")\n'
+    'generation = view.generate("When Mary and John went to the store", max_new_tokens=12).finish()\n'
+    "view.show(height=520)",
+    'print("clicked:", view.selection.name)',
+    'view.select("L2H0")\nview.ablate("L1H1")\n'
+    'run = view.generate("Once upon a time", max_new_tokens=8).finish().run\nprint("tokens:", *run.token_ids)',
+    'print("off:", view.ablated, "| prompt:", view.generation.run.prompt)',
+)
+
+
+def restart_kernel(page: Page, lab: JupyterProcess) -> None:
+    """As the menu does, without its question."""
+    with urlopen(Request(f"{lab.origin}{BASE_URL}api/kernels", headers=KNOWN)) as reply:
+        (kernel,) = json.load(reply)
+    restart = Request(f"{lab.origin}{BASE_URL}api/kernels/{kernel['id']}/restart", method="POST", headers=KNOWN)
+    with urlopen(restart) as reply:
+        assert reply.status == 200
+    wait_idle(page)
+
+
+def frame_of(page: Page) -> Frame:
+    """The page in the first cell's output, once it has met the kernel."""
+    element = page.locator(".jp-OutputArea iframe[title='livelens']")
+    element.wait_for(timeout=30_000)
+    frame = element.element_handle().content_frame()
+    assert frame is not None
+    frame.wait_for_function("() => window.livelens?.store.run.value?.state === 'finished'")
+    return frame
+
+
+def said(page: Page, number: int) -> str:
+    """What a cell wrote, once it has ended."""
+    output = run_cell(page, number)
+    wait_run(page, number)
+    return output.inner_text().strip()
+
+
+def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess, page: Page) -> None:
+    """A click is seen in Python, what Python does is seen in the page; and a kernel that restarts holds nothing up."""
+    open_notebook(page, lab, "shown.ipynb", CELLS)
+    run_cell(page, 0)
+    frame = frame_of(page)
+    assert frame.url.startswith(f"{lab.origin}{BASE_URL}livelens/kernel/") and "share=" not in frame.url
+    first_run = frame.evaluate("() => window.livelens.store.run.value.run_id")
+    frame.locator("tr", has_text="L1H0").first.click()
+    frame.wait_for_function("() => window.livelens.store.selection.value?.layer === 1")
+    wait_run(page, 0)
+    assert said(page, 1) == "clicked: L1H0"
+
+    token_ids = [int(word) for word in said(page, 2).split()[1:]]
+    frame.wait_for_function("id => window.livelens.store.run.value.run_id !== id", arg=first_run)
+    frame.wait_for_function("n => window.livelens.store.tokens.value.length === n", arg=len(token_ids))
+    assert frame.evaluate("() => window.livelens.store.tokens.value.map((token) => token.token_id)") == token_ids
+    assert frame.evaluate("() => window.livelens.store.selection.value") == {"kind": "head", "layer": 2, "index": 0}
+    shown = frame.evaluate("() => window.livelens.store.interventions.value.map((spec) => spec.intervention_id)")
+    assert shown == ["L1H1"]
+
+    start_run(frame, "When Ada went to the sea", length=6)
+    wait_state(frame, "finished")
+    assert said(page, 3) == "off: ['L1H1'] | prompt: When Ada went to the sea"
+
+    restart_kernel(page, lab)
+    frame.wait_for_function("() => window.livelens.store.connection.value !== 'open'")
+    run_cell(page, 0)
+    again = frame_of(page)
+    assert again.url != frame.url
+    assert said(page, 1) == "clicked: None"
