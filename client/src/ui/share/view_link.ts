@@ -97,7 +97,7 @@ function still_wanted({ store, state, form }: ViewLinkParts, view: ViewState): V
   if (is_joining && view.pos !== null && store.history.newest_pos < view.pos && run?.state !== "finished") return view;
   scene?.set_camera(view);
   store.display_channel.value = view.channel;
-  if (view.is_from_twin && has_twin(store)) store.analysis.comparison.view.value = "twin";
+  if (view.is_from_twin && (!run || has_twin(store))) store.analysis.comparison.view.value = "twin";
   const sizes = { head: info.n_heads, neuron: info.d_mlp, attn: 1, mlp: 1 };
   const { selection } = view;
   store.selection.value = selection && selection.layer < info.n_layers && selection.index < sizes[selection.kind] ? selection : null;

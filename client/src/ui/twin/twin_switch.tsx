@@ -39,7 +39,7 @@ export function TwinSwitch(): JSX.Element {
 /** Carry the twin so from the next token on, or with the next run; switched on, its view is shown. */
 export function set_twin({ store, actions, state }: Page, mode: TwinMode): void {
   if (store.replay.peek() || (mode !== "off" && twin_fault(store) !== null)) return;
-  if (mode !== "off") state.tab.value = "twin";
+  if (mode !== "off") [state.tab.value, state.drawer_open.value] = ["twin", true];
   state.announcement.value = `Clean twin: ${MODE_WORDS[mode].label.toLowerCase()}`;
   void actions.set_twin(mode);
 }
