@@ -11,8 +11,10 @@ from IPython.display import DisplayHandle
 class DisplayedPicture:
     """One output that is displayed again, in its place, at the end of a cell that changed what it shows."""
 
-    def __init__(self, bundle: Callable[[], dict[str, object]]) -> None:
+    def __init__(self, bundle: Callable[[], dict[str, object]], *, before: Callable[[], None]) -> None:
+        """bundle: what is displayed. before: called at the end of every cell, before `is_old` is looked at."""
         self._bundle = bundle
+        self._before = before
         self._handles: list[DisplayHandle] = []
         self.is_old = False
 
@@ -27,6 +29,7 @@ class DisplayedPicture:
         self.is_old = False
 
     def _renew(self, _: object) -> None:
+        self._before()
         if self.is_old:
             self.is_old = False
             bundle = self._bundle()

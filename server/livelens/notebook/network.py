@@ -91,28 +91,11 @@ class NetworkObjects:
             self._marker.array = np.array([(x, y, 0) for x, y in corners], np.float32)
         self.marker.visible = rect is not None
 
-    def close(self) -> None:
-        """Nothing of it is known to the browser any more."""
-        for widget in _family(self.group):
-            widget.close()
-
 
 def camera_at(pose: Pose, aspect: float) -> three.PerspectiveCamera:
     """A camera that stands there, seen from what it looks at."""
     away = tuple(float(part) for part in np.subtract(pose.position, pose.target))
     return three.PerspectiveCamera(position=away, fov=FOV_DEGREES, aspect=aspect, near=0.05, far=500)
-
-
-def _family(root: three.Object3D) -> list[three.ThreeWidget]:
-    found: list[three.ThreeWidget] = []
-    for child in root.children:
-        found += _family(child)
-        material, geometry = getattr(child, "material", None), getattr(child, "geometry", None)
-        if geometry is not None:
-            found += [*getattr(geometry, "attributes", {}).values(), geometry]
-        if material is not None:
-            found += [part for part in (getattr(material, "map", None), material) if part is not None]
-    return [*found, root]
 
 
 def _colour_buffer(colours: U8) -> three.BufferAttribute:
@@ -202,7 +185,7 @@ def _labels(blocks: Blocks, ground: dict[str, str]) -> list[three.Sprite]:
     below = blocks.spine_y - 0.32
     x0, x1 = blocks.spine_from_x, blocks.spine_to_x
     words = [(f"L{layer}", layer_x(blocks, layer), below) for layer in range(0, blocks.n_layers, every)]
-    words += [("embedding", x0 + 0.2, blocks.spine_y + 0.32), ("logits", x1 - 0.2, blocks.spine_y + 0.32)]
+    words += [("embedding", x0 + 0.9, blocks.spine_y + 0.32), ("logits", x1 - 0.6, blocks.spine_y + 0.32)]
     words += [("neurons", -0.75, (blocks.panel_bottom + blocks.panel_top) / 2)]
     if blocks.n_heads:
         words.append(("heads", -0.6, (blocks.heads_bottom + blocks.heads_top) / 2))

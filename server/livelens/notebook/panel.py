@@ -18,8 +18,8 @@ class Panel:
         self.explain_button = ipywidgets.Button(description="What fed it now", disabled=True)
         self.ablate.on_click(lambda _: on_ablate())
         self.explain_button.on_click(lambda _: on_explain())
-        self._buttons = ipywidgets.HBox([self.ablate, self.explain_button])
-        self.box = ipywidgets.VBox([self.line, self._buttons, self.table])
+        buttons = ipywidgets.HBox([self.ablate, self.explain_button])
+        self.box = ipywidgets.VBox([self.line, buttons, self.table])
 
     def show(self, line: str, *, is_ablated: bool | None) -> None:
         """`line` is HTML; is_ablated none: there is nothing to ablate."""
@@ -34,8 +34,3 @@ class Panel:
     def say(self, text: str) -> None:
         """Why something could not be done."""
         self.line.value = f"<i>{escape(text)}</i>"
-
-    def close(self) -> None:
-        """Nothing of it is left in the browser."""
-        for widget in (self.line, self.table, self.ablate, self.explain_button, self._buttons, self.box):
-            widget.close()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from livelens.library.live_view import LiveView, Selection
 
 MAX_UPDATES_PER_SEC: Final = 15
+MAX_BYTES_PER_SEC: Final = 6_000_000  # of neurons' colours: 2.3 million neurons are shown once a second
+_STILL_SHARE: Final = 0.75  # of the widget's size: enough for a file
 ViewName = Literal["three_quarter", "front"]
 
 
@@ -60,6 +62,8 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
     Drag turns, the wheel zooms, a click selects. `close` ends it; several may follow one view.
     """
 
+    _ends: tuple[Callable[[], None], ...] = ()  # what the view is told at the end; none before the beginning
+
     def __init__(
         self,
         view: LiveView,
@@ -72,6 +76,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         clock: Callable[[], float] | None = None,
         call_later: CallLater | None = None,
     ) -> None:
+        view.background()  # raises where the view is closed
         self._view = view
         self._display: Display = display
         self._theme: Theme = theme
@@ -83,16 +88,17 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         self._node: int | None = None
         self._question = 0
         timing = {} if clock is None else {"clock": clock}
-        self._pace = Pace(self.refresh, interval_secs=1 / MAX_UPDATES_PER_SEC, call_later=call_later, **timing)
         self._sheet = self._colours()
+        interval = max(1 / MAX_UPDATES_PER_SEC, self._sheet.neuron_colours.nbytes / MAX_BYTES_PER_SEC)
+        self._pace = Pace(self.refresh, interval_secs=interval, call_later=call_later, **timing)
         self._pose = fit_pose(whole_network(self._blocks), look_from, width / height)
         self.network = NetworkObjects(self._sheet, theme, self._pose.target)
         self._make_renderer()
         self._header = ipywidgets.HTML()
         self.panel = Panel(on_ablate=self._toggle_ablation, on_explain=self._explain)
-        self._picture = DisplayedPicture(self._repr_mimebundle_)
+        self._picture = DisplayedPicture(self._repr_mimebundle_, before=self._cell_ended)
         super().__init__([self._header, self.renderer, self.panel.box])
-        self._ends = [view.on_step(self._take), view.on_selection(self._selected)]
+        self._ends = (view.on_step(self._take), view.on_selection(self._selected))
         self._catch_up()
 
     def _make_renderer(self) -> None:
@@ -146,6 +152,11 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         self._header.value = header(self._step, self._tokens)
         self._say()
         self._picture.is_old = True
+
+    def _cell_ended(self) -> None:
+        """A cell may have ablated something with no token generated since."""
+        if self._view.ablated != self._ablated:
+            self.refresh()
 
     def _wanted_step(self) -> StepData | None:
         """The one whose position is selected, else the newest."""
@@ -256,7 +267,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         centre, target = np.array(self.network.centre), np.array(self._controls.target)
         place = centre + np.array(self.camera.position)
         pose = Pose((place[0], place[1], place[2]), tuple(centre + target))
-        width, height = self._size
+        width, height = (round(side * _STILL_SHARE) for side in self._size)
         return still_png(self._sheet, pose, self._theme, width=width, height=height)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
@@ -274,14 +285,27 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         if self._ends:
             for end in self._ends:
                 end()
-            self._ends = []
+            self._ends = ()
             self._pace.close()
             self._picture.close()
-            self.network.close()
-            for widget in (self.renderer, self._controls, self.picker, self.camera, self._header):
+            for widget in _family(self) - {self}:
                 widget.close()
-            self.panel.close()
         super().close()
+
+
+def _family(root: ipywidgets.Widget) -> set[ipywidgets.Widget]:
+    """Every widget that `root` is made of."""
+    found, ahead = set(), [root]
+    while ahead:
+        widget = ahead.pop()
+        if widget in found:
+            continue
+        found.add(widget)
+        for name in widget.keys:
+            value = getattr(widget, name)
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            ahead += [part for part in parts if isinstance(part, ipywidgets.Widget)]
+    return found
 
 
 def _quietly(_n_done: int, _n_total: int) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import pythreejs as three
+from ipywidgets.widgets import widget as widget_module
 from numpy.typing import NDArray
 from tests.unit.notebook.messages import Messages, messages
 from tests.unit.notebook.projected import pixel_of
 
 import livelens
+from livelens.client import LivelensError
 from livelens.library.live_view import LiveView
 from livelens.notebook.camera import VIEWS, fit_pose, whole_network
 from livelens.notebook.colours import colour_map, rgb_of
@@ -341,13 +345,13 @@ def test_the_picture_has_every_part_in_its_colour(view: LiveView, look_from: str
     view.generate(PROMPT, max_new_tokens=4).finish()
     scene.refresh()
     lit = decode_png(scene.still())
-    assert lit.shape == (420, 960, 3) and np.mean(np.any(lit != dark, axis=-1)) > 0.05
+    assert lit.shape == (315, 720, 3) and np.mean(np.any(lit != dark, axis=-1)) > 0.05
     blocks = build_blocks(view.model_info)
     pose = fit_pose(whole_network(blocks), look_from, 960 / 420)
     for name in ("L0N0", "L2N23", "L1N11", "L0H0", "L2H1", "L1.attn", "L0.mlp"):
         part = parse_component(name)
         rect = rect_of(blocks, part)
-        column, row = pixel_of(pose, 960, 420, rect.x + rect.w / 2, rect.y + rect.h / 2)
+        column, row = pixel_of(pose, 720, 315, rect.x + rect.w / 2, rect.y + rect.h / 2)
         shown = {
             "neuron": lambda at: colours(scene.network.neurons)[at.layer * 24 + at.index],
             "head": lambda at: colours(scene.network.heads)[at.layer * 2 + at.index],
@@ -379,3 +383,25 @@ def test_a_model_with_no_captured_neurons_is_dark_and_says_so(view: LiveView, sc
     click_on(scene, view, "L0N3")
     settle(view)
     assert "not captured" in scene.panel.line.value
+
+
+def test_without_the_extra_a_clear_word_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pythreejs", None)
+    monkeypatch.delitem(sys.modules, "livelens.notebook")
+    with pytest.raises(ImportError, match=r'pip install "livelens\[notebook\]"'):
+        importlib.import_module("livelens.notebook")
+
+
+def test_a_closed_view_has_no_scene(view: LiveView) -> None:
+    view.close()
+    with pytest.raises(LivelensError, match="closed"):
+        view.scene()
+
+
+def test_nothing_is_left_of_a_closed_scene(view: LiveView) -> None:
+    before = set(widget_module._instances)
+    scene = view.scene()
+    during = set(widget_module._instances)
+    scene.close()
+    assert len(during - before) > 80
+    assert set(widget_module._instances) == before
