@@ -1646,7 +1646,7 @@ export interface StepTensors {
    */
   difference_heads?: Tensor | null;
   /**
-   * float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's; absent above 512 keys (request_comparison brings it exact)
+   * float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's, in steps of 1/2048; absent above 512 keys (request_comparison brings it exact)
    */
   difference_attention?: Tensor | null;
   /**

@@ -142,8 +142,8 @@ class StepTensors(WireValue, frozen=True, omit_defaults=True):
     difference_attention: Annotated[
         Tensor | None,
         Meta(
-            description="float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's; absent above "
-            "512 keys (request_comparison brings it exact)"
+            description="float16 [n_layers, n_heads, pos+1]: this run's row of pattern minus the twin's, in steps of "
+            "1/2048; absent above 512 keys (request_comparison brings it exact)"
         ),
     ] = None
     difference_residual: Annotated[

@@ -17,6 +17,9 @@ from livelens.run.readout import CleanPosition, UnreadPosition
 
 # The channels whose differences are taken. A second logit lens would cost a fifth of a token, so it has none.
 _SOURCES: Final[tuple[Channel, ...]] = ("neurons", "heads", "attention", "residual", "direct_logit")
+# A pattern's difference goes out in steps of 1/2048, eight times as fine as the pattern itself: below that most of
+# a row is rounding, and would be half of the frame.
+_ATTENTION_STEPS: Final = np.float32(2048)
 _TENSORS: Final = ("heads", "residual", "attn_out", "mlp_out", "direct_heads", "direct_mlps")
 
 
@@ -83,7 +86,7 @@ def quantised_differences(exact: dict[str, F32]) -> Arrays:
     if neurons is not None:
         arrays["difference_neurons"], arrays["difference_neurons_scale"] = compand_int8(neurons)
     if attention is not None and attention.shape[-1] <= LONG_ROW_KEYS:
-        arrays["difference_attention"] = attention.astype(np.float16)
+        arrays["difference_attention"] = (np.rint(attention * _ATTENTION_STEPS) / _ATTENTION_STEPS).astype(np.float16)
     for name in _TENSORS:
         values = exact.get(f"difference_{name}")
         if values is not None:

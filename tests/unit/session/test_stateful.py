@@ -29,6 +29,7 @@ from livelens.protocol.messages import (
     Resume,
     SetInterventions,
     SetSelection,
+    SetTwin,
     ShareView,
     StartRun,
     StepOnce,
@@ -46,6 +47,7 @@ SPECS = [
     InterventionSpec(intervention_id="n", operation="zero", components=[Component(kind="neuron", layer=1, index=3)]),
 ]
 which = st.integers(0, 5)
+twin_modes = st.sampled_from(["off", "teacher_forced", "free_running"])
 
 
 class Sessions(RuleBasedStateMachine):
@@ -87,10 +89,10 @@ class Sessions(RuleBasedStateMachine):
         self.hub.session.disconnect(viewer.viewer_id, self.hub.now)
         self.hub.settle_jobs()
 
-    @rule(number=which, paused=st.booleans(), n=st.integers(1, 12))
+    @rule(number=which, paused=st.booleans(), n=st.integers(1, 12), twin=twin_modes)
     @precondition(lambda self: self.viewers)
-    def start(self, number: int, paused: bool, n: int) -> None:
-        self.send(number, StartRun, prompt=PROMPT, start_paused=paused, sampling=greedy(n))
+    def start(self, number: int, paused: bool, n: int, twin: str) -> None:
+        self.send(number, StartRun, prompt=PROMPT, start_paused=paused, sampling=greedy(n), twin=twin)
 
     @rule(
         number=which,
@@ -99,9 +101,12 @@ class Sessions(RuleBasedStateMachine):
         puts=st.booleans(),
         chosen=st.none() | st.sets(st.integers(0, 2)),
         paused=st.booleans(),
+        twin=twin_modes,
     )
     @precondition(lambda self: self.viewers)
-    def fork(self, number: int, run: int, from_pos: int, puts: bool, chosen: set[int] | None, paused: bool) -> None:
+    def fork(
+        self, number: int, run: int, from_pos: int, puts: bool, chosen: set[int] | None, paused: bool, twin: str
+    ) -> None:
         self.send(
             number,
             ForkRun,
@@ -110,7 +115,13 @@ class Sessions(RuleBasedStateMachine):
             token_text=" nine" if puts else None,
             interventions=None if chosen is None else [SPECS[index] for index in sorted(chosen)],
             start_paused=paused,
+            twin=twin,
         )
+
+    @rule(number=which, run=which, mode=twin_modes)
+    @precondition(lambda self: self.viewers)
+    def set_twin(self, number: int, run: int, mode: str) -> None:
+        self.send(number, SetTwin, run_id=self.run_id(run), mode=mode)
 
     @rule(number=which, run=which, make=st.sampled_from([Pause, Resume, StepOnce, Stop, RequestKeyframe]))
     @precondition(lambda self: self.viewers)
@@ -246,9 +257,10 @@ class Sessions(RuleBasedStateMachine):
         assert run.text == record.text
         assert (run.state, run.finish_reason) == (record.state, record.finish_reason)
         assert run.intervention_log == record.intervention_log
+        assert (run.twin, run.twin_from_pos) == (record.twin, record.twin_from_pos)
         assert set(run.steps) == set(record.latest)
         for pos, step in run.steps.items():
-            assert step.info.revision == record.latest[pos].revision
+            assert (step.info.revision, step.twin) == (record.latest[pos].revision, record.latest[pos].twin)
             held = record.history.quantised(pos) or {}
             for name, values in step.tensors.items():
                 np.testing.assert_array_equal(values, held[name], err_msg=f"{name} at {pos}")
