@@ -4,6 +4,7 @@ import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
   type Command, type Component, type ForkRun, type DirectionInfo, type Hello, type InterventionSpec, type PutDirection,
+  type PutRankOneEdit, type RankOneEditInfo,
   type RecordingPart, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
@@ -215,6 +216,13 @@ export class Connection {
     const event = await this.ask({ type: "put_direction", ...direction });
     if (event.type !== "direction_stored") throw new Refusal("unexpected_answer", "the direction was not stored");
     return event.direction;
+  }
+
+  /** Give the server a rank-1 edit of a weight matrix. Rejects with Refusal. */
+  async put_rank_one_edit(edit: Omit<PutRankOneEdit, "type" | "request_id">): Promise<RankOneEditInfo> {
+    const event = await this.ask({ type: "put_rank_one_edit", ...edit });
+    if (event.type !== "rank_one_edit_stored") throw new Refusal("unexpected_answer", "the edit was not stored");
+    return event.edit;
   }
 
   /** The next part of the run's recording: see `request_recording`. */

@@ -19,6 +19,7 @@ export function alteration_of({ operation, amount }: Pick<InterventionSpec, "ope
     case "mean":
     case "resample":
     case "set":
+    case "rank_one_edit":
       return "replaced";
     default:
       return "attention";

@@ -53,6 +53,7 @@ export interface Actions {
   /** Why a token, what a part does. */
   ask: Ask;
   put_direction: Connection["put_direction"];
+  put_rank_one_edit: Connection["put_rank_one_edit"];
 }
 
 export function create_actions(store: Store, state: PageState, form: RunForm, connection: Connection): Actions {
@@ -167,6 +168,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
     ask: connection.ask_about_run,
     put_direction: (direction) => connection.put_direction(direction),
+    put_rank_one_edit: (edit) => connection.put_rank_one_edit(edit),
     exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),
   };
 }

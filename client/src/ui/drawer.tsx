@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { AttentionMap } from "./attention_map";
 import { BranchesPanel } from "./branches/branches_panel";
 import { ComponentTable } from "./component_table";
+import { EditsPanel } from "./edits/edits_panel";
 import { IconButton } from "./icons";
 import { DirectionsPanel } from "./interventions/directions_panel";
 import { TurnPanel } from "./interventions/turn_panel";
@@ -27,6 +28,7 @@ const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "why", label: "Why" },
   { tab: "turn", label: "Turn attention" },
   { tab: "directions", label: "Directions" },
+  { tab: "edits", label: "Edits" },
   { tab: "branches", label: "Branches" },
   { tab: "twin", label: "Clean twin" },
 ];
@@ -68,6 +70,7 @@ export function Drawer({ shown }: { shown: Shown }): JSX.Element {
           {tab === "patching" && <PatchingPanel shown={shown} />}
           {tab === "why" && <WhyPanel shown={shown} />}
           {tab === "directions" && <DirectionsPanel />}
+          {tab === "edits" && <EditsPanel />}
           {tab === "twin" && <TwinPanel shown={shown} />}
           {tab === "turn" && <TurnPanel shown={shown} />}
         </div>

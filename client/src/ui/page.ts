@@ -5,6 +5,7 @@ import { signal, type Signal } from "@preact/signals";
 import type { Store } from "../store/store";
 import type { Actions } from "./actions";
 import { create_branches_state, type BranchesState } from "./branches/branches_state";
+import { create_edits_state, type EditsState } from "./edits/edits_state";
 import { create_interventions_state, type InterventionsState } from "./interventions/interventions_state";
 import type { ImportanceMetric } from "./why/importance";
 import { create_lens_state, type LensState } from "./lens/lens_state";
@@ -16,7 +17,7 @@ import { create_why_state, type WhyState } from "./why/why_state";
 
 export type DrawerTab =
   | "components" | "lens" | "next" | "attention" | "why" | "heads" | "causal" | "patching" | "turn" | "directions"
-  | "branches" | "twin";
+  | "branches" | "twin" | "edits";
 export type ChipMetric = "surprise" | "entropy" | "settled" | "twin_kl" | "none" | ImportanceMetric;
 export type ComponentFilter = "all" | "head" | "neuron" | "layer" | "changed";
 
@@ -37,6 +38,7 @@ export interface PageState {
   scene_problem: Signal<string | null>;
   scene: Signal<SceneView | null>;
   branches: BranchesState;
+  edits: EditsState;
   interventions: InterventionsState;
   lens: LensState;
   parts: PartsState;
@@ -89,6 +91,7 @@ export function create_page_state(): PageState {
     scene_problem: signal<string | null>(null),
     scene: signal<SceneView | null>(null),
     branches: create_branches_state(),
+    edits: create_edits_state(),
     interventions: create_interventions_state(),
     lens: create_lens_state(),
     parts: create_parts_state(),

@@ -12,6 +12,7 @@ export const AMOUNT_RANGE: Partial<Record<Operation, { min: number; max: number;
   scale: { min: -1, max: 3, step: 0.1, name: "Factor" },
   set: { min: -10, max: 10, step: 0.1, name: "Value" },
   add_direction: { min: -8, max: 8, step: 0.05, name: "Strength" },
+  rank_one_edit: { min: -2, max: 2, step: 0.05, name: "Strength" },
 };
 export const MAX_AMOUNT = 1000;
 

@@ -21,7 +21,10 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
   const id = spec.intervention_id;
   const target = target_words(spec);
   const is_open = opened.value === id;
-  const names = new Map(directions.value.map(({ info }) => [info.direction_id, info.name]));
+  const names = new Map([
+    ...directions.value.map(({ info }) => [info.direction_id, info.name] as const),
+    ...state.edits.held.value.map(({ info }) => [info.edit_id, info.name] as const),
+  ]);
   const where = positions_words(spec.positions, store.tokens.value);
   return (
     <li class="intervention" data-enabled={spec.enabled} data-open={is_open || undefined}>

@@ -6,7 +6,7 @@ import { number_text, token_quote } from "../format";
 
 type Tokens = readonly TokenChip[];
 export type Operation = InterventionSpec["operation"];
-/** What a direction is called, by its id. */
+/** What a direction or an edit is called, by its id. */
 export type DirectionNames = ReadonlyMap<string, string>;
 
 export const OPERATION_NAMES: Record<Operation, string> = {
@@ -49,6 +49,8 @@ export function operation_words(spec: InterventionSpec, tokens: Tokens, directio
       return spec.direction_id ? `writes ${number_text(spec.amount)} × ${named()}` : `= ${number_text(spec.amount)}`;
     case "add_direction":
       return `+ ${number_text(spec.amount)} × ${named()}${UNIT_WORDS[spec.unit ?? "direction"]}`;
+    case "rank_one_edit":
+      return `weights edited, ${number_text(spec.amount)} × “${directions.get(spec.edit_id ?? "") ?? "an edit"}”`;
     case "project_out":
       return `without ${named()}`;
     default:
