@@ -9,7 +9,6 @@ from livelens.model.interventions import check_interventions
 from livelens.protocol.components import check_component
 from livelens.protocol.messages import (
     Acknowledged,
-    CancelAnalysis,
     Command,
     DirectionStored,
     ForkRun,
@@ -21,14 +20,7 @@ from livelens.protocol.messages import (
     Pong,
     PutDirection,
     PutRankOneEdit,
-    Question,
     RankOneEditStored,
-    RequestAttention,
-    RequestKeyframe,
-    RequestNeuronProfile,
-    RequestPositions,
-    RequestRecording,
-    RequestValues,
     Resume,
     RunJoined,
     RunRewound,
@@ -43,43 +35,21 @@ from livelens.protocol.messages import (
     TwinMode,
 )
 from livelens.run.jobs import (
-    AnalysisJob,
-    CancelJob,
     ControlJob,
     ForkJob,
     InterveneJob,
-    LensJob,
     OpeningJob,
-    PastRun,
     StartJob,
     StopJob,
     Tag,
     TwinJob,
 )
-from livelens.session.frames import attention_frame, values_frame
-from livelens.session.questions import QuestionError, check_question
-from livelens.session.record import RunRecord
-from livelens.session.recording import part_estimate_bytes, recording_frame
+from livelens.session.requests import RequestHandler
+from livelens.session.run_lookup import CommandError, going_run, known_run, watched_run
 from livelens.session.snapshot import missing_positions, snapshot
 
 if TYPE_CHECKING:
     from livelens.session.session import Session, Viewer
-
-_ROW_ESTIMATE_BYTES = 64
-
-
-RunRequest = (
-    RequestKeyframe | RequestPositions | RequestValues | RequestAttention | RequestRecording | CancelAnalysis | Question
-)
-
-
-class CommandError(Exception):
-    """A command that is refused; `code` is stable, the text says what to do."""
-
-    def __init__(self, code: str, message: str, *, run_id: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.run_id = run_id
 
 
 class CommandHandler:
@@ -87,6 +57,7 @@ class CommandHandler:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._requests = RequestHandler(session)
 
     def handle(self, viewer: Viewer, command: Command, now: float) -> None:
         """Carry out one command of one viewer."""
@@ -115,28 +86,7 @@ class CommandHandler:
             case Ping():
                 self._session.answer(viewer, Pong(request_id=command.request_id, server_ns=int(now * 1e9)))
             case _:
-                self._handle_request(viewer, command)
-
-    def _handle_request(self, viewer: Viewer, command: RunRequest) -> None:
-        """What is asked about the run that is watched, and changes nothing in it."""
-        match command:
-            case RequestKeyframe():
-                self._watched(viewer, command.run_id)
-                viewer.outbox.need_keyframe()
-                self._session.answer(viewer, Acknowledged(request_id=command.request_id))
-            case RequestPositions():
-                self._request_positions(viewer, command)
-            case RequestValues():
-                self._request_values(viewer, command)
-            case RequestAttention():
-                self._request_attention(viewer, command)
-            case RequestRecording():
-                record = self._watched(viewer, command.run_id)
-                frame = recording_frame(command, record, self._session.model_info)
-                viewer.outbox.answer_later(frame, part_estimate_bytes(command))
-                self._session.wake(viewer)
-            case _:
-                self._ask(viewer, command)
+                self._requests.handle(viewer, command)
 
     def _opening(self, viewer: Viewer, command: StartRun | ForkRun) -> OpeningJob:
         run_id, tag = secrets.token_urlsafe(24), Tag(viewer.viewer_id, command.request_id)
@@ -178,7 +128,7 @@ class CommandHandler:
             raise CommandError("twin_unavailable", f"this model cannot carry a clean twin: {reason}")
 
     def _check_fork(self, command: ForkRun) -> None:
-        parent = self._known(command.run_id)
+        parent = known_run(self._session, command.run_id)
         if command.from_pos > len(parent.tokens):
             raise CommandError(
                 "position_out_of_range",
@@ -231,11 +181,11 @@ class CommandHandler:
                 message = f"this server holds no edit {spec.edit_id!r}: put it, or have it made, once more"
                 raise CommandError("edit_unknown", message)
             if spec.reference is not None and spec.reference.run_id is not None:
-                self._known(spec.reference.run_id)
+                known_run(self._session, spec.reference.run_id)
 
     def _join_run(self, viewer: Viewer, command: JoinRun, now: float) -> None:
         session = self._session
-        record = self._known(command.run_id)
+        record = known_run(self._session, command.run_id)
         if viewer.pending_run_id is not None:
             self._supersede(viewer, viewer.pending_run_id)
             viewer.pending_run_id = None
@@ -259,7 +209,7 @@ class CommandHandler:
             session.sharing.went(viewer, record.run_id)
 
     def _control(self, viewer: Viewer, command: Pause | Resume | StepOnce | SetTwin) -> None:
-        record = self._going(viewer, command.run_id)
+        record = going_run(self._session, viewer, command.run_id)
         tag = Tag(viewer.viewer_id, command.request_id)
         job: ControlJob | TwinJob
         match command:
@@ -275,12 +225,12 @@ class CommandHandler:
         self._session.submit(job)
 
     def _stop(self, viewer: Viewer, command: Stop) -> None:
-        record = self._watched(viewer, command.run_id)
+        record = watched_run(self._session, viewer, command.run_id)
         tag = Tag(viewer.viewer_id, command.request_id)
         self._session.submit(StopJob(run_id=record.run_id, reason="stopped", message="stopped by a viewer", tag=tag))
 
     def _set_interventions(self, viewer: Viewer, command: SetInterventions) -> None:
-        record = self._going(viewer, command.run_id)
+        record = going_run(self._session, viewer, command.run_id)
         self._check_set(command.interventions)
         self._session.submit(
             InterveneJob(
@@ -336,97 +286,3 @@ class CommandHandler:
             if returns and record.latest:
                 outbox.send_first(max(record.latest))
         self._session.answer(viewer, Acknowledged(request_id=command.request_id))
-
-    def _request_positions(self, viewer: Viewer, command: RequestPositions) -> None:
-        record = self._watched(viewer, command.run_id)
-        if max(command.positions) >= len(record.tokens):
-            raise CommandError(
-                "position_out_of_range",
-                f"position {max(command.positions)} does not exist: this run has positions 0 to "
-                f"{len(record.tokens) - 1}",
-            )
-        self._session.answer(viewer, Acknowledged(request_id=command.request_id))
-        viewer.outbox.send_again([pos for pos in command.positions if pos in record.latest])
-        if "logit_lens" in viewer.outbox.wanted:
-            lacking = [pos for pos in command.positions if not _has_lens(record, pos)]
-            if lacking:
-                self._session.submit(LensJob(run_id=record.run_id, positions=lacking))
-
-    def _request_values(self, viewer: Viewer, command: RequestValues) -> None:
-        record = self._watched(viewer, command.run_id)
-        for component in command.components:
-            try:
-                check_component(component, self._session.model_info)
-            except ValueError as error:
-                raise CommandError("component_out_of_range", str(error), run_id=record.run_id) from error
-        if command.to_pos is not None and command.to_pos <= command.from_pos:
-            raise CommandError("position_out_of_range", "to_pos must be greater than from_pos")
-        size_bytes = _ROW_ESTIMATE_BYTES + 4 * len(command.components) * len(record.tokens)
-        viewer.outbox.answer_later(values_frame(command, record), size_bytes)
-        self._session.wake(viewer)
-
-    def _request_attention(self, viewer: Viewer, command: RequestAttention) -> None:
-        record = self._watched(viewer, command.run_id)
-        info = self._session.model_info
-        if command.layer >= info.n_layers or command.head_index >= info.n_heads:
-            raise CommandError(
-                "component_out_of_range",
-                f"L{command.layer}H{command.head_index} does not exist: this model has layers 0 to "
-                f"{info.n_layers - 1} and heads 0 to {info.n_heads - 1}",
-            )
-        frame = attention_frame(command, record)
-        if frame is None:
-            raise CommandError(
-                "not_captured",
-                f"no attention was captured at position {command.query_pos}: subscribe to attention, then run",
-                run_id=record.run_id,
-            )
-        viewer.outbox.answer_later(frame, _ROW_ESTIMATE_BYTES + 4 * (command.query_pos + 1))
-        self._session.wake(viewer)
-
-    def _ask(self, viewer: Viewer, question: Question | CancelAnalysis) -> None:
-        record = self._watched(viewer, question.run_id)
-        if isinstance(question, CancelAnalysis):
-            self._session.submit(CancelJob(viewer_id=viewer.viewer_id, request_id=question.cancels))
-            self._session.answer(viewer, Acknowledged(request_id=question.request_id))
-            return
-        try:
-            check_question(question, self._session.model_info, len(record.tokens))
-        except QuestionError as error:
-            raise CommandError(error.code, str(error), run_id=record.run_id) from error
-        tag = Tag(viewer.viewer_id, question.request_id)
-        past_runs = self._past_runs(question) if isinstance(question, RequestNeuronProfile) else ()
-        job = AnalysisJob(run_id=record.run_id, tag=tag, question=question, past_runs=past_runs)
-        self._session.submit(job)
-
-    def _past_runs(self, question: RequestNeuronProfile) -> tuple[PastRun, ...]:
-        """The runs it names besides its own, as they are. Knowing a run's id is being allowed to see it."""
-        named = dict.fromkeys(run_id for run_id in question.past_run_ids if run_id != question.run_id)
-        records = (self._session.records.get(run_id) for run_id in named)
-        return tuple(record.as_past() for record in records if record is not None)
-
-    # ------------------------------------------------------------------ which run
-
-    def _known(self, run_id: str) -> RunRecord:
-        record = self._session.records.get(run_id)
-        if record is None:
-            message = "this server has no such run: it was restarted, or the run is too old; start it again"
-            raise CommandError("run_unknown", message, run_id=run_id)
-        return record
-
-    def _watched(self, viewer: Viewer, run_id: str) -> RunRecord:
-        record = self._known(run_id)
-        if viewer.run_id != run_id:
-            raise CommandError("not_watching", "this viewer does not watch that run: join_run first", run_id=run_id)
-        return record
-
-    def _going(self, viewer: Viewer, run_id: str) -> RunRecord:
-        record = self._watched(viewer, run_id)
-        if record.is_finished:
-            raise CommandError("run_ended", "this run has ended: start a new one", run_id=run_id)
-        return record
-
-
-def _has_lens(record: RunRecord, pos: int) -> bool:
-    arrays = record.history.quantised(pos)
-    return arrays is not None and "lens_token_id" in arrays

@@ -46,13 +46,14 @@ from livelens.run.jobs import (
     WeightEditJob,
 )
 from livelens.session.bucket import TokenBucket
-from livelens.session.commands import CommandError, CommandHandler
+from livelens.session.commands import CommandHandler
 from livelens.session.directions import Directions
 from livelens.session.frames import Frame
 from livelens.session.outbox import Outbox
 from livelens.session.rank_one_edits import RankOneEdits
 from livelens.session.record import RunRecord
 from livelens.session.reports import ReportHandler
+from livelens.session.run_lookup import CommandError
 from livelens.session.sharing import Sharing
 
 DEFAULT_GRACE_SECS: Final = 10.0
