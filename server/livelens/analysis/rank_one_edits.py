@@ -8,6 +8,7 @@ instead of a hundred thousand of Wikipedia, and the same is done to W_O.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ from livelens.protocol.rank_one_edits import rank_one_edit_info
 from livelens.protocol.tensors import encode_tensor
 
 _TOP_TOKENS = 5
+MAX_KEPT_KEYS = 8
+# What enters a matrix in the server's own texts, float32 [n, d_in], by site and layer: those used last.
+KeptKeys = OrderedDict[Place, Tensor]
 _Progress = Generator[AnalysisProgress, None, None]
 
 
@@ -64,10 +68,11 @@ class _Keyed:
 
 
 def make_rank_one_edit(
-    question: RequestRankOneEdit, context: AnalysisContext, parts: ModelParts
+    question: RequestRankOneEdit, context: AnalysisContext, parts: ModelParts, kept_keys: KeptKeys
 ) -> Iterator[AnalysisProgress | RankOneEditReady]:
     """Progress, then the edit. Everything on the model with no intervention in force.
 
+    kept_keys: filled here, so that the next edit of the same matrix is made sooner.
     Raises AnalysisRefusedError for what cannot be made, EngineError when something cannot be computed.
     """
     began, recipe = time.perf_counter(), question.recipe
@@ -79,7 +84,7 @@ def make_rank_one_edit(
     forwards = [*(row.token_ids for row in plan.rows), *texts, *2 * [ids for _, ids in prompts]]
     work.expect(sum(len(replay_plan(parts, ids, ())) for ids in forwards))
     keyed = yield from _keyed(recipe, plan, parts, work)
-    key = yield from _key(recipe, keyed, texts, parts, work)
+    key = yield from _key(recipe, keyed, texts, parts, work, kept_keys)
     essence = None
     if plan.essence is not None:
         passed = yield from _passed(plan.essence.token_ids, (), parts, work)
@@ -191,16 +196,24 @@ def _keyed(
 
 
 def _key(
-    recipe: RankOneRecipe, keyed: _Keyed, texts: list[list[int]], parts: ModelParts, work: Work
+    recipe: RankOneRecipe, keyed: _Keyed, texts: list[list[int]], parts: ModelParts, work: Work, kept: KeptKeys
 ) -> Generator[AnalysisProgress, None, Tensor]:
     """[d_in] float32: the key's direction, at its length."""
     if not texts:
         return scaled_key(keyed.mean, keyed.plain)
-    seen: list[Tensor] = []
-    for ids in texts:
-        passed = yield from _passed(ids, (), parts, work, sites=frozenset((_into(recipe),)), layer=recipe.layer)
-        seen.append(_own_head(recipe, passed.captured[_into(recipe)], parts))
-    direction = KeyDirection(torch.cat(seen), ridge=recipe.ridge)
+    place: Place = (MATRIX_SITES[recipe.matrix], recipe.layer)
+    seen = kept.pop(place, None) if recipe.covariance == "built_in" else None
+    if seen is None:
+        found: list[Tensor] = []
+        for ids in texts:
+            passed = yield from _passed(ids, (), parts, work, sites=frozenset((_into(recipe),)), layer=recipe.layer)
+            found.append(passed.captured[_into(recipe)])
+        seen = torch.cat(found)
+    if recipe.covariance == "built_in":
+        kept[place] = seen
+        while len(kept) > MAX_KEPT_KEYS:
+            kept.popitem(last=False)
+    direction = KeyDirection(_own_head(recipe, seen, parts), ridge=recipe.ridge)
     work.expect(direction.n_pieces)
     for _ in direction.prepare():
         yield work.step()

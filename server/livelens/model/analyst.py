@@ -13,7 +13,7 @@ from livelens.analysis.head_scores import head_scores
 from livelens.analysis.neuron_profile import neuron_profile
 from livelens.analysis.nodes import AttributionError
 from livelens.analysis.progress import Work
-from livelens.analysis.rank_one_edits import make_rank_one_edit
+from livelens.analysis.rank_one_edits import KeptKeys, make_rank_one_edit
 from livelens.model.caches import new_cache
 from livelens.model.effects import measure_effects
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError
@@ -55,6 +55,7 @@ class TorchAnalyst:
         self._parts = parts
         self._linear = LinearAnalyst(parts)
         self._lenses = LensAnalyst(parts)
+        self._edit_keys = KeptKeys()
 
     def drop(self) -> None:
         """Let go of the runs that are kept."""
@@ -82,7 +83,7 @@ class TorchAnalyst:
                 computed = list(context.token_ids[: context.n_positions])
                 yield from make_direction(question, computed, mask_segments(context), self._parts)
             case RequestRankOneEdit():
-                yield from make_rank_one_edit(question, context, self._parts)
+                yield from make_rank_one_edit(question, context, self._parts, self._edit_keys)
             case RequestHeadProfile() | RequestHeadScores() | RequestNeuronProfile():
                 yield from self._profile(question, context)
             case RequestComparison():
