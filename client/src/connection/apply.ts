@@ -167,6 +167,8 @@ function log_interventions(store: Store, run: RunView, event: InterventionsAppli
 function change_twin(store: Store, run: RunView, { mode, from_pos, author }: TwinChanged): void {
   store.run.value = { ...run, twin: mode, twin_from_pos: from_pos, twin_author: author };
   store.twin_mode.value = mode;
+  const { view } = store.analysis.comparison;
+  if (mode === "off" && view.peek() === "twin") view.value = "own"; // the next token has no other side
 }
 
 function rewind(store: Store, run: RunView, event: RunRewound, draft: TokenDraft): void {

@@ -95,7 +95,7 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
           <option value="surprise">Surprise</option>
           <option value="entropy">Entropy</option>
           <option value="settled" disabled={!!lens} title={lens?.reason}>Settled at layer</option>
-          <option value="twin_kl" disabled={!has_twin(store)} title="How far the clean twin's prediction of each token is from this run's">KL from the clean twin</option>
+          <option value="twin_kl" disabled={!has_twin(store)} title="How far the clean twin's prediction of each token is from this run's">Clean twin (KL)</option>
           <option value="none">No tint</option>
           <optgroup label="Importance for the next token">
             {Object.entries(IMPORTANCE_WORDS).map(([value, words]) => (

@@ -6,6 +6,8 @@ import { percent_text, token_quote, word_label } from "../format";
 
 /** Tokens before the parting that are shown: enough to see where one is. */
 const CONTEXT = 12;
+/** Of one text: a run may go on for thousands of tokens while it is shown. */
+const MAX_SHOWN = 300;
 
 export interface NamedText {
   /** In the middle of a sentence: "run 2", "its clean twin". */
@@ -13,14 +15,16 @@ export interface NamedText {
   tokens: readonly TokenChip[];
 }
 
-export function ComparedTexts({ one, other, on_pick }: {
-  one: NamedText; other: NamedText; on_pick: (pos: number) => void;
+/** `is_growing`: not said aloud for every token, only where the texts part. */
+export function ComparedTexts({ one, other, on_pick, is_growing = false }: {
+  one: NamedText; other: NamedText; on_pick: (pos: number) => void; is_growing?: boolean;
 }): JSX.Element {
   const at = first_difference(one.tokens, other.tokens);
   const n_same = at ?? Math.min(one.tokens.length, other.tokens.length);
+  const from = Math.max(0, n_same - CONTEXT);
   return (
     <section class="branch-compared" aria-label="Two texts compared">
-      <p role="status">
+      <p role={is_growing && at === null ? undefined : "status"}>
         {at !== null
           ? <>{heading(one)} and {other.name} part at token <b id="parting">{at}</b>: {choice(one.tokens[at]!)} against {choice(other.tokens[at]!)}.</>
           : one.tokens.length === other.tokens.length
@@ -33,10 +37,11 @@ export function ComparedTexts({ one, other, on_pick }: {
             <h3>{heading(run)}</h3>
             <p class="branch-text">
               {n_same > CONTEXT && "… "}
-              {run.tokens.slice(Math.max(0, n_same - CONTEXT)).map((chip) => (
+              {run.tokens.slice(from, from + MAX_SHOWN).map((chip) => (
                 <button type="button" class="link branch-token" key={chip.pos} data-differs={chip.token_id !== against.tokens[chip.pos]?.token_id || undefined}
                   title={`Token ${chip.pos}`} onClick={() => on_pick(chip.pos)}>{word_label(chip.text)}</button>
               ))}
+              {run.tokens.length > from + MAX_SHOWN && ` … and ${run.tokens.length - from - MAX_SHOWN} more`}
             </p>
           </div>
         ))}

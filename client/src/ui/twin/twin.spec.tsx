@@ -153,6 +153,16 @@ describe("the clean twin's view", () => {
     expect(text_of(".clean-tokens")).toContain("KL 0.25 nat");
   });
 
+  it("gives way to this run when the twin is switched off, and can be looked at again", async () => {
+    await press("c");
+    source.say({ type: "twin_changed", run_id: "run-1", mode: "off", from_pos: null, request_id: null, author: "me" });
+    await settle();
+    expect(store.analysis.comparison.view.value).toBe("own");
+    expect(rows()).toHaveLength(1);
+    await press("c");
+    expect(store.analysis.comparison.view.value).toBe("twin");
+  });
+
   it("is gone with a run that has none", async () => {
     await press("c");
     source.say({ type: "run_started", request_id: 1000, run: snapshot({ run_id: "run-2" }) });

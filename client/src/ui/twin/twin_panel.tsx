@@ -19,6 +19,7 @@ export function TwinPanel({ shown }: { shown: Shown }): JSX.Element {
   const tokens = store.tokens.value;
   const rows = useMemo(() => twin_rows(store), [version, tokens]);
   const clean = useMemo(() => twin_tokens(store), [version, tokens]);
+  const is_running = store.run.value?.state === "running";
   const is_other_text = clean.length !== tokens.length || clean.some((chip, pos) => chip.token_id !== tokens[pos]?.token_id);
   return (
     <div class="twin" role="region" aria-label="Clean twin">
@@ -30,12 +31,12 @@ export function TwinPanel({ shown }: { shown: Shown }): JSX.Element {
       </div>
       {rows.length === 0 ? <p class="muted">{gap_words(store)}</p> : (
         <>
-          <Now row={twin_row(shown.step.value.step)} />
+          <Now row={twin_row(shown.step.value.step)} is_running={is_running} />
           <div class="twin-body">
             <div class="twin-along" tabIndex={0} role="group" aria-label="Along the text">
               {(is_other_text || store.run.value?.twin === "free_running") && (
                 <ComparedTexts one={{ name: "this run", tokens }} other={{ name: "its clean twin", tokens: clean }}
-                  on_pick={(pos) => actions.select_pos(pos)} />
+                  on_pick={(pos) => actions.select_pos(pos)} is_growing={is_running} />
               )}
               {is_other_text && <p class="muted">From there on the two read different texts: so do the numbers.</p>}
               <Charts rows={rows} />
@@ -58,12 +59,12 @@ function TintSwitch(): JSX.Element {
   );
 }
 
-/** The shown token in a sentence. */
-function Now({ row }: { row: TwinRow | null }): JSX.Element {
+/** The shown token in a sentence; not said aloud for each token that comes. */
+function Now({ row, is_running }: { row: TwinRow | null; is_running: boolean }): JSX.Element {
   if (!row) return <p class="muted">No twin ran at the shown token.</p>;
   const { text, chosen_text, prob, clean_prob, kl, entropy, clean_entropy, prefers_text } = row;
   return (
-    <p class="twin-now" role="status">
+    <p class="twin-now" role={is_running ? undefined : "status"}>
       After {token_quote(text)}: KL <b id="twin-kl">{number_text(kl)}</b> nat
       {chosen_text !== null && (
         <>; {token_quote(chosen_text)} has <b id="twin-own-prob">{percent_text(prob)}</b> in this run,{" "}

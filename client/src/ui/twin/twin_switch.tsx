@@ -1,5 +1,7 @@
 // The clean twin's switch: off, fed this run's text, or writing its own.
 import type { JSX } from "preact";
+import { NO_MODEL } from "../../store/replay";
+import { add_notice } from "../../store/store";
 import { TWIN_MODES, twin_fault } from "../../store/twin";
 import type { TwinMode } from "../../store/types";
 import { use_page, type Page } from "../page";
@@ -38,7 +40,11 @@ export function TwinSwitch(): JSX.Element {
 
 /** Carry the twin so from the next token on, or with the next run; switched on, its view is shown. */
 export function set_twin({ store, actions, state }: Page, mode: TwinMode): void {
-  if (store.replay.peek() || (mode !== "off" && twin_fault(store) !== null)) return;
+  const fault = store.replay.peek() ? NO_MODEL : mode === "off" ? null : twin_fault(store);
+  if (fault !== null) {
+    add_notice(store, "info", `No clean twin: ${fault}`);
+    return;
+  }
   if (mode !== "off") [state.tab.value, state.drawer_open.value] = ["twin", true];
   state.announcement.value = `Clean twin: ${MODE_WORDS[mode].label.toLowerCase()}`;
   void actions.set_twin(mode);
