@@ -219,7 +219,8 @@ def write_events(out: Writer) -> None:
         "i3", "add_direction", [], 1.5, direction_id="cd" * 16, unit="stream", stream=[m.StreamPlace(2)]
     )
     mean = m.InterventionSpec("i4", "mean", [m.Component("mlp", 0)], reference=m.Reference("text", ["some words"]))
-    applied = m.AppliedInterventions(1, 7, "from_now", [spec, turn, steer, mean], "viewer-1")
+    edited = m.InterventionSpec("i5", "rank_one_edit", [m.Component("mlp", 1)], 0.75, edit_id="ef" * 16)
+    applied = m.AppliedInterventions(1, 7, "from_now", [spec, turn, steer, mean, edited], "viewer-1")
     run = m.RunSnapshot(
         run_id="fixture-run",
         prompt="Hi",
@@ -249,6 +250,7 @@ def write_events(out: Writer) -> None:
         m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
         m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
         m.AttentionReady(6, "fixture-run", 1, 1, 1, row, True),
+        m.RankOneEditStored(12, rank_one_edit()),
         m.DirectionStored(11, m.DirectionInfo("ab" * 16, "mine", m.DirectionRecipe("put"), 8, 1.5, None)),
         m.RecordingPart(10, "fixture-run", b"\x89LLR\r\n\x1a\n", 64, 100, 1),
         m.Acknowledged(7),
@@ -256,6 +258,12 @@ def write_events(out: Writer) -> None:
         m.ErrorReport("bad_command", "layer 9 does not exist: this model has layers 0 to 2", 9, None),
     ):
         out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
+
+
+def rank_one_edit() -> m.RankOneEditInfo:
+    """One of a head's rows, with every field of its recipe that has no default."""
+    recipe = m.RankOneRecipe("rome", "ov", 1, 0, "Hi Mary é漢", key_pos=1, wanted=" Mary", prefixes=["So."])
+    return m.RankOneEditInfo("ef" * 16, "Mary → Mary (L1 W_O of H0)", recipe, D_MLP, 8, 0.5, 2.5)
 
 
 def write_comparison(out: Writer) -> None:
@@ -395,6 +403,25 @@ def write_answers(out: Writer) -> None:
             feeders=[m.Feeder(head, "key", 0.25)],
         ),
         *lens_answers(ids, promoted, suppressed),
+        m.RankOneEditReady(
+            **ids,
+            edit=rank_one_edit(),
+            key=floats(D_MLP),
+            value=floats(8),
+            tokens=["Hi", " Mary", " é漢"],
+            key_pos=1,
+            wanted_tokens=[m.TopToken(1001, " Mary", 0.25), m.TopToken(7, "<b>é漢</b>", 0.5)],
+            prob_before=0.125,
+            prob_after=0.875,
+            top_before=suppressed,
+            top_after=promoted,
+            losses=floats(3),
+            output_norm=1.5,
+            n_covariance_tokens=0,
+            spillover=[m.Spillover("Hi", 0.25, suppressed[0], promoted[0], 0.0, 0.5)],
+            notice="' Mary Ann' is 2 tokens",
+            secs=0.5,
+        ),
         m.DirectionReady(
             **ids,
             direction=m.DirectionInfo("cd" * 16, "glad", contrast, 8, 2.5, 1),
