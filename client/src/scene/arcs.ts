@@ -11,7 +11,7 @@ import {
   Vector3,
 } from "three";
 import type { Vec3 } from "../layout/framing";
-import { ink_material } from "./ink_material";
+import { ink_material, set_viewport } from "./ink_material";
 
 const SEGMENTS = 56;
 
@@ -136,8 +136,7 @@ export class Arcs {
   }
 
   set_viewport(width: number, height: number, pixel_ratio: number): void {
-    (this.material.uniforms["u_viewport"]!.value as Vector2).set(width, height);
-    this.material.uniforms["u_pixel_ratio"]!.value = pixel_ratio;
+    set_viewport(this.material, width, height, pixel_ratio);
   }
 
   dispose(): void {

@@ -2,7 +2,7 @@
 // by an outline. One draw call; never smaller than a few pixels, so that a lone ablated neuron is found again.
 import { InstancedBufferAttribute, InstancedBufferGeometry, BufferAttribute, Mesh, type RawShaderMaterial, Vector2, Vector3 } from "three";
 import type { Rect } from "../layout/blocks";
-import { ink_material } from "./ink_material";
+import { ink_material, set_viewport } from "./ink_material";
 import { rgb_floats, type SceneTheme } from "./theme";
 
 /** In the order of the shader's numbers: whole blocks, outlines, and from `cross` on glyphs, told apart by shape. */
@@ -153,8 +153,7 @@ export class Marks {
   }
 
   set_viewport(width: number, height: number, pixel_ratio: number): void {
-    (this.material.uniforms["u_viewport"]!.value as Vector2).set(width, height);
-    this.material.uniforms["u_pixel_ratio"]!.value = pixel_ratio;
+    set_viewport(this.material, width, height, pixel_ratio);
   }
 
   dispose(): void {

@@ -1,9 +1,7 @@
-// The nodes of the shown paths: a ring each at its cell on its token's sheet, filled where the walk stands. One draw
-// call; the buffers are made once.
-import { BufferAttribute, BufferGeometry, DynamicDrawUsage, Points, type RawShaderMaterial, Vector3 } from "three";
+// The nodes of the shown paths: a ring each at its cell on its token's sheet, filled where the walk stands.
 import { MAX_PATH_NODES } from "../layout/path_places";
 import type { Vec3 } from "../layout/framing";
-import { ink_material } from "./ink_material";
+import { PointMarks } from "./point_marks";
 
 const VERTEX = /* glsl */ `
 precision highp float;
@@ -53,52 +51,15 @@ export interface NodeMark {
 
 const STATES = { seen: 0, here: 1, pinned: 2 } as const;
 
-export class NodeMarks {
-  readonly mesh: Points;
-  private readonly geometry = new BufferGeometry();
-  private readonly material: RawShaderMaterial;
-  private readonly points = new BufferAttribute(new Float32Array(MAX_PATH_NODES * 3), 3).setUsage(DynamicDrawUsage);
-  private readonly looks = new BufferAttribute(new Float32Array(MAX_PATH_NODES * 3), 3).setUsage(DynamicDrawUsage);
-
+export class NodeMarks extends PointMarks<"positive" | "negative" | "here" | "ground"> {
   constructor() {
-    this.geometry.setAttribute("position", this.points);
-    this.geometry.setAttribute("a_look", this.looks);
-    this.material = ink_material(VERTEX, FRAGMENT, {
-      u_pixel_ratio: { value: 1 },
-      u_positive: { value: new Vector3() },
-      u_negative: { value: new Vector3() },
-      u_here: { value: new Vector3() },
-      u_ground: { value: new Vector3() },
+    super({
+      vertex: VERTEX, fragment: FRAGMENT, capacity: MAX_PATH_NODES, look_size: 3, render_order: 7,
+      colours: ["positive", "negative", "here", "ground"],
     });
-    this.mesh = new Points(this.geometry, this.material);
-    this.mesh.frustumCulled = false;
-    this.mesh.renderOrder = 7;
-    this.mesh.visible = false;
   }
 
-  set(marks: readonly NodeMark[]): void {
-    const shown = marks.slice(0, MAX_PATH_NODES);
-    shown.forEach((mark, i) => {
-      this.points.setXYZ(i, ...(mark.point as [number, number, number]));
-      this.looks.setXYZ(i, mark.share, mark.is_negative ? -1 : 1, STATES[mark.state]);
-    });
-    this.points.needsUpdate = this.looks.needsUpdate = true;
-    this.geometry.setDrawRange(0, shown.length);
-    this.mesh.visible = shown.length > 0;
-  }
-
-  set_colours(colours: Record<"positive" | "negative" | "here" | "ground", readonly [number, number, number]>): void {
-    for (const [name, rgb] of Object.entries(colours)) {
-      (this.material.uniforms[`u_${name}`]!.value as Vector3).set(...rgb);
-    }
-  }
-
-  set_pixel_ratio(pixel_ratio: number): void {
-    this.material.uniforms["u_pixel_ratio"]!.value = pixel_ratio;
-  }
-
-  dispose(): void {
-    this.geometry.dispose();
-    this.material.dispose();
+  show(marks: readonly NodeMark[]): void {
+    this.set(marks.map(({ point, share, is_negative, state }) => ({ point, look: [share, is_negative ? -1 : 1, STATES[state]] })));
   }
 }

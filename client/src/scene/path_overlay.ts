@@ -72,7 +72,7 @@ export class PathOverlay {
     const largest = Math.max(...starts.map((mark) => mark.share), 1e-12);
     this.tokens = new Map(starts.map((mark) => [parse_node(mark.node)!.pos, mark.share / largest]));
     this.arcs.set(arcs.reverse());
-    this.node_marks.set(this.marks);
+    this.node_marks.show(this.marks);
   }
 
   /** The node that is seen at a point of the canvas, CSS pixels: its mark, or the writer of a line through it. */

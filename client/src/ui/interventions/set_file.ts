@@ -4,6 +4,7 @@ import { component_id } from "../../layout/component_id";
 import { intervention } from "../../protocol/event_checks";
 import { DecodeError } from "../../protocol/errors";
 import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import { read_json_file } from "../json_file";
 import { read_written, written, type WrittenDirection } from "./direction_text";
 
 const FORMAT = "livelens-interventions";
@@ -39,17 +40,7 @@ export function set_text(set: SavedSet): string {
 
 /** The set in a file's `text`; raises SetFileError on anything that is none. The model is not asked yet. */
 export function read_set(text: string): SavedSet {
-  if (text.length > MAX_FILE_CHARS) throw damaged("it is too large");
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw damaged("it is not JSON");
-  }
-  const file = fields(value, "the file");
-  if (file["format"] !== FORMAT) throw damaged(`its format is not ${FORMAT}`);
-  if (file["version"] !== VERSION) throw damaged(`its version is not ${VERSION}`);
-  return read_saved_set(file);
+  return read_saved_set(read_json_file(text, { format: FORMAT, version: VERSION, max_chars: MAX_FILE_CHARS }, damaged));
 }
 
 /** The same of what was parsed already: a set of this browser's storage. */

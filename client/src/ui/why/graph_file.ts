@@ -4,6 +4,7 @@ import { parse_node } from "../../layout/node_id";
 import type { Edge, Metric, ModelInfo } from "../../protocol/generated";
 import type { ShownGraph, ShownNode } from "../../store/graph";
 import type { TokenChip } from "../../store/types";
+import { read_json_file } from "../json_file";
 
 const FORMAT = "livelens-graph";
 const VERSION = 1;
@@ -61,16 +62,7 @@ export function graph_text({ info, graph, tokens, threshold, with_text }: Saved)
 
 /** The graph in a file's `text`; raises GraphFileError with one sentence on anything that is none. */
 export function read_graph(text: string, file_name: string): OpenedGraph {
-  if (text.length > MAX_FILE_CHARS) throw damaged("it is too large");
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw damaged("it is not JSON");
-  }
-  const file = object(value, "the file");
-  if (file["format"] !== FORMAT) throw damaged(`its format is not ${FORMAT}`);
-  if (file["version"] !== VERSION) throw damaged(`its version is not ${VERSION}`);
+  const file = read_json_file(text, { format: FORMAT, version: VERSION, max_chars: MAX_FILE_CHARS }, damaged);
   const model = object(file["model"], "model");
   const nodes = list(file["nodes"], "nodes").map(read_node);
   const edges = list(file["edges"], "edges").map(read_edge);

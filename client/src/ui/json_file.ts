@@ -1,0 +1,25 @@
+// A file of the page's own as JSON: what it must say of itself before anything else in it is read.
+
+export interface JsonFormat {
+  format: string;
+  version: number;
+  max_chars: number;
+}
+
+/** The fields of the file in `text`; throws what `damaged` makes of the first thing that is wrong. */
+export function read_json_file(
+  text: string, { format, version, max_chars }: JsonFormat, damaged: (what: string) => Error,
+): Record<string, unknown> {
+  if (text.length > max_chars) throw damaged("it is too large");
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw damaged("it is not JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw damaged("the file is no object");
+  const file = value as Record<string, unknown>;
+  if (file["format"] !== format) throw damaged(`its format is not ${format}`);
+  if (file["version"] !== version) throw damaged(`its version is not ${version}`);
+  return file;
+}
