@@ -138,7 +138,7 @@ function More({ draft }: { draft: EditDraft }): JSX.Element {
       </label>
       <div class="field-row">
         <Numeric label="Steps, at most" held={draft.n_steps} />
-        <Numeric label="Greatest length, times the output's" held={draft.clamp} />
+        <Numeric label="At most, times the output's size" held={draft.clamp} />
       </div>
       {text("Put before the prompt too, to hold in other contexts", draft.prefixes)}
       {text("Other prompts to measure; empty: some of the server's own", draft.spillover)}

@@ -47,7 +47,7 @@ export function asked_of(draft: EditDraft, info: ModelInfo, tokens: readonly Tok
   const n_steps = whole(draft.n_steps.value, 1, MAX_STEPS + 1);
   if (n_steps === null) return `The steps are a number from 1 to ${MAX_STEPS}.`;
   const clamp = Number(draft.clamp.value);
-  if (!(clamp > 0 && clamp <= 100)) return "The greatest length is a number from 0 to 100.";
+  if (!(clamp > 0 && clamp <= 100)) return "How far it may go, times the output, is a number from 0 to 100.";
   const subject = subject_of(draft, tokens);
   if (typeof subject === "string") return subject;
   const wanted = draft.wanted.value;
