@@ -1,24 +1,24 @@
 // One checker per event. The compiler holds them to the generated types: a field that the schema gains and
 // this file lacks does not compile.
-import { bytes, count, flag, known, list, one_of, optional, real, struct, text, whole, with_default } from "./check";
-import type { Check } from "./check";
+import {
+  bytes, count, flag, known, list, one_of, optional, real, struct, text, whole, with_default, type Check,
+} from "./check";
 import {
   CHANNELS,
-  type AppliedInterventions, type BranchPoint, type AttentionEdit, type AttributionPart, type Capabilities, type ComparedTensors, type Component, type DirectionInfo, type DirectionRecipe,
-  type Edge, type Event,
-  type Feeder, type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric,
-  type MissingAnalysis, type MissingCapability, type ModelInfo, type NeuronContext, type Positions,
-  type RankOneEditInfo, type RankOneRecipe, type ReadToken, type Reference, type Spillover, type StreamPlace,
-  type RunSnapshot, type Sampling, type Step, type StepTensors, type Tensor, type TokenInfo, type TopToken,
-  type TwinStep,
+  type AppliedInterventions, type AttentionEdit, type AttributionPart, type BranchPoint, type Capabilities,
+  type ComparedTensors, type Component, type DirectionInfo, type DirectionRecipe, type Edge, type Event, type Feeder,
+  type GraphNode, type HeadScore, type InterventionSpec, type Limits, type Metric, type MissingAnalysis,
+  type MissingCapability, type ModelInfo, type NeuronContext, type Positions, type RankOneEditInfo,
+  type RankOneRecipe, type ReadToken, type Reference, type RunSnapshot, type Sampling, type Spillover, type Step,
+  type StepTensors, type StreamPlace, type Tensor, type TokenInfo, type TopToken, type TwinStep,
 } from "./generated";
 
 const tag = <T extends string>(type: T): Check<T> => one_of(type);
 const channel = one_of(...CHANNELS);
-/** Any text where only some are known: a newer minor may add operations that this page can still list. */
 /** A token by its id or its text. */
 const token: Check<number | string> = (value, path) =>
   typeof value === "string" ? text(value, path) : count(value, path);
+/** Any text where only some are known: a newer minor may add operations that this page can still list. */
 const open_text = <T extends string>(): Check<T> => text as Check<string> as Check<T>;
 
 export const tensor_check: Check<Tensor> = struct<Tensor>({

@@ -3,9 +3,10 @@ import type { Decoded } from "./decode";
 import type {
   AttentionEntropyReady, AttributionReady, ComparisonReady, DirectionReady, EffectsReady, HeadLensReady,
   HeadProfileReady, HeadScoresReady, LensReady, NeuronProfileReady, OverviewReady, PatchingReady, PathsReady,
-  RankOneEditReady, RelevanceReady, RequestAttentionEntropy, RequestAttribution, RequestComparison, RequestDirection, RequestEffects,
-  RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens, RequestNeuronProfile, RequestOverview,
-  RequestPatching, RequestPaths, RequestRankOneEdit, RequestRelevance, RequestStreamPca, StreamPcaReady,
+  RankOneEditReady, RelevanceReady, RequestAttentionEntropy, RequestAttribution, RequestComparison, RequestDirection,
+  RequestEffects, RequestHeadLens, RequestHeadProfile, RequestHeadScores, RequestLens, RequestNeuronProfile,
+  RequestOverview, RequestPatching, RequestPaths, RequestRankOneEdit, RequestRelevance, RequestStreamPca,
+  StreamPcaReady,
 } from "./generated";
 
 export type AttributionAnswer = Decoded<AttributionReady>;

@@ -3,10 +3,10 @@ import { crc32 } from "./crc32";
 import { DecodeError } from "./errors";
 import type { Tensor } from "./generated";
 
-export type DType = Tensor["dtype"];
-export type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
+type DType = Tensor["dtype"];
+type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
 
-/** A reconstructed tensor: aligned, owned, float16 widened to float32. */
+/** A reconstructed tensor: aligned, owned, float16 widened to float32 after its checksum was compared. */
 export interface HostTensor {
   shape: readonly number[];
   values: TensorValues;

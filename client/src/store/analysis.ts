@@ -8,8 +8,6 @@ import type { MetricQuestion } from "../protocol/generated";
 import type { AttributionAnswer, Question } from "../protocol/questions";
 import { Inquiries, Inquiry } from "./inquiry";
 
-export { EMPTY_SLOT, Inquiries, Inquiry, type Slot } from "./inquiry";
-
 type Of<T extends Question["type"]> = Extract<Question, { type: T }>;
 
 export class Analysis {
@@ -80,10 +78,6 @@ export class Analysis {
     for (const held of [overview, paths, relevance, attributions, measured, causal_map, patching]) held.clear();
     this.causal.clear();
   }
-}
-
-export function create_analysis(): Analysis {
-  return new Analysis();
 }
 
 function same_question(a: MetricQuestion | null, b: MetricQuestion | null): boolean {

@@ -49,8 +49,9 @@ export class History {
 
   /** Forget every step from `from_pos` on (recompute), or all of them. Listeners are told -1. */
   drop_from(from_pos: number): void {
-    for (const pos of [...this.steps.keys()]) if (pos >= from_pos) this.steps.delete(pos);
-    this.newest = Math.max(-1, ...this.steps.keys());
+    for (const pos of this.steps.keys()) if (pos >= from_pos) this.steps.delete(pos);
+    this.newest = -1;
+    for (const pos of this.steps.keys()) this.newest = Math.max(this.newest, pos);
     for (const listener of this.listeners) listener(-1);
   }
 

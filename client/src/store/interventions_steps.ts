@@ -1,6 +1,6 @@
 // Undo and redo of the intervention set. A step is a change, not a set: undone, it leaves alone what other viewers
 // of the run did meanwhile.
-import { signal, type ReadonlySignal } from "@preact/signals";
+import { computed, signal, type ReadonlySignal } from "@preact/signals";
 import type { InterventionSpec } from "../protocol/generated";
 import { merge_change, set_form, type Merge } from "./interventions";
 
@@ -18,15 +18,8 @@ const MAX_STEPS = 100;
 export class InterventionSteps {
   private readonly done = signal<readonly Step[]>([]);
   private readonly undone = signal<readonly Step[]>([]);
-  private readonly undo_possible = signal(false);
-  private readonly redo_possible = signal(false);
-  readonly can_undo: ReadonlySignal<boolean> = this.undo_possible;
-  readonly can_redo: ReadonlySignal<boolean> = this.redo_possible;
-
-  constructor() {
-    this.done.subscribe((steps) => (this.undo_possible.value = steps.length > 0));
-    this.undone.subscribe((steps) => (this.redo_possible.value = steps.length > 0));
-  }
+  readonly can_undo: ReadonlySignal<boolean> = computed(() => this.done.value.length > 0);
+  readonly can_redo: ReadonlySignal<boolean> = computed(() => this.undone.value.length > 0);
 
   /** Remember a change. A change that changes nothing is no step. */
   record(before: Specs, after: Specs, gesture: string | null = null): void {

@@ -1,7 +1,7 @@
 // The page's whole state: signals for what changes at human speed, History for what changes per token.
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol/generated";
-import { create_analysis, type Analysis } from "./analysis";
+import { Analysis } from "./analysis";
 import { create_known_runs, remember_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
 import { StreamPaths } from "./stream_paths";
@@ -89,7 +89,7 @@ export function create_store(): Store {
     connection_message: signal<string | null>(null),
     notices: signal<readonly Notice[]>([]),
     replay: signal<Replay | null>(null),
-    analysis: create_analysis(),
+    analysis: new Analysis(),
     stream: new StreamPaths(),
   };
   remember_runs(store);

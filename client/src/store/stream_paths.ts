@@ -1,7 +1,7 @@
 // The residual stream's paths: whose are drawn, how they are scaled, and the server's answer.
 import { signal, type Signal } from "@preact/signals";
 import type { Question, StreamPcaAnswer } from "../protocol/questions";
-import { Inquiry } from "./analysis";
+import { Inquiry } from "./inquiry";
 import type { Store } from "./store";
 
 type StreamQuestion = Extract<Question, { type: "request_stream_pca" }>;

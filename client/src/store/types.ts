@@ -2,26 +2,18 @@
 import type {
   AppliedInterventions,
   BranchPoint,
-  CHANNEL_TENSORS,
   Component,
   RunSnapshot,
   Sampling,
   TopToken,
   TwinStep,
 } from "../protocol/generated";
+import type { HostTensor, TensorName } from "../protocol/decode";
 
+export type { HostTensor, TensorName } from "../protocol/decode";
 export type FinishReason = NonNullable<RunSnapshot["finish_reason"]>;
 /** Of the clean twin: none, fed the run's own tokens, or going on with its own. */
 export type TwinMode = RunSnapshot["twin"];
-export type Channel = keyof typeof CHANNEL_TENSORS;
-export type TensorName = (typeof CHANNEL_TENSORS)[Channel][number];
-export type TensorValues = Int8Array | Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array;
-
-/** A reconstructed tensor: aligned, owned, float16 widened to float32 after its checksum was compared. */
-export interface HostTensor {
-  shape: readonly number[];
-  values: TensorValues;
-}
 
 /** One position of the run, as far as it has arrived; `tensors` grows when a step comes again. */
 export interface StepRecord {

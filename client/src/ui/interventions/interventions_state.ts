@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { InterventionSpec } from "../../protocol/generated";
 import type { Question } from "../../protocol/questions";
-import { Inquiry } from "../../store/analysis";
+import { Inquiry } from "../../store/inquiry";
 import type { DirectionDraft } from "./direction_form";
 import type { HeldDirection } from "./held_direction";
 import { new_turn, type MarkMode } from "./turn_draft";

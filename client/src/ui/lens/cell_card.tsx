@@ -1,7 +1,7 @@
 // One cell of the lens grid in words: the five likeliest tokens after that layer, and where the chosen one stands.
 import type { JSX } from "preact";
 import type { LensAnswer } from "../../protocol/questions";
-import type { Slot } from "../../store/analysis";
+import type { Slot } from "../../store/inquiry";
 import { number_text, percent_text, token_quote } from "../format";
 import { use_page } from "../page";
 import { use_missing } from "../parts/asking";

@@ -1,7 +1,7 @@
 // State of the views of what lies at a token: which one is open, what was asked of columns, where the keys are.
 import { signal, type Signal } from "@preact/signals";
 import type { Question } from "../../protocol/questions";
-import { Inquiries } from "../../store/analysis";
+import { Inquiries } from "../../store/inquiry";
 
 export type LensViewName = "layers" | "heads" | "paths" | "entropy";
 export type HeadLensColour = "direct" | "rank";

@@ -1,7 +1,7 @@
 // A token's lens in words, all layers at once: asked when somebody looks for a moment, and kept.
 import { useEffect } from "preact/hooks";
 import type { LensAnswer } from "../../protocol/questions";
-import { EMPTY_SLOT, type Slot } from "../../store/analysis";
+import { EMPTY_SLOT, type Slot } from "../../store/inquiry";
 import type { StepRecord } from "../../store/types";
 import { use_page } from "../page";
 

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Component, ModelInfo } from "../../protocol/generated";
 import type { HeadScoresAnswer } from "../../protocol/questions";
-import { EMPTY_SLOT } from "../../store/analysis";
+import { EMPTY_SLOT } from "../../store/inquiry";
 import { same_component, type StepRecord } from "../../store/types";
 import { count_text, number_text, signed_text } from "../format";
 import { use_page } from "../page";

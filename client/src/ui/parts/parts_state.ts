@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { RequestEffects, RequestHeadScores } from "../../protocol/generated";
 import type { Question } from "../../protocol/questions";
-import { Inquiries } from "../../store/analysis";
+import { Inquiries } from "../../store/inquiry";
 import type { FinderSort, Thresholds } from "./finder_rows";
 import type { LensColour } from "./lens_colour";
 import { create_runs_seen, type RunsSeen } from "./runs_seen";

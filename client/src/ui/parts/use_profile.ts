@@ -2,7 +2,7 @@
 import { useSignal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { AnswerTo, Question } from "../../protocol/questions";
-import { Inquiry, type Slot } from "../../store/analysis";
+import { Inquiry, type Slot } from "../../store/inquiry";
 import type { Store } from "../../store/store";
 import { use_page } from "../page";
 

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { can_be_asked, component_of_node, parse_node } from "../../layout/node_id";
 import type { AttributionPart, Edge, Metric } from "../../protocol/generated";
-import type { Slot } from "../../store/analysis";
+import type { Slot } from "../../store/inquiry";
 import type { AttributionAnswer } from "../../protocol/questions";
 import { count_text, signed_text } from "../format";
 import { IconButton } from "../icons";
