@@ -53,8 +53,9 @@ def browser() -> Iterator[Browser]:
 
 
 def is_ours(entry: ConsoleMessage) -> bool:
-    """An error of our page or panel; JupyterLab logs its own."""
-    return entry.type == "error" and "livelens" in entry.location["url"] + entry.text
+    """An error of our page or panel; JupyterLab logs its own, and Chromium that a kernel's view is no longer there."""
+    is_gone = "No view of a kernel is here" in entry.text
+    return entry.type == "error" and "livelens" in entry.location["url"] + entry.text and not is_gone
 
 
 @pytest.fixture

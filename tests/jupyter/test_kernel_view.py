@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Frame, Page
-from tests.browser.page_driving import start_run, wait_state
+from tests.browser.page_driving import canvas_point, start_run, wait_state
 from tests.integration.serving import PROMPT, free_port
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
 from tests.jupyter.lab_driving import open_notebook, run_cell, wait_idle, wait_run
@@ -106,6 +106,9 @@ CELLS = (
 )
 
 
+FRAME = ".jp-OutputArea iframe[title='livelens']"
+
+
 def restart_kernel(page: Page, lab: JupyterProcess) -> None:
     """As the menu does, without its question."""
     with urlopen(Request(f"{lab.origin}{BASE_URL}api/kernels", headers=KNOWN)) as reply:
@@ -118,7 +121,7 @@ def restart_kernel(page: Page, lab: JupyterProcess) -> None:
 
 def frame_of(page: Page) -> Frame:
     """The page in the first cell's output, once it has met the kernel."""
-    element = page.locator(".jp-OutputArea iframe[title='livelens']")
+    element = page.locator(FRAME)
     element.wait_for(timeout=30_000)
     frame = element.element_handle().content_frame()
     assert frame is not None
@@ -140,7 +143,11 @@ def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess
     frame = frame_of(page)
     assert frame.url.startswith(f"{lab.origin}{BASE_URL}livelens/kernel/") and "share=" not in frame.url
     first_run = frame.evaluate("() => window.livelens.store.run.value.run_id")
-    frame.locator("tr", has_text="L1H0").first.click()
+    element = page.locator(FRAME).element_handle()
+    element.scroll_into_view_if_needed()
+    corner = element.bounding_box()
+    x, y = canvas_point(frame, "head", 1, 0)
+    page.mouse.click(corner["x"] + x, corner["y"] + y)
     frame.wait_for_function("() => window.livelens.store.selection.value?.layer === 1")
     wait_run(page, 0)
     assert said(page, 1) == "clicked: L1H0"
@@ -158,7 +165,7 @@ def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess
     assert said(page, 3) == "off: ['L1H1'] | prompt: When Ada went to the sea"
 
     restart_kernel(page, lab)
-    frame.wait_for_function("() => window.livelens.store.connection.value !== 'open'")
+    frame.wait_for_function("() => window.livelens.store.connection_message.value?.includes('run its cell again')")
     run_cell(page, 0)
     again = frame_of(page)
     assert again.url != frame.url

@@ -67,6 +67,7 @@ async function probe(): Promise<string | null> {
     if (answer.ok) return null;
     const type = answer.headers.get("content-type") ?? "";
     const said = type.startsWith("text/plain") ? (await answer.text()).slice(0, 500) : "";
+    if (answer.status === 404 && said) return said; // the kernel that showed it has ended
     return answer.status === 401 || answer.status === 403
       ? said || "The server refuses this page: open the link that it printed when it started."
       : null;

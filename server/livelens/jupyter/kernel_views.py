@@ -26,6 +26,7 @@ _MAX_WAITING: Final = 256
 _OPEN_SECS: Final = 5.0
 _CLOSE_SECS: Final = 0.5
 _NOT_THERE: Final = "the notebook's kernel no longer serves this view: run its cell again"
+_NO_VIEW: Final = "No view of a kernel is here: it was closed, or its kernel has ended; run its cell again"
 _VIEWER: Final = "viewer"
 
 
@@ -40,13 +41,13 @@ class KernelViews:
         try:
             path = view_path(self._folder, view_id)
         except ValueError as error:
-            raise web.HTTPError(404, reason="No view of a kernel is here") from error
+            raise web.HTTPError(404, reason=_NO_VIEW) from error
         file = read_file(path, ViewFile)
         if file is None:
-            raise web.HTTPError(404, reason="No view of a kernel is here")
+            raise web.HTTPError(404, reason=_NO_VIEW)
         if not is_running(file.pid):
             path.unlink(missing_ok=True)
-            raise web.HTTPError(404, reason="The kernel of this view has ended")
+            raise web.HTTPError(404, reason=_NO_VIEW)
         return KernelView(file)
 
 

@@ -24,6 +24,12 @@ def engine_of_bridge(bridge: TransformerBridge) -> TorchEngine:
     """An engine on the bridge's own parameters; raises ModelSourceError when they no longer are the plain model's."""
     if bridge._weights_processed:  # folded, centred: other numbers under the plain model's names
         raise ModelSourceError("the bridge's weights were processed: make it without compatibility mode")
+    devices = sorted({str(parameter.device) for parameter in bridge.original_model.parameters()})
+    if len(devices) != 1 or devices == ["meta"]:
+        raise ModelSourceError(
+            f"the bridge's weights are on {' and '.join(devices)}: livelens watches a model on one device, "
+            "so move it first (bridge.to(device))"
+        )
     twin = plain_twin(bridge)
     tokenizer = bridge.tokenizer
     if tokenizer is None:
