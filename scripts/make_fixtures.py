@@ -247,6 +247,8 @@ def write_events(out: Writer) -> None:
         m.InterventionsApplied("fixture-run", applied, 4),
         m.TwinChanged("fixture-run", "teacher_forced", 7, 12, "viewer-1"),
         m.RunRewound("fixture-run", 0, 1, "", 2),
+        m.SelectionChanged(m.Component("head", 1, 2), 3, "viewer-1", 13),
+        m.RunShared("fixture-run", "viewer-1"),
         m.RunFinished("fixture-run", "context_full", "the context of 8192 tokens is full", 2, "!"),
         m.ValuesReady(5, "fixture-run", [component], [0, 1], values, True),
         m.AttentionReady(6, "fixture-run", 1, 1, 1, row, True),
