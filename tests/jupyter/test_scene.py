@@ -93,7 +93,8 @@ def is_elsewhere(url: str, lab: JupyterProcess) -> bool:
 @pytest.fixture(scope="module")
 def executed() -> nbformat.NotebookNode:
     """The notebook after it was run and saved as JupyterLab saves it: without the state of widgets."""
-    cells = [CELLS[0].replace("@12", ""), CELLS[1], CELLS[-1]]
+    ablate = "view.ablate('L3H2')\nscene.panel.table.value"
+    cells = [CELLS[0].replace("@12", ""), CELLS[1], ablate, CELLS[-1]]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=120, store_widget_state=False).execute()
     return notebook
@@ -105,6 +106,8 @@ def test_a_saved_notebook_holds_the_widget_and_the_lit_picture(executed: nbforma
     data = outputs[0].data
     assert "application/vnd.jupyter.widget-view+json" in data
     png = base64.b64decode(data["image/png"])
+    written = [output.output_type for cell in executed.cells[1:] for output in cell.outputs]
+    assert written == ["execute_result", "execute_result"]  # no cell's end went wrong
     assert png.startswith(b"\x89PNG") and len(png) > 10_000  # a dark network packs into less
 
 

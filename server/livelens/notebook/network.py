@@ -189,7 +189,7 @@ def _labels(blocks: Blocks, ground: dict[str, str]) -> list[three.Sprite]:
     words += [("neurons", -0.75, (blocks.panel_bottom + blocks.panel_top) / 2)]
     if blocks.n_heads:
         words.append(("heads", -0.6, (blocks.heads_bottom + blocks.heads_top) / 2))
-    return [_label(*word, colour=ground["rail" if word[0][0] == "L" else "spine"]) for word in words]
+    return [_label(*word, colour=ground["spine"]) for word in words]
 
 
 def _label(text: str, x: float, y: float, *, colour: str) -> three.Sprite:

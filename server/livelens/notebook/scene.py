@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from weakref import WeakKeyDictionary
 
 import ipywidgets
 import numpy as np
@@ -167,7 +168,8 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     def _colours(self) -> Sheet:
         tensors = {} if self._step is None else self._step.tensors
-        return colour_sheet(self._blocks, tensors, display=self._display, theme=self._theme, ablated=self._view.ablated)
+        self._ablated = self._view.ablated
+        return colour_sheet(self._blocks, tensors, display=self._display, theme=self._theme, ablated=self._ablated)
 
     # ------------------------------------------------------------------ selecting
 
@@ -250,10 +252,13 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         threading.Thread(target=ask, name="livelens-explain", daemon=True).start()
 
     def _ask(self, question: int, node: str, pos: int) -> None:
-        try:
-            text = attribution_table(self._view.attribution(node=node, pos=pos, progress=_quietly))
-        except LivelensError as error:
-            text = f"<small>No attribution: {escape(error.message)}</small>"
+        with _asking(self._view):
+            if question != self._question:
+                return
+            try:
+                text = attribution_table(self._view.attribution(node=node, pos=pos, progress=_quietly))
+            except LivelensError as error:
+                text = f"<small>No attribution: {escape(error.message)}</small>"
         self._on_cells(partial(self._explained, question, text))
 
     def _explained(self, question: int, text: str) -> None:
@@ -291,6 +296,14 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
             for widget in _family(self) - {self}:
                 widget.close()
         super().close()
+
+
+# A newer question of a view makes the older one void: its scenes ask one after the other.
+_ASKING: Final[WeakKeyDictionary[LiveView, threading.Lock]] = WeakKeyDictionary()
+
+
+def _asking(view: LiveView) -> threading.Lock:
+    return _ASKING.setdefault(view, threading.Lock())
 
 
 def _family(root: ipywidgets.Widget) -> set[ipywidgets.Widget]:

@@ -70,8 +70,8 @@ def node_line(node: int, step: StepData | None) -> str:
 def attribution_table(answer: AttributionReady) -> str:
     """What a node contributes to the metric and who fed it, strongest first; each way in has a table of its own."""
     metric = answer.metric
-    against = "the mean" if metric.distractor_text is None else f"\u201c{metric.distractor_text}\u201d"
-    towards = escape(f"\u201c{metric.target_text}\u201d over {against}")
+    against = "the mean" if metric.distractor_text is None else f"\u201c{token_text(metric.distractor_text)}\u201d"
+    towards = escape(f"\u201c{token_text(metric.target_text)}\u201d over {against}")
     said = (
         f"<b style='{_MONO}'>{escape(answer.node)}</b> gives {answer.relevance:+.3f} logits to {towards}. What fed it:"
     )
