@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from livelens.client import Client, ClientRun, LivelensError, StepData
 from livelens.library.background import BackgroundLoop
 from livelens.library.command import command
+from livelens.library.progress import ProgressLine
 from livelens.protocol.messages import RunState
 
 
@@ -55,6 +56,8 @@ class Generation:
         try:
             if self.run.finish_reason is None:
                 await self._ask(self._client.resume)
+            with ProgressLine(self.background(), "generate") as line:
+                await self.run.until(lambda run: _reported_end(run, line))
             await self._ended()
         except BaseException:
             if self.run.finish_reason is None:
@@ -107,6 +110,11 @@ class Generation:
         """Wait for everything of the run; raises LivelensError when it was the engine that failed."""
         if await self.run.finished() == "engine_fault":
             raise LivelensError("engine_fault", self.run.finish_message)
+
+
+def _reported_end(run: ClientRun, line: ProgressLine) -> bool:
+    line(len(run.tokens) - run.n_prompt_tokens, run.sampling.max_new_tokens)
+    return run.finish_reason is not None
 
 
 def n_read(run: ClientRun) -> int:
