@@ -17,7 +17,7 @@ export function read_json_file(
   } catch {
     throw damaged("it is not JSON");
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw damaged("the file is no object");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw damaged("the file is no object: what it should say is missing");
   const file = value as Record<string, unknown>;
   if (file["format"] !== format) throw damaged(`its format is not ${format}`);
   if (file["version"] !== version) throw damaged(`its version is not ${version}`);
