@@ -1,4 +1,5 @@
 // The run's id in the page's address (`#run=...`): a reload rejoins it, the link shares it. Other keys stay.
+import { hash_keys, hash_of } from "../store/page_hash";
 
 export interface RunLink {
   read(): string | null;
@@ -7,16 +8,20 @@ export interface RunLink {
 }
 
 export function with_run(hash: string, run_id: string | null): string {
-  const keys = new URLSearchParams(hash.replace(/^#/, ""));
+  const keys = hash_keys(hash);
   if (run_id === null) keys.delete("run");
   else keys.set("run", run_id);
-  const text = keys.toString();
-  return text ? `#${text}` : "";
+  return hash_of(keys);
 }
 
 export function run_of(hash: string): string | null {
-  const run_id = new URLSearchParams(hash.replace(/^#/, "")).get("run");
+  const run_id = hash_keys(hash).get("run");
   return run_id && run_id.length <= 64 ? run_id : null;
+}
+
+/** Without a step of history: going back should leave the page, not walk through old runs. */
+export function replace_hash(hash: string): void {
+  history.replaceState(null, "", `${location.pathname}${location.search}${hash}`);
 }
 
 export function page_run_link(): RunLink {
@@ -24,8 +29,7 @@ export function page_run_link(): RunLink {
     read: () => run_of(location.hash),
     write: (run_id) => {
       const hash = with_run(location.hash, run_id);
-      // replaceState: going back should leave the page, not walk through old runs.
-      if (hash !== location.hash) history.replaceState(null, "", `${location.pathname}${location.search}${hash}`);
+      if (hash !== location.hash) replace_hash(hash);
     },
     on_change: (listener) => addEventListener("hashchange", listener),
   };

@@ -3,8 +3,10 @@
 import { batch, effect } from "@preact/signals";
 import type { DecodedEvent } from "../protocol/decode";
 import type { Component } from "../protocol/generated";
+import { hash_keys, hash_of } from "../store/page_hash";
 import { add_notice, component_key, type Store } from "../store/store";
 import { Refusal } from "./requests";
+import { replace_hash } from "./run_link";
 
 /** At most ten times a second is told what is looked at. */
 const SETTLE_MS = 100;
@@ -91,7 +93,7 @@ function look_at(store: Store, { component, pos }: Looked): void {
  */
 export function page_share_key(): string | null {
   const kept = `livelens.share:${location.pathname}`;
-  const keys = new URLSearchParams(location.hash.slice(1));
+  const keys = hash_keys(location.hash);
   const given = keys.get("share");
   try {
     if (given === null) return sessionStorage.getItem(kept);
@@ -101,7 +103,6 @@ export function page_share_key(): string | null {
   }
   if (given === null) return null;
   keys.delete("share");
-  const hash = keys.toString();
-  history.replaceState(null, "", `${location.pathname}${location.search}${hash ? `#${hash}` : ""}`);
+  replace_hash(hash_of(keys));
   return KEY.test(given) ? given : null;
 }

@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { Metric, ModelInfo } from "../protocol/generated";
 import type { EffectsAnswer } from "../protocol/questions";
-import { no_values } from "./signed_values";
+import { no_values, pair_unit } from "./signed_values";
 import type { SignedValues } from "./types";
 
 export type CausalView = "measured" | "attributed" | "difference";
@@ -83,7 +83,7 @@ function laid_out(answers: readonly EffectsAnswer[], metric: Metric, view: Causa
     });
   }
   return {
-    of: "causal", title: TITLES[view], unit: metric_unit(metric), note: note_of(answers, view),
+    of: "causal", title: TITLES[view], unit: pair_unit(metric), note: note_of(answers, view),
     heads: held.head, attn: held.attn, mlps: held.mlp,
     neurons: { at: Uint32Array.from(cells), values: Float32Array.from(sizes) },
   };
@@ -93,11 +93,6 @@ function value_of(answer: EffectsAnswer, i: number, view: CausalView): number {
   const measured = answer.effects.values[i] ?? Number.NaN;
   const attributed = answer.attributed?.values[i] ?? Number.NaN;
   return view === "measured" ? measured : view === "attributed" ? attributed : measured - attributed;
-}
-
-function metric_unit(metric: Metric): string {
-  const against = metric.distractor_text === null ? "the mean" : `“${metric.distractor_text.trim()}”`;
-  return `logits, “${metric.target_text.trim()}” − ${against}`;
 }
 
 const NOTES: Record<CausalView, string> = {

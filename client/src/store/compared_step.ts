@@ -1,7 +1,7 @@
 // A step as it is in the other run, or this run's minus the other's: what the picture and the tables show instead.
 import type { ComparisonAnswer } from "../protocol/questions";
-import { attention_terms } from "./query";
-import { no_values } from "./signed_values";
+import { acting_differences, direct_differences } from "./differences";
+import { no_values, pair_unit } from "./signed_values";
 import type { DisplayChannel, HostTensor, SignedValues, StepRecord } from "./types";
 
 type Tensors = StepRecord["tensors"];
@@ -26,7 +26,8 @@ export function compared_step(
   const shared = { direct_target_id: answer.target_id, direct_distractor_id: answer.distractor_id };
   if (view === "difference") {
     return {
-      ...step, ...shared, compared: view, lens_texts: null, tensors: answer.difference, signed: difference_values(answer, channel),
+      ...step, ...shared, compared: view, lens_texts: null, tensors: answer.difference,
+      signed: difference_values(answer, channel),
     };
   }
   const made = made_of(answer);
@@ -39,12 +40,8 @@ export function compared_step(
 }
 
 const WAITING: Record<"other" | "difference", SignedValues> = {
-  other: no_values("value", {
-    title: "The other run", unit: "", note: "Not computed for this token yet.",
-  }),
-  difference: no_values("value", {
-    title: "This run − the other", unit: "", note: "Not computed for this token yet.",
-  }),
+  other: no_values("value", { title: "The other run", unit: "", note: "Not computed for this token yet." }),
+  difference: no_values("value", { title: "This run − the other", unit: "", note: "Not computed for this token yet." }),
 };
 
 /** `step` where its comparison has not come: nothing of this run may be taken for it. */
@@ -56,7 +53,8 @@ function other_tensors({ other }: ComparisonAnswer): Tensors {
   const tensors: Tensors = { ...other };
   if (other.neurons) Object.assign(tensors, companded(other.neurons));
   if (other.attention) {
-    tensors.attention = { shape: other.attention.shape, values: Uint8Array.from(other.attention.values, (w) => Math.round(255 * w)) };
+    const values = Uint8Array.from(other.attention.values, (weight) => Math.round(255 * weight));
+    tensors.attention = { shape: other.attention.shape, values };
   }
   return tensors;
 }
@@ -79,42 +77,19 @@ export function companded(neurons: HostTensor): Pick<Tensors, "neurons" | "neuro
   return { neurons: { shape: neurons.shape, values: codes }, neurons_scale: { shape: [n_layers], values: scales } };
 }
 
-function floats(tensor: HostTensor | undefined): Float32Array | null {
-  return tensor?.values instanceof Float32Array ? tensor.values : null;
-}
-
-function difference_values(answer: ComparisonAnswer, channel: DisplayChannel): SignedValues {
-  const made = made_of(answer);
-  return (made.signed[channel] ??= channel === "direct_logit" ? direct_differences(answer) : value_differences(answer));
-}
-
+const TITLE = "This run − the other";
 const SAME = "Where there is no colour both runs are the same.";
 
-function value_differences({ difference: d }: ComparisonAnswer): SignedValues {
-  const neurons = floats(d.neurons);
-  return {
-    of: "value",
-    title: "This run − the other",
-    unit: "activation; heads and strips: norm of what is written",
-    note: `Orange: more in this run; blue: more in the other. ${SAME} Dots on the stream: how far its norms are apart.`,
-    heads: floats(d.heads), attn: floats(d.attn_out), mlps: floats(d.mlp_out),
-    neurons: neurons && { at: null, values: neurons },
-  };
-}
-
-function direct_differences(answer: ComparisonAnswer): SignedValues {
-  const { difference: d, target_text, distractor_text } = answer;
-  const [layers, indices, values] = [d.direct_neuron_layer?.values, d.direct_neuron_index?.values, floats(d.direct_neuron_value)];
-  const d_mlp = d.neurons?.shape[1] ?? answer.other.neurons?.shape[1];
-  const against = distractor_text === null ? "the mean" : `“${distractor_text.trim()}”`;
-  return {
-    of: "direct",
-    title: "Direct contribution, this run − the other",
-    unit: `logits, “${target_text.trim()}” − ${against}`,
-    note: `Orange: adds more in this run; blue: more in the other. The 64 neurons that differ most. ${SAME}`,
-    heads: floats(d.direct_heads), attn: attention_terms(d), mlps: floats(d.direct_mlps),
-    neurons: layers && indices && values && d_mlp !== undefined
-      ? { at: Uint32Array.from(values, (_, k) => layers[k]! * d_mlp + indices[k]!), values }
-      : null,
-  };
+function difference_values(answer: ComparisonAnswer, channel: DisplayChannel): SignedValues {
+  const { difference, other } = answer;
+  const made = made_of(answer);
+  return (made.signed[channel] ??= channel !== "direct_logit"
+    ? acting_differences(difference, {
+        title: TITLE,
+        note: `Orange: more in this run; blue: more in the other. ${SAME} Dots on the stream: how far its norms are apart.`,
+      })
+    : direct_differences(difference, {
+        title: "Direct contribution, this run − the other", unit: pair_unit(answer),
+        note: `Orange: adds more in this run; blue: more in the other. The 64 neurons that differ most. ${SAME}`,
+      }, difference.neurons?.shape[1] ?? other.neurons?.shape[1]));
 }

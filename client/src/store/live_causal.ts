@@ -1,5 +1,6 @@
 // Live causal: what the strongest components of a token really did, measured as it was made.
 import { CAUSAL_KINDS, type Component } from "../protocol/generated";
+import { channel_fault } from "./capabilities";
 import type { Store } from "./store";
 import { same_component, type StepRecord } from "./types";
 
@@ -40,8 +41,5 @@ export function live_history(store: Store, component: Component): Map<number, nu
 
 /** Why this model or this source cannot be measured as tokens come; null where it can. */
 export function live_causal_fault(store: Store): string | null {
-  const capabilities = store.model_info.value?.capabilities;
-  if (!capabilities) return "there is no model yet";
-  if (capabilities.channels.includes("causal_effects")) return null;
-  return capabilities.missing.find((item) => item.channel === "causal_effects")?.reason ?? "this server does not measure";
+  return channel_fault(store, "causal_effects", "this server does not measure");
 }

@@ -1,5 +1,5 @@
 // Signed numbers of components, for the diverging scale: differences between two runs, measured effects.
-import type { Component } from "../protocol/generated";
+import type { Component, Metric } from "../protocol/generated";
 import { expand_int8 } from "./companding";
 import type { Shape } from "./query";
 import type { SignedValues } from "./types";
@@ -7,6 +7,12 @@ import type { SignedValues } from "./types";
 /** Nothing is known of any component: what is drawn where an answer is still to come, or is of another token. */
 export function no_values(of: SignedValues["of"], words: Pick<SignedValues, "title" | "unit" | "note">): SignedValues {
   return { of, ...words, heads: null, attn: null, mlps: null, neurons: null };
+}
+
+/** Of what contributions are measured in: logits of a target against another token, or against the mean. */
+export function pair_unit({ target_text, distractor_text }: Pick<Metric, "target_text" | "distractor_text">): string {
+  const against = distractor_text === null ? "the mean" : `“${distractor_text.trim()}”`;
+  return `logits, “${target_text.trim()}” − ${against}`;
 }
 
 /** The number of `component`; null where none is known. */

@@ -1,6 +1,7 @@
 // The clean twin: the run beside itself without its interventions, in the same forward passes. What a step brings of it.
 import { CHANNEL_TENSORS } from "../protocol/generated";
-import { attention_terms } from "./query";
+import { channel_fault } from "./capabilities";
+import { acting_differences, direct_differences } from "./differences";
 import { no_values } from "./signed_values";
 import type { Store } from "./store";
 import type { DisplayChannel, HostTensor, SignedValues, StepRecord, TensorName, TokenChip, TwinMode } from "./types";
@@ -9,10 +10,7 @@ export const TWIN_MODES: readonly TwinMode[] = ["off", "teacher_forced", "free_r
 
 /** Why the run cannot have a twin here; null where it can. */
 export function twin_fault(store: Store): string | null {
-  const capabilities = store.model_info.value?.capabilities;
-  if (!capabilities) return "there is no model yet";
-  if (capabilities.channels.includes("difference")) return null;
-  return capabilities.missing.find((item) => item.channel === "difference")?.reason ?? "this server has no twin";
+  return channel_fault(store, "difference", "this server has no twin");
 }
 
 /** Whether a twin runs, ran, or will run with the next run: there is something to show of it. */
@@ -47,7 +45,12 @@ export function twin_difference(step: StepRecord, channel: DisplayChannel): Step
   const shared = { ...step, compared: "difference", against: "twin", lens_texts: null } as const;
   const made = differences_of(step);
   if (!made) return { ...shared, tensors: {}, signed: step.twin ? NOT_HERE : NO_TWIN };
-  const signed = (made.signed[channel] ??= channel === "direct_logit" ? direct_values(made.tensors) : acting_values(made.tensors));
+  const signed = (made.signed[channel] ??= channel !== "direct_logit"
+    ? acting_differences(made.tensors, { title: TITLE, note: `${COLOURS} Dots on the stream: how far its norms are apart.` })
+    : direct_differences(made.tensors, {
+        title: `${TITLE}: direct contribution`, unit: "logits",
+        note: `${COLOURS} Neurons: not computed; choose Activation for them.`,
+      }));
   return { ...shared, tensors: made.tensors, signed };
 }
 
@@ -55,34 +58,6 @@ const TITLE = "Δ this run − its clean twin";
 const NO_TWIN = no_values("value", { title: TITLE, unit: "", note: "No twin ran at this token." });
 const NOT_HERE = no_values("value", { title: TITLE, unit: "", note: "The differences of this token have not arrived." });
 const COLOURS = "Orange: more in this run; blue: more in the clean twin. No colour: the same.";
-
-function floats(tensors: StepRecord["tensors"], name: TensorName): Float32Array | null {
-  const values = tensors[name]?.values;
-  return values instanceof Float32Array ? values : null;
-}
-
-function acting_values(tensors: StepRecord["tensors"]): SignedValues {
-  const [codes, scales] = [tensors.neurons?.values, floats(tensors, "neurons_scale")];
-  return {
-    of: "value",
-    title: TITLE,
-    unit: "activation; heads and strips: norm of what is written",
-    note: `${COLOURS} Dots on the stream: how far its norms are apart.`,
-    heads: floats(tensors, "heads"), attn: floats(tensors, "attn_out"), mlps: floats(tensors, "mlp_out"),
-    neurons: codes instanceof Int8Array && scales ? { at: null, values: codes, scales } : null,
-  };
-}
-
-function direct_values(tensors: StepRecord["tensors"]): SignedValues {
-  return {
-    of: "direct",
-    title: `${TITLE}: direct contribution`,
-    unit: "logits",
-    note: `${COLOURS} Neurons: not computed; choose Activation for them.`,
-    heads: floats(tensors, "direct_heads"), attn: attention_terms(tensors), mlps: floats(tensors, "direct_mlps"),
-    neurons: null,
-  };
-}
 
 // ------------------------------------------------------------------------------------------ along the text
 

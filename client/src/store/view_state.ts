@@ -3,6 +3,7 @@
 import { DecodeError } from "../protocol/errors";
 import { intervention } from "../protocol/event_checks";
 import type { Component, InterventionSpec } from "../protocol/generated";
+import { hash_keys, hash_of } from "./page_hash";
 import type { DisplayChannel, ViewPreset } from "./types";
 
 export type CameraPose = readonly [number, number, number, number, number, number];
@@ -25,7 +26,7 @@ const PRESETS: readonly ViewPreset[] = ["three_quarter", "front", "time"];
 const KEYS = ["sel", "pos", "show", "beside", "view", "cam", "set", "prompt"] as const;
 const COMPONENT = /^L(\d{1,6})(?:([HN])(\d{1,8})|\.(attn|mlp))$/;
 /** Longer sets do not go into a link: browsers and chats cut long addresses. */
-export const MAX_SET_CHARS = 4000;
+const MAX_SET_CHARS = 4000;
 const MAX_PROMPT_CHARS = 8000;
 const FAR = 1e4;
 
@@ -43,7 +44,7 @@ function component_of(text: string): Component | null {
 
 /** Only what differs from an intervention that does nothing special. */
 function short_spec(spec: InterventionSpec): Record<string, unknown> {
-  const plain = intervention({ intervention_id: "", operation: "", components: [] }, "set") as unknown as Record<string, unknown>;
+  const plain: Partial<Record<string, unknown>> = { ...intervention({ intervention_id: "", operation: "", components: [] }, "set") };
   return Object.fromEntries(
     Object.entries(spec).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(plain[name])),
   );
@@ -65,7 +66,7 @@ function set_of(text: string): InterventionSpec[] {
 
 /** `hash` with the view in it; other keys, such as the run, stay. Defaults are left out. */
 export function with_view(hash: string, view: ViewState): string {
-  const keys = new URLSearchParams(hash.replace(/^#/, ""));
+  const keys = hash_keys(hash);
   const put = (key: (typeof KEYS)[number], value: string | null): void => {
     if (value === null) keys.delete(key);
     else keys.set(key, value);
@@ -79,13 +80,12 @@ export function with_view(hash: string, view: ViewState): string {
   put("cam", view.pose && view.pose.map((value) => Number(value.toFixed(3))).join(","));
   put("set", view.interventions.length > 0 && set.length <= MAX_SET_CHARS ? set : null);
   put("prompt", view.prompt);
-  const text = keys.toString();
-  return text ? `#${text}` : "";
+  return hash_of(keys);
 }
 
 /** What `hash` says of the view: what it does not say, or says wrongly, is as on a fresh page. */
 export function view_of(hash: string): ViewState {
-  const keys = new URLSearchParams(hash.replace(/^#/, ""));
+  const keys = hash_keys(hash);
   const pos = keys.get("pos") ?? "";
   const prompt = keys.get("prompt");
   return {
@@ -108,6 +108,6 @@ function pose_of(text: string | null): CameraPose | null {
 
 /** Whether `hash` says anything of a view at all. */
 export function has_view(hash: string): boolean {
-  const keys = new URLSearchParams(hash.replace(/^#/, ""));
+  const keys = hash_keys(hash);
   return KEYS.some((key) => keys.has(key));
 }

@@ -1,6 +1,7 @@
 // A head's attention row as numbers: which tokens it reads from the shown one.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { missing_channel } from "../store/capabilities";
 import { use_attention_row } from "./exact_attention";
 import { percent_text, token_label } from "./format";
 import { use_page } from "./page";
@@ -13,7 +14,7 @@ export function AttendedKeys({ layer, head, shown }: { layer: number; head: numb
   const by_weight = useSignal(true);
   const { pos } = shown.step.value;
   const row = use_attention_row(layer, head, shown);
-  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "attention");
+  const missing = missing_channel(store, "attention");
   const tokens = store.tokens.value;
   const keys = [...(row?.keys ?? [])].sort((a, b) => b.weight - a.weight).slice(0, SHOWN_KEYS);
   if (!by_weight.value) keys.sort((a, b) => a.pos - b.pos);
@@ -28,7 +29,7 @@ export function AttendedKeys({ layer, head, shown }: { layer: number; head: numb
           state.tab.value = "attention";
         }}>All tokens</button>
       </div>
-      {missing && <p class="muted">{missing.reason}</p>}
+      {missing && <p class="muted">{missing}</p>}
       {!missing && !row && <p class="muted">No attention row of this token has arrived.</p>}
       <ol class="key-list" aria-label={`Attention of L${layer}H${head} at position ${pos}`}>
         {keys.map((key) => (

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../layout/colour";
 import { component_id } from "../layout/component_id";
 import type { Component } from "../protocol/generated";
+import { missing_channel } from "../store/capabilities";
 import { attention_row, each_weight } from "../store/query";
 import type { Store } from "../store/store";
 import { axis_labels } from "./axis_labels";
@@ -25,8 +26,8 @@ interface Cell {
 export function AttentionMap({ shown }: { shown: Shown }): JSX.Element {
   const { store } = use_page();
   const selection = store.selection.value;
-  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "attention");
-  if (missing) return <p class="muted pad">This model gives no attention: {missing.reason}</p>;
+  const missing = missing_channel(store, "attention");
+  if (missing) return <p class="muted pad">This model gives no attention: {missing}</p>;
   if (selection?.kind !== "head") {
     return <p class="muted pad">Select an attention head (a disc in the picture, or a row such as L12H3) to see where it looks.</p>;
   }

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { component_id } from "../layout/component_id";
 import type { Component, ModelInfo } from "../protocol/generated";
+import { missing_channel } from "../store/capabilities";
 import { explained_step } from "../store/explained";
 import { direct_of } from "../store/query";
 import { AttendedKeys } from "./attended_keys";
@@ -73,7 +74,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
   const value = history.values.get(pos);
   const shown_step = explained_step(store, step);
   const direct = direct_of(shown_step, component, info);
-  const no_direct = info.capabilities.missing.find((item) => item.channel === "direct_logit");
+  const no_direct = missing_channel(store, "direct_logit");
   return (
     <>
       <dl class="facts">
@@ -84,7 +85,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
             {value && <span class="tag">{value.exact ? "exact" : "8-bit"}</span>}
           </dd>
         </div>
-        <div title={no_direct?.reason ?? "Direct contribution to the metric at this token, in logits"}>
+        <div title={no_direct ?? "Direct contribution to the metric at this token, in logits"}>
           <dt>{direct_name(shown_step)}</dt>
           <dd data-sign={direct === null ? undefined : Math.sign(direct)}>
             {no_direct ? <span class="muted">not available</span> : <b>{signed_text(direct)}</b>}
@@ -111,8 +112,8 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
 function LensHere({ layer, shown }: { layer: number; shown: Shown }): JSX.Element | null {
   const { store } = use_page();
   const { step } = shown.step.value;
-  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
-  if (missing) return <p class="muted">Logit lens: {missing.reason}</p>;
+  const missing = missing_channel(store, "logit_lens");
+  if (missing) return <p class="muted">Logit lens: {missing}</p>;
   const text = step?.lens_texts?.[layer];
   if (!step || text === undefined) return null;
   const at = (name: "lens_prob" | "lens_rank" | "lens_entropy" | "lens_logprob"): number | null =>

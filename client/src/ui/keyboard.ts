@@ -1,5 +1,6 @@
 // The page's keys. Single letters can be switched off (WCAG 2.1.4); nothing is taken from a field that is
 // being typed in, nor from a button that has the focus.
+import { missing_channel } from "../store/capabilities";
 import { toggle_picked } from "./interventions/picked";
 import type { Page } from "./page";
 import { show_steps, toggle_play } from "./replay/replay_bar";
@@ -99,8 +100,8 @@ function letter_keys(page: Page): Keys {
     u: () => actions.undo(),
     f: () => selection && scene?.focus(selection),
     d: () => {
-      const is_missing = store.model_info.peek()?.capabilities.missing.some((item) => item.channel === "direct_logit");
-      if (!is_missing) store.display_channel.value = store.display_channel.peek() === "activation" ? "direct_logit" : "activation";
+      if (missing_channel(store, "direct_logit") !== null) return;
+      store.display_channel.value = store.display_channel.peek() === "activation" ? "direct_logit" : "activation";
     },
     m: () => set_live(page, !store.is_measuring_live.peek()),
     t: () => next_twin(page),

@@ -3,11 +3,13 @@
 import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
+import { missing_channel } from "../store/capabilities";
 import { number_text, percent_text, token_quote } from "./format";
 import { CellCard } from "./lens/cell_card";
 import { EntropyMap } from "./lens/entropy_map";
 import { HeadLens } from "./lens/head_lens";
 import { LensGrid } from "./lens/lens_grid";
+import { NoLens } from "./lens/lens_place";
 import type { LensCell } from "./lens/lens_state";
 import { StreamPanel } from "./lens/stream_panel";
 import { ViewSwitch } from "./lens/view_switch";
@@ -32,15 +34,8 @@ function LensLayers({ shown }: { shown: Shown }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const hovered = useSignal<LensCell | null>(null);
   const info = store.model_info.value;
-  const missing = info?.capabilities.missing.find((item) => item.channel === "logit_lens");
-  if (missing) {
-    return (
-      <>
-        <div class="table-tools"><ViewSwitch /></div>
-        <p class="muted pad">This model has no logit lens: {missing.reason}</p>
-      </>
-    );
-  }
+  const missing = missing_channel(store, "logit_lens");
+  if (missing) return <NoLens why={`This model has no logit lens: ${missing}`} />;
   const { pos, step } = shown.step.value;
   const looked_at = hovered.value ?? state.lens.focused.value;
   const default_layer = Math.min(store.selection.value?.layer ?? Infinity, (info?.n_layers ?? 1) - 1);

@@ -6,6 +6,7 @@ import { component_id } from "../layout/component_id";
 import type { LegendSpec } from "../layout/legend";
 import { component_of_node } from "../layout/node_id";
 import type { Component } from "../protocol/generated";
+import { missing_channel } from "../store/capabilities";
 import type { CausalView } from "../store/causal";
 import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
@@ -134,15 +135,15 @@ function ViewButtons(): JSX.Element {
 
 function ChannelPicker(): JSX.Element {
   const { store } = use_page();
-  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "direct_logit");
+  const missing = missing_channel(store, "direct_logit");
   const { answers } = store.analysis.causal;
   const channel = store.display_channel.value;
   const nothing_measured = answers.value.length === 0;
   const options: { value: DisplayChannel; label: string; hint: string; off?: boolean }[] = [
     { value: "activation", label: "Activation", hint: "How strongly each component acts at this token" },
     {
-      value: "direct_logit", label: "Direct logit", off: !!missing,
-      hint: missing ? missing.reason : "What each component adds to (orange) or takes from (blue) the target's logit",
+      value: "direct_logit", label: "Direct logit", off: missing !== null,
+      hint: missing ?? "What each component adds to (orange) or takes from (blue) the target's logit",
     },
     {
       value: "causal", label: "Causal", off: nothing_measured && channel !== "causal",

@@ -1,6 +1,7 @@
 // What the model predicts after the shown token, and what adds up to the chosen token's logit.
 import type { JSX } from "preact";
 import type { TwinStep } from "../protocol/generated";
+import { missing_channel } from "../store/capabilities";
 import type { StepRecord } from "../store/types";
 import { number_text, signed_text, token_quote } from "./format";
 import { use_page } from "./page";
@@ -41,9 +42,9 @@ function sum(values: ArrayLike<number> | undefined): number | null {
 
 function LogitParts({ step }: { step: StepRecord }): JSX.Element {
   const { store } = use_page();
-  const missing = store.model_info.value?.capabilities.missing.find((item) => item.channel === "direct_logit");
+  const missing = missing_channel(store, "direct_logit");
   const ends = step.tensors.direct_ends?.values;
-  if (missing || !ends) return <p class="muted">{missing?.reason ?? "Direct logits of this token have not arrived."}</p>;
+  if (missing || !ends) return <p class="muted">{missing ?? "Direct logits of this token have not arrived."}</p>;
   const parts: [string, number | null | undefined][] = [
     ["Embedding", ends[0]],
     ["All heads", sum(step.tensors.direct_heads?.values)],

@@ -1,6 +1,7 @@
 // How the next token is chosen, and which tokens the direct logit is measured between.
 import type { ComponentChildren, JSX } from "preact";
 import type { Signal } from "@preact/signals";
+import { missing_channel } from "../store/capabilities";
 import { use_page } from "./page";
 import type { RunForm } from "./run_form";
 
@@ -39,9 +40,8 @@ function Check({ value, disabled, title, children }: {
 
 export function SamplingBar({ form }: { form: RunForm }): JSX.Element {
   const { store } = use_page();
-  const capabilities = store.model_info.value?.capabilities;
-  const has_template = capabilities?.has_chat_template ?? false;
-  const direct = capabilities?.missing.find((item) => item.channel === "direct_logit");
+  const has_template = store.model_info.value?.capabilities.has_chat_template ?? false;
+  const no_direct = missing_channel(store, "direct_logit");
   const greedy = form.greedy.value;
   return (
     <div class="sampling-row" role="group" aria-label="Sampling">
@@ -73,12 +73,12 @@ export function SamplingBar({ form }: { form: RunForm }): JSX.Element {
       <Field label="seed" value={form.seed} disabled={greedy} hint="Same seed, same settings, same text" />
       <Field label="length" value={form.max_new_tokens} hint="How many tokens to generate at most" />
       <span class="divider" />
-      <Field label="target" width="long" value={form.target_token} numeric={false} disabled={!!direct}
+      <Field label="target" width="long" value={form.target_token} numeric={false} disabled={no_direct !== null}
         placeholder="chosen token"
-        hint={direct?.reason ?? "Direct logit explains this token's logit; empty: the token chosen at each step. Most words begin with a space."} />
-      <Field label="distractor" width="long" value={form.distractor_token} numeric={false} disabled={!!direct}
+        hint={no_direct ?? "Direct logit explains this token's logit; empty: the token chosen at each step. Most words begin with a space."} />
+      <Field label="distractor" width="long" value={form.distractor_token} numeric={false} disabled={no_direct !== null}
         placeholder="mean of all"
-        hint={direct?.reason ?? "Subtracted from the target's logit; empty: the mean of all logits"} />
+        hint={no_direct ?? "Subtracted from the target's logit; empty: the mean of all logits"} />
     </div>
   );
 }

@@ -2,6 +2,7 @@
 import { effect, useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { missing_analysis, missing_channel } from "../store/capabilities";
 import type { Store } from "../store/store";
 import { has_twin } from "../store/twin";
 import type { TokenChip } from "../store/types";
@@ -85,8 +86,8 @@ function keep_chips(root: HTMLElement, page: Page, ref: { current: ChipList | nu
 function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
   const { store } = use_page();
   const range = METRIC_RANGE[metric.value];
-  const lens = store.model_info.value?.capabilities.missing.find((item) => item.channel === "logit_lens");
-  const no_importance = store.model_info.value?.capabilities.missing_analyses.find((item) => item.analysis === "relevance");
+  const no_lens = missing_channel(store, "logit_lens");
+  const no_importance = missing_analysis(store, "relevance");
   return (
     <div class="metric">
       <label title="What tints the tokens">
@@ -94,12 +95,12 @@ function MetricPicker({ metric }: { metric: Signal<ChipMetric> }): JSX.Element {
         <select value={metric.value} onChange={(event) => (metric.value = event.currentTarget.value as ChipMetric)}>
           <option value="surprise">Surprise</option>
           <option value="entropy">Entropy</option>
-          <option value="settled" disabled={!!lens} title={lens?.reason}>Settled at layer</option>
+          <option value="settled" disabled={no_lens !== null} title={no_lens ?? undefined}>Settled at layer</option>
           <option value="twin_kl" disabled={!has_twin(store)} title="How far the clean twin's prediction of each token is from this run's">Clean twin (KL)</option>
           <option value="none">No tint</option>
           <optgroup label="Importance for the next token">
             {Object.entries(IMPORTANCE_WORDS).map(([value, words]) => (
-              <option key={value} value={value} disabled={!!no_importance} title={no_importance?.reason}>{words}</option>
+              <option key={value} value={value} disabled={no_importance !== null} title={no_importance ?? undefined}>{words}</option>
             ))}
           </optgroup>
         </select>

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { LensAnswer } from "../../protocol/questions";
 import type { Slot } from "../../store/inquiry";
+import { is_at_rest } from "../../store/rest";
 import { number_text, percent_text, token_quote } from "../format";
 import { use_page } from "../page";
 import { use_missing } from "../parts/asking";
@@ -19,8 +20,7 @@ export function CellCard({ cell, is_looked_at }: Props): JSX.Element {
   const { store, state } = use_page();
   const missing = use_missing("lens");
   const step = store.history.get(cell.pos);
-  const run_state = store.run.value?.state;
-  const rests = run_state === "paused" || run_state === "finished";
+  const rests = is_at_rest(store.run.value);
   const column = use_lens_column(missing === null && (is_looked_at || rests) ? cell.pos : null, step);
   const has_keys = state.lens.focused.value !== null;
   return (

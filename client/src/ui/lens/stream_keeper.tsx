@@ -1,5 +1,6 @@
 // Asks for the residual stream's paths while they are in the picture, and asks again once the run rests elsewhere.
 import { useEffect } from "preact/hooks";
+import { is_at_rest } from "../../store/rest";
 import { use_page } from "../page";
 
 const REST_MS = 250;
@@ -11,7 +12,7 @@ export function StreamKeeper(): null {
   const capabilities = store.model_info.value?.capabilities;
   const is_asked_for = stream.is_shown.value && (capabilities?.analyses.includes("stream_pca") ?? false);
   const n_tokens = store.tokens.value.length;
-  const rests = run?.state === "paused" || run?.state === "finished";
+  const rests = is_at_rest(run);
   const [scaling, skips_first] = [stream.scaling.value, stream.skips_first.value];
   const skip_first = skips_first && n_tokens > 2 ? 1 : 0;
   const moment = run ? `${run.run_id} ${run.revision} ${n_tokens}` : null;

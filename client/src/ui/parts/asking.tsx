@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { Capabilities } from "../../protocol/generated";
 import type { Progress } from "../../protocol/questions";
+import { missing_analysis } from "../../store/capabilities";
 import { count_text } from "../format";
 import { use_page } from "../page";
 import type { Profile } from "./use_profile";
@@ -13,7 +14,7 @@ export function use_missing(kind: Kind): string | null {
   const { store } = use_page();
   const capabilities = store.model_info.value?.capabilities;
   if (!capabilities || capabilities.analyses.includes(kind)) return null;
-  return capabilities.missing_analyses.find((item) => item.analysis === kind)?.reason ?? "This model cannot be asked this.";
+  return missing_analysis(store, kind) ?? "This model cannot be asked this.";
 }
 
 interface WorkProps {

@@ -3,6 +3,7 @@ import { useSignal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { AnswerTo, Question } from "../../protocol/questions";
 import { Inquiry, type Slot } from "../../store/inquiry";
+import { is_at_rest } from "../../store/rest";
 import type { Store } from "../../store/store";
 import { use_page } from "../page";
 
@@ -34,21 +35,21 @@ export function use_profile<Q extends Question>(question: Q): Profile<AnswerTo<Q
     asked.value = moment;
     void inquiry.ask(actions.ask, question);
   };
-  const { state } = store.run.value ?? { state: null };
-  const rests = state === "paused" || state === "finished";
+  const run = store.run.value;
+  const rests = is_at_rest(run);
   useEffect(() => {
-    if (state === null || moment === asked.peek() || (asked.peek() !== "" && !rests)) return undefined;
+    if (run === null || moment === asked.peek() || (asked.peek() !== "" && !rests)) return undefined;
     if (asked.peek() === "") {
       again();
       return undefined;
     }
     const timer = setTimeout(again, REST_MS);
     return () => clearTimeout(timer);
-  }, [moment, rests, state === null]);
+  }, [moment, rests, run === null]);
   useEffect(() => () => inquiry.give_up(), []);
   const slot = (inquiry.slot as ReadonlySignal<Slot<AnswerTo<Q>>>).value;
   const is_stale = slot.answer !== null && moment !== asked.value;
   // Of another run nothing is shown: its tokens are no longer on the page.
-  const is_own = slot.answer?.run_id === store.run.value?.run_id;
+  const is_own = slot.answer?.run_id === run?.run_id;
   return { slot: is_own ? slot : { ...slot, answer: null }, is_stale, again };
 }

@@ -1,10 +1,11 @@
 // Token importance: how much each token of the text matters for the explained prediction, as a tint of the strip.
-import { effect, untracked } from "@preact/signals";
 import type { Metric } from "../../protocol/generated";
 import type { RelevanceAnswer } from "../../protocol/questions";
+import { is_at_rest, once_settled } from "../../store/rest";
 import type { Store } from "../../store/store";
 import { number_text, percent_text, signed_text } from "../format";
 import type { Page } from "../page";
+import { largest_size } from "../parts/paint";
 import { question_of } from "./why_actions";
 
 const METHODS = {
@@ -36,34 +37,27 @@ const REST_MS = 200;
 /** Ask for the importance that is chosen as tint, whenever what is explained changes; until the result is called. */
 export function keep_importance(page: Page): () => void {
   const { store, state, actions } = page;
-  let timer: ReturnType<typeof setTimeout> | null = null;
   let asked = "";
-  const end = effect(() => {
+  return once_settled(REST_MS, () => {
     const metric = state.chip_metric.value;
     const [run, pos] = [store.run.value, store.current_pos.value];
     const is_open = store.analysis.walk.is_open.value;
     const explained = store.analysis.question.value;
     const is_connected = store.connection.value === "open";
     const has_next = store.tokens.value[pos + 1] !== undefined;
-    if (timer !== null) clearTimeout(timer);
-    const is_at_rest = run?.state === "paused" || run?.state === "finished";
-    if (!is_importance(metric) || !run || !is_at_rest || !is_connected) return;
+    if (!is_importance(metric) || !run || !is_at_rest(run) || !is_connected) return null;
     const question = is_open ? explained : has_next && pos >= 0 ? question_of(pos, "", "", false) : null;
-    if (!question) return;
+    if (!question) return null;
     const method = METHODS[metric];
     const key = JSON.stringify([run.run_id, run.revision, question, method]);
     const { progress, answer, error } = store.analysis.relevance.slot.peek();
-    if (key === asked && (progress || answer || error)) return;
-    timer = setTimeout(() => untracked(() => {
+    if (key === asked && (progress || answer || error)) return null;
+    return () => {
       asked = key;
       store.analysis.explain(question);
       void store.analysis.relevance.ask(actions.ask, { type: "request_relevance", metric: question, method });
-    }), REST_MS);
+    };
   });
-  return () => {
-    end();
-    if (timer !== null) clearTimeout(timer);
-  };
 }
 
 function answer_of(store: Store, metric: ImportanceMetric): RelevanceAnswer | null {
@@ -71,13 +65,21 @@ function answer_of(store: Store, metric: ImportanceMetric): RelevanceAnswer | nu
   return answer?.method === METHODS[metric] ? answer : null;
 }
 
+const LARGEST = new WeakMap<RelevanceAnswer, number>();
+
+/** Looked for once: every chip of a long text asks. */
+function largest_of(answer: RelevanceAnswer): number {
+  let largest = LARGEST.get(answer);
+  if (largest === undefined) LARGEST.set(answer, (largest = largest_size(answer.tokens.values, 1e-12)));
+  return largest;
+}
+
 /** The tint of the token at `pos`, signed, largest 1; none where it is not part of the answer. */
 export function importance_tint(store: Store, pos: number, metric: ImportanceMetric): { strength: number; text: string } | null {
   const answer = answer_of(store, metric);
   const value = answer?.tokens.values[pos];
   if (!answer || value === undefined) return null;
-  const largest = Math.max(...Array.from(answer.tokens.values, Math.abs), 1e-12);
-  return { strength: value / largest, text: `${signed_text(value)} logits of ${target_words(answer.metric)}` };
+  return { strength: value / largest_of(answer), text: `${signed_text(value)} logits of ${target_words(answer.metric)}` };
 }
 
 function target_words(metric: Metric): string {

@@ -2,6 +2,8 @@
 import { effect, untracked } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { component_of_node, node_of } from "../../layout/node_id";
+import { missing_channel } from "../../store/capabilities";
+import { is_at_rest, once_settled } from "../../store/rest";
 import { same_component } from "../../store/types";
 import type { Page } from "../page";
 import type { WhyState } from "./why_state";
@@ -28,8 +30,7 @@ export function use_why(page: Page, state: WhyState): void {
 /** The sheet shows the direct effects of the question while it is looked at, where the model gives them. */
 function show_direct_effects({ store }: Page): () => void {
   const before = store.display_channel.peek();
-  const missing = store.model_info.peek()?.capabilities.missing.some((item) => item.channel === "direct_logit");
-  if (before === "direct_logit" || missing) return () => undefined;
+  if (before === "direct_logit" || missing_channel(store, "direct_logit") !== null) return () => undefined;
   store.display_channel.value = "direct_logit";
   return () => {
     if (store.display_channel.peek() === "direct_logit") store.display_channel.value = before;
@@ -61,25 +62,17 @@ function give_up({ store }: Page): void {
 /** While a run is being written nothing is asked by itself: a person presses the button. */
 function follow_token(page: Page, state: WhyState): () => void {
   const { store } = page;
-  let timer: ReturnType<typeof setTimeout> | null = null;
-  const end = effect(() => {
+  return once_settled(REST_MS, () => {
     const pos = store.current_pos.value;
     const written = question_of(pos, state.target.value, state.distractor.value, state.against_mean.value);
-    const run = store.run.value;
-    const is_at_rest = run?.state === "paused" || run?.state === "finished";
+    const rests = is_at_rest(store.run.value);
     const is_held = state.is_held.value;
-    void store.tokens.value;
-    if (timer !== null) clearTimeout(timer);
+    const tokens = store.tokens.value;
     const question = is_held ? { ...written, pos: store.analysis.question.peek()?.pos ?? pos } : written;
     // The token that follows: without one there is nothing to explain.
-    if (!is_at_rest || question.pos < 0 || !store.tokens.peek()[question.pos + 1]) return;
-    if (store.connection.value !== "open") return;
-    timer = setTimeout(() => explain(page, question), REST_MS);
+    if (!rests || question.pos < 0 || !tokens[question.pos + 1] || store.connection.value !== "open") return null;
+    return () => explain(page, question);
   });
-  return () => {
-    end();
-    if (timer !== null) clearTimeout(timer);
-  };
 }
 
 /** A head or a neuron that is clicked in the picture or chosen in a table. */

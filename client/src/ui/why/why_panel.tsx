@@ -1,5 +1,6 @@
 // "Why this token, and not that one?": the question on top, the walk on the left, the whole on the right.
 import type { JSX } from "preact";
+import { missing_analysis } from "../../store/capabilities";
 import { use_page } from "../page";
 import type { Shown } from "../shown_step";
 import { Contributions } from "./contributions";
@@ -26,8 +27,8 @@ export function WhyPanel({ shown }: { shown: Shown }): JSX.Element {
   const state = page.state.why;
   use_why(page, state);
   const { analysis } = page.store;
-  const missing = page.store.model_info.value?.capabilities.missing_analyses.find((item) => item.analysis === "overview");
-  if (missing && !state.opened.value) return <OnlyLive reason={missing.reason} shown={shown} />;
+  const missing = missing_analysis(page.store, "overview");
+  if (missing && !state.opened.value) return <OnlyLive reason={missing} shown={shown} />;
   const overview = analysis.overview.slot.value.answer;
   const view = state.view.value;
   return (
