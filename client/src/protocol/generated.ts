@@ -1754,7 +1754,7 @@ export interface InterventionsApplied {
   request_id: number | null;
 }
 /**
- * The clean twin's mode now; answers `set_twin`, told to every viewer.
+ * The clean twin's mode now; answers `set_twin`, told to every viewer. Also where a recompute moved `from_pos`.
  */
 export interface TwinChanged {
   type: "twin_changed";

@@ -108,7 +108,7 @@ class InterventionsApplied(_Event, frozen=True, tag="interventions_applied"):
 
 
 class TwinChanged(_Event, frozen=True, tag="twin_changed"):
-    """The clean twin's mode now; answers `set_twin`, told to every viewer."""
+    """The clean twin's mode now; answers `set_twin`, told to every viewer. Also where a recompute moved `from_pos`."""
 
     run_id: RunId
     mode: TwinMode

@@ -216,7 +216,7 @@ class Run:
             interventions=list(job.interventions),
             author=job.tag.viewer_id,
         )
-        self._emit(Applied(run_id=self.run_id, applied=applied, tag=job.tag))
+        self._emit(Applied(run_id=self.run_id, applied=applied, tag=job.tag, replaced=job.replaced))
         if self._rows.from_pos != twin_from:
             self._tell_twin(None)
 
@@ -299,9 +299,8 @@ class Run:
         boundary = self._schedule.end_of_segment(start)
         end = self._rows.end_of_piece(start, end if boundary is None else min(end, boundary))
         self._captured_channels = self.channels
-        forwarded = self._rows.forward(
-            start, end, masks=self._schedule.masks_at(start), channels=captured_channels(self.channels, self._info)
-        )
+        channels = captured_channels(self.channels, self._info, has_twin=self._rows.carries(start))
+        forwarded = self._rows.forward(start, end, masks=self._schedule.masks_at(start), channels=channels)
         if not np.isfinite(forwarded.patched.logits).all():
             self._finish("nonfinite", nonfinite_message(forwarded.patched, end - 1, n_layers=self._info.n_layers))
             return None

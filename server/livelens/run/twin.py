@@ -88,11 +88,15 @@ class TwinRows:
             self.let_go_of_clean()
             self.from_pos = n_positions
 
+    def carries(self, pos: int) -> bool:
+        """A twin is carried at `pos`, which is not computed yet."""
+        return self.mode != "off" and not (self._has_ended and pos >= len(self._clean_text))
+
     def end_of_piece(self, start: int, end: int) -> int:
         """Where a forward call from `start` towards `end` must stop: for its memory, and to be carried in one way."""
         parts = self._parts_at(start)
         end = min(end, start + chunk_length(self._info, start, n_rows=2 if parts else 1))
-        if not self._carries(start):
+        if not self.carries(start):
             return end
         stops = [self._same_to, *([len(self._clean_text)] if self._has_ended else [])]
         return min([end, *(stop for stop in stops if start < stop)])
@@ -119,7 +123,7 @@ class TwinRows:
         token_ids = self._tokens[start:end]
         if not self._parts_at(start):
             captured = self._alone().forward(token_ids, masks=masks, channels=channels)
-            return Forwarded(captured, captured if self._carries(start) else None)
+            return Forwarded(captured, captured if self.carries(start) else None)
         if self._pair is None:
             raise RuntimeError("the clean row was not brought up")
         clean_ids = self._clean_text[start:end]
@@ -182,12 +186,9 @@ class TwinRows:
     def _clean_text(self) -> list[int]:
         return self._tokens if self._own is None else self._own
 
-    def _carries(self, pos: int) -> bool:
-        return self.mode != "off" and not (self._has_ended and pos >= len(self._clean_text))
-
     def _parts_at(self, pos: int) -> bool:
         """At this position the twin is another row than the run's own."""
-        return self._carries(pos) and pos >= self._same_to
+        return self.carries(pos) and pos >= self._same_to
 
     @property
     def _same_to(self) -> int:

@@ -23,11 +23,10 @@ _ATTENTION_STEPS: Final = np.float32(2048)
 _TENSORS: Final = ("heads", "residual", "attn_out", "mlp_out", "direct_heads", "direct_mlps")
 
 
-def captured_channels(channels: frozenset[Channel], info: ModelInfo) -> frozenset[Channel]:
+def captured_channels(channels: frozenset[Channel], info: ModelInfo, *, has_twin: bool) -> frozenset[Channel]:
     """What a forward call must capture for `channels`."""
-    if "difference" not in channels:
-        return channels
-    return (channels - {"difference"}) | difference_sources(info)
+    sources = difference_sources(info) if has_twin and "difference" in channels else frozenset()
+    return (channels - {"difference"}) | sources
 
 
 def difference_sources(info: ModelInfo) -> frozenset[Channel]:
