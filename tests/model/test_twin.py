@@ -23,11 +23,20 @@ from tests.model.test_operations import (
     held_at,
     world_of,
 )
+from tests.unit.run.driving import TAG, Driven
 
 from livelens.model.engine import Captured, LogitPair, StepArrays, TwinSequence
 from livelens.model.interventions import InterventionMasks, masks_from
 from livelens.model.torch_engine import TorchEngine
-from livelens.protocol.messages import Channel, Component, InterventionSpec, Positions
+from livelens.protocol.messages import (
+    Channel,
+    Component,
+    InterventionSegment,
+    InterventionSpec,
+    Positions,
+    Sampling,
+    TwinMode,
+)
 from livelens.run.resources import RunResources, Surroundings
 
 READ: frozenset[Channel] = ALL - {"causal_effects", "logit_lens", "difference"}
@@ -263,3 +272,41 @@ def test_a_fault_in_the_middle_of_a_forward_call_leaves_both_rows_and_no_hook(
         strict=True,
     ):
         np.testing.assert_array_equal(a.logits, b.logits)
+
+
+def test_a_run_with_a_twin_says_what_two_full_forward_passes_say(
+    shipped: TorchEngine, shipped_reference: Reference
+) -> None:
+    """Step by step: the same text as without, KL, both probabilities, differences; switched on late, the same."""
+    specs = [InterventionSpec("a", "zero", [Component("attn", 4), Component("mlp", 9)])]
+    log = [InterventionSegment(from_pos=0, interventions=[]), InterventionSegment(from_pos=4, interventions=specs)]
+    channels = frozenset(("difference",))
+    few = Sampling(max_new_tokens=6, stop_at_eos=False)
+
+    def run(twin: TwinMode) -> Driven:
+        return Driven(shipped, prompt=SHIPPED_TEXT, sampling=few, log=log, channels=channels, twin=twin)
+
+    whole, late = run("teacher_forced").go().read_all(), run("off")
+    late.go(3)
+    late.run.set_twin("teacher_forced", TAG)
+    late.go().read_all()
+    tokens = whole.run.tokens
+    assert tokens == late.run.tokens == run("off").go().run.tokens
+    acts = (torch.arange(len(tokens) - 1) >= 4)[:, None]
+    hands = {place: lambda x: torch.where(acts, torch.zeros_like(x), x) for place in (("attn", 4), ("mlp", 9))}
+    own, clean = (forward_by_hand(shipped_reference, tokens[:-1], each) for each in (hands, {}))
+    for driven in (whole, late):
+        for step, exact in driven.steps:
+            pos, twin = step.pos, step.twin
+            if twin is None:
+                continue
+            assert twin.kl == pytest.approx(kl_of(own, clean, pos), rel=1e-3, abs=1e-6)
+            logprobs = clean.logits[pos].log_softmax(-1)
+            assert twin.logprob == pytest.approx(float(logprobs[tokens[pos + 1]]), abs=1e-3)
+            assert twin.prefers_id == int(logprobs.argmax()) and (twin.kl == 0.0) == (pos < 4)
+            assert exact.difference is not None and exact.neurons is None
+            neurons = torch.stack([a[pos] - b[pos] for a, b in zip(own.neurons, clean.neurons, strict=True)])
+            ours, scale = exact.difference["difference_neurons"], max(1.0, float(neurons.abs().max()))
+            assert float((torch.from_numpy(ours) - neurons).abs().max()) <= 2e-4 * scale
+    n_steps = len(tokens) - 1
+    assert [step.pos for step, _ in late.steps if step.twin is not None] == [n_steps - 3, n_steps - 2, n_steps - 1]
