@@ -20,11 +20,16 @@ STEP = "window.livelens.store.history.get(window.livelens.store.history.newest_p
 
 
 def paused_in_the_middle(page: Page, *, length: int) -> None:
-    """A run that is held, with tokens still to come."""
-    driving.start_run(page, PROMPT, length=length)
-    driving.wait_steps(page, len(PROMPT) // 2)
-    page.get_by_role("button", name="Pause").click()
+    """A run that is held two tokens behind its prompt."""
+    page.get_by_label("length").fill(str(length))
+    page.get_by_role("textbox", name="Prompt").fill(PROMPT)
+    page.get_by_role("button", name="Step").click()
     driving.wait_state(page, "paused")
+    page.wait_for_function(  # the prompt's last position waits for its choice
+        "() => window.livelens.store.history.size >= window.livelens.store.run.value.n_prompt_tokens - 1"
+    )
+    for _ in range(2):
+        one_token(page)
 
 
 def one_token(page: Page) -> int:
@@ -74,7 +79,7 @@ def test_switched_on_in_the_middle_it_shows_an_ablation_at_the_next_token(
     open_page: OpenPage, fake_server: ServerProcess
 ) -> None:
     page = open_page(fake_server)
-    paused_in_the_middle(page, length=400)
+    paused_in_the_middle(page, length=24)
     switch_twin(page, "Same text", "teacher_forced")
     expect(page.get_by_role("tab", name="Clean twin")).to_have_attribute("aria-selected", "true")
     one_token(page)
@@ -118,7 +123,7 @@ def test_a_twin_that_writes_its_own_text_parts_and_survives_a_reload(
     open_page: OpenPage, fake_server: ServerProcess
 ) -> None:
     page = open_page(fake_server)
-    paused_in_the_middle(page, length=80)
+    paused_in_the_middle(page, length=40)
     switch_twin(page, "Own text", "free_running")
     for layer in (3, 15, 27):
         ablate(page, "attn", layer)
