@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import livelens
-from livelens.client import ClientRun, LivelensError, StepData, ablate, connect
+from livelens.client import Client, ClientRun, LivelensError, StepData, ablate, connect
 from livelens.library.background import BackgroundLoop
 from livelens.library.live_view import LiveView
 from livelens.library.progress import ProgressLine
@@ -259,12 +259,13 @@ def test_what_a_page_does_is_seen_in_the_view_and_the_other_way_round(view: Live
     told: list[str] = []
     view.on_selection(lambda selection: told.append(str(selection)))
     loop.run(page.set_selection("L2N5"))
-    assert view.selection.name == "L2N5" and told == ["L2N5"]
+    page_sees(lambda: view.selection.name == "L2N5")
+    assert told == ["L2N5"]
 
     view.ablate("L0H0")
     page_sees(lambda: names_of(joined) == ["L0H0"])
     loop.run(page.set_interventions(joined, [ablate("L1H0", "L2H1"), ablate("L0.mlp", amount=2.0)]))
-    assert view.ablated == ["L1H0", "L2H1", "L0.mlp"]
+    page_sees(lambda: view.ablated == ["L1H0", "L2H1", "L0.mlp"])
     view.restore("L1H0")
     page_sees(lambda: names_of(joined) == ["L2H1", "L0.mlp"])
 
@@ -329,6 +330,22 @@ def test_questions_are_the_clients_own_about_the_newest_run(view: LiveView) -> N
     assert view.attention_row(layer=1, head_index=0, query_pos=4).row.shape == (5,)
 
 
+def test_everything_that_the_client_can_do_a_view_can_do() -> None:
+    """By its own name, unless a command of the view is made of it."""
+    made_of_it = {
+        "start_run": "generate", "fork_run": "fork", "join_run": "generation", "subscribe": "generate",
+        "set_interventions": "intervene", "pause": "generate", "resume": "generate", "step_once": "generate",
+        "stop": "generate", "request_values": "values", "request_attention": "attention_row",
+        "request_positions": "steps", "set_selection": "select", "share_view": "show", "ping": "model_info",
+    }  # fmt: skip
+    commands = {
+        name for name, member in inspect.getmembers(Client, inspect.iscoroutinefunction) if not name.startswith("_")
+    }
+    missing = {name for name in commands if not hasattr(LiveView, made_of_it.get(name, name))}
+    assert len(commands) > 30 and missing == set()
+    assert set(made_of_it) <= commands
+
+
 def test_tables(view: LiveView) -> None:
     run = view.generate(PROMPT, max_new_tokens=4).finish().run
     tokens = view.to_pandas()
@@ -369,3 +386,10 @@ def test_progress_is_one_line_written_over_and_short_work_writes_none(monkeypatc
     background.run(asyncio.sleep(0))
     assert Line.said == ["paths: 50 of 100", "paths: 75 of 100", "last: paths: 99 of 100 in 1.0 s"]
     background.close()
+
+
+def test_without_a_notebook_show_says_where_the_page_is(view: LiveView, capsys: pytest.CaptureFixture[str]) -> None:
+    view.show()
+    said = capsys.readouterr().out
+    assert view.url in said and "Nothing interactive can be shown here" in said
+    assert view.jupyter_address is None

@@ -67,9 +67,14 @@ class Generation:
 
     @command
     async def stop(self) -> None:
-        """End the run where it is; harmless when it has ended."""
-        if not self.is_finished:
+        """End the run where it is; harmless when it has ended, or the view has gone on to another."""
+        if self.is_finished:
+            return
+        try:
             await self._ask(self._client.stop)
+        except LivelensError as error:
+            if error.code != "left":
+                raise
 
     def _is_all_given(self, n_given: int) -> bool:
         return self.is_finished and n_given >= len(self.run.steps)

@@ -50,9 +50,11 @@ from livelens.protocol.messages import (
     InterventionSpec,
     ModelInfo,
     RunShared,
+    RunStarted,
     Sampling,
     SelectionChanged,
     Step,
+    TwinMode,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class LiveView(Questions):
         self._step_callbacks: Callbacks[StepData] = Callbacks(self._background)
         self._selection_callbacks: Callbacks[Selection] = Callbacks(self._background)
         self._following: set[asyncio.Task[None]] = set()
+        self._to_follow: str | None = None  # the run that a page went to last, unless one was begun here since
+        self._changing_run = asyncio.Lock()
         self.share_key = secrets.token_urlsafe(24)  # what a page is given that looks at the same
         self._told_run_id = ""
         self._told: dict[int, int] = {}  # position -> revision, of the steps of that run that were called back
@@ -144,25 +148,31 @@ class LiveView(Questions):
                 self._take_step(event)
             case SelectionChanged():
                 self._selected(Selection(component=event.component, pos=event.pos))
-            case InterventionsApplied() if event.applied.author != self.client.viewer_id:
+            case InterventionsApplied():
                 if self._generation is not None and self._generation.run.run_id == event.run_id:
                     self._standing = list(event.applied.interventions)
+            case RunStarted():
+                self._to_follow = None  # those of its pages that were elsewhere come along
             case RunShared() if self.client.run is None or self.client.run.run_id != event.run_id:
+                self._to_follow = event.run_id
                 self._in_background(self._follow(event.run_id))
             case _:
                 pass
 
     async def _follow(self, run_id: str) -> None:
         """Go along with a page to the run that it began or opened."""
-        try:
-            run = await self.client.join_run(run_id, channels=self._channels, follows=True)
-        except LivelensError as error:
-            if error.code not in ("run_unknown", "connection_lost"):
-                raise
-            return
-        self._goes_on_with(run)
-        log = run.intervention_log
-        self._standing = list(log[-1].interventions) if log else []
+        async with self._changing_run:
+            if self._to_follow != run_id:
+                return
+            try:
+                run = await self.client.join_run(run_id, channels=self._channels, follows=True)
+            except LivelensError as error:
+                if error.code not in ("run_unknown", "connection_lost"):
+                    raise
+                return
+            self._goes_on_with(run)
+            log = run.intervention_log
+            self._standing = list(log[-1].interventions) if log else []
 
     def _goes_on_with(self, run: ClientRun) -> Generation:
         self._generation = Generation(self.background, self.client, run)
@@ -202,25 +212,34 @@ class LiveView(Questions):
         sampling: Sampling | None = None,
         channels: Sequence[Channel] = DEFAULT_CHANNELS,
         apply_chat_template: bool = False,
+        target_token: str | None = None,
+        distractor_token: str | None = None,
+        twin: TwinMode = "off",
     ) -> Generation:
-        """Begin a run under the ablations that stand; the one before is stopped. `sampling` overrides max_new_tokens.
+        """Begin a run under the interventions that stand; the one before is stopped.
 
+        sampling: overrides max_new_tokens. target_token, distractor_token: of the channel `direct_logit`; none is the
+        chosen token, the mean of all.
         Nothing is computed ahead: iterate for one token at a time, or call `finish` for all of them.
         """
-        if self._generation is not None:
-            await self._generation.stop.work()
-        standing = self._standing
-        self._channels = tuple(channels)
-        run = await self.client.start_run(
-            prompt,
-            channels=channels,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            apply_chat_template=apply_chat_template,
-            start_paused=True,
-            intervention_log=[InterventionSegment(from_pos=0, interventions=standing)] if standing else [],
-        )
-        return self._goes_on_with(run)
+        async with self._changing_run:
+            if self._generation is not None:
+                await self._generation.stop.work()
+            standing = self._standing
+            self._channels = tuple(channels)
+            run = await self.client.start_run(
+                prompt,
+                channels=channels,
+                max_new_tokens=max_new_tokens,
+                sampling=sampling,
+                apply_chat_template=apply_chat_template,
+                start_paused=True,
+                target_token=target_token,
+                distractor_token=distractor_token,
+                twin=twin,
+                intervention_log=[InterventionSegment(from_pos=0, interventions=standing)] if standing else [],
+            )
+            return self._goes_on_with(run)
 
     @command
     async def fork(
@@ -235,18 +254,19 @@ class LiveView(Questions):
 
         sampling, interventions: none is the other run's.
         """
-        parent = self.newest_run()
-        run = await self.client.fork_run(
-            parent,
-            from_pos,
-            token_text=token_text,
-            sampling=sampling,
-            interventions=interventions,
-            start_paused=True,
-        )
-        if interventions is not None:
-            self._standing = list(interventions)
-        return self._goes_on_with(run)
+        async with self._changing_run:
+            parent = self.newest_run()
+            run = await self.client.fork_run(
+                parent,
+                from_pos,
+                token_text=token_text,
+                sampling=sampling,
+                interventions=interventions,
+                start_paused=True,
+            )
+            if interventions is not None:
+                self._standing = list(interventions)
+            return self._goes_on_with(run)
 
     @property
     def generation(self) -> Generation | None:
@@ -373,6 +393,7 @@ class LiveView(Questions):
         if generation is not None and not generation.is_finished:
             try:
                 await self.client.set_interventions(generation.run, interventions)
+                return  # the event has it, and by now perhaps a newer one
             except LivelensError as error:
                 if error.code != "run_ended":  # in that very moment: they hold in the next run
                     raise

@@ -88,3 +88,7 @@ class Questions:
     save_activations = of_run(Client.save_activations)
     put_direction = of_server(Client.put_direction)
     put_saved = of_server(Client.put_saved)
+    make_rank_one_edit = of_run(Client.make_rank_one_edit)
+    put_rank_one_edit = of_server(Client.put_rank_one_edit)
+    put_saved_edit = of_server(Client.put_saved_edit)
+    set_twin = of_run(Client.set_twin)
