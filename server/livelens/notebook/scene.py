@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_UPDATES_PER_SEC: Final = 15
 MAX_BYTES_PER_SEC: Final = 6_000_000  # of neurons' colours: 2.3 million neurons are shown once a second
+_SAME_GESTURE_SECS: Final = 0.5
 _STILL_SHARE: Final = 0.75  # of the widget's size: enough for a file
 ViewName = Literal["three_quarter", "front"]
 
@@ -88,10 +91,10 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         self._tokens: dict[int, str] = {}
         self._node: int | None = None
         self._question = 0
-        timing = {} if clock is None else {"clock": clock}
+        self._clock = time.monotonic if clock is None else clock
         self._sheet = self._colours()
         interval = max(1 / MAX_UPDATES_PER_SEC, self._sheet.neuron_colours.nbytes / MAX_BYTES_PER_SEC)
-        self._pace = Pace(self.refresh, interval_secs=interval, call_later=call_later, **timing)
+        self._pace = Pace(self.refresh, interval_secs=interval, clock=self._clock, call_later=call_later)
         self._pose = fit_pose(whole_network(self._blocks), look_from, width / height)
         self.network = NetworkObjects(self._sheet, theme, self._pose.target)
         self._make_renderer()
@@ -111,6 +114,8 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         )
         self.picker = three.Picker(controlling=self.network.plane, event="click")
         self._facing = self._direction()
+        self._turned_at = -math.inf
+        self.camera.observe(self._camera_moved, names=["position"])
         self.picker.observe(self._picked, names=["point"])
         self.renderer = three.Renderer(
             scene=three.Scene(children=[self.network.group, self.camera], background=background),
@@ -175,9 +180,8 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     def _picked(self, _: object) -> None:
         """A click: somewhere on the sheet, or beside it."""
-        facing = self._direction()
-        if not np.allclose(facing, self._facing, atol=1e-6):  # the end of a drag that turned the camera
-            self._facing = facing
+        if self._clock() - self._turned_at < _SAME_GESTURE_SECS:
+            self._turned_at = -math.inf
             return
         x, y = (float(self.picker.point[axis] + self.network.centre[axis]) for axis in (0, 1))
         is_hit = self.picker.object is not None
@@ -190,6 +194,12 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
             return
         if component is None:
             self._on_cells(self._say)
+
+    def _camera_moved(self, _: object) -> None:
+        """The end of a drag or of a zoom. Browsers report the end of a drag that turned the camera as a click too."""
+        facing = self._direction()
+        if not np.allclose(facing, self._facing, atol=1e-6):
+            self._facing, self._turned_at = facing, self._clock()
 
     def _direction(self) -> F64:
         """From what the camera turns around to the camera, as the browser last told it."""
@@ -267,13 +277,17 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     # ------------------------------------------------------------------ pictures
 
-    def still(self) -> bytes:
-        """What it looks like now, from where the camera is, as a PNG file."""
+    @property
+    def pose(self) -> Pose:
+        """Where the camera is and what it turns around, as the browser last told it; places of the sheet."""
         centre, target = np.array(self.network.centre), np.array(self._controls.target)
         place = centre + np.array(self.camera.position)
-        pose = Pose((place[0], place[1], place[2]), tuple(centre + target))
+        return Pose(tuple(place.tolist()), tuple((centre + target).tolist()))
+
+    def still(self) -> bytes:
+        """What it looks like now, from where the camera is, as a PNG file."""
         width, height = (round(side * _STILL_SHARE) for side in self._size)
-        return still_png(self._sheet, pose, self._theme, width=width, height=height)
+        return still_png(self._sheet, self.pose, self._theme, width=width, height=height)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The widget, and a picture for where there is none: a saved notebook, an export."""
