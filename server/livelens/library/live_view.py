@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from livelens.client import ClientRun, LivelensError, StepData, Values, connect
 from livelens.library.background import BackgroundLoop
-from livelens.library.callbacks import Callbacks
+from livelens.library.callbacks import Callbacks, NewSteps
 from livelens.library.command import command
 from livelens.library.generation import Generation
 from livelens.library.own_server import serve_on_loopback
@@ -88,8 +88,7 @@ class LiveView(Questions):
         self._to_follow: str | None = None  # the run that a page went to last, unless one was begun here since
         self._changing_run = asyncio.Lock()
         self.share_key = secrets.token_urlsafe(24)  # what a page is given that looks at the same
-        self._told_run_id = ""
-        self._told: dict[int, int] = {}  # position -> revision, of the steps of that run that were called back
+        self._new_steps = NewSteps(self._step_callbacks)
         try:
             self._own = self._background.run(serve_on_loopback(self._engine))
             self.url = self._own.url
@@ -145,7 +144,7 @@ class LiveView(Questions):
         """On the background loop, with every event."""
         match event:
             case Step():
-                self._take_step(event)
+                self._new_steps.take(self.client.run, event)
             case SelectionChanged():
                 self._selected(Selection(component=event.component, pos=event.pos))
             case InterventionsApplied():
@@ -187,19 +186,6 @@ class LiveView(Questions):
         self._following.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._background.call_back(lambda: _raise(error))  # in the cell, where somebody sees it
-
-    def _take_step(self, event: Step) -> None:
-        run = self.client.run
-        if run is None or run.run_id != event.run_id:
-            return
-        if self._told_run_id != run.run_id:
-            self._told_run_id = run.run_id
-            self._told.clear()
-        step = run.steps.get(event.pos)
-        if step is None or step.info.detail_dropped or self._told.get(event.pos) == step.info.revision:
-            return  # more of a position of which was told, such as its lens
-        self._told[event.pos] = step.info.revision
-        self._step_callbacks.tell(step)
 
     # ------------------------------------------------------------------ generating
 
