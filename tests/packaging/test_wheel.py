@@ -122,6 +122,7 @@ def test_the_wheel_has_the_page_the_types_and_jupyters_files_and_no_sources(buil
     data = "livelens-0.1.0.data/data/"
     for wanted in (
         "livelens/static/index.html", "livelens/py.typed", "livelens/jupyter/extension.py",
+        "livelens/notebook/picture.json",
         f"{data}etc/jupyter/jupyter_server_config.d/livelens.json",
         f"{data}share/jupyter/labextensions/livelens/package.json",
         f"{data}share/jupyter/labextensions/livelens/static/remoteEntry.js",
