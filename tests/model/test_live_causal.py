@@ -179,7 +179,7 @@ def test_the_run_does_not_notice(tiny: Tiny, family: str) -> None:
     engine, ids = tiny(family), tokens_of(family)
     measured_sequence, captured = newest(engine, ids, EDITS)
     plain_sequence, _ = newest(engine, ids, EDITS)
-    cache = measured_sequence._cache
+    cache = measured_sequence._rows.cache
     assert cache is not None
     before = [(layer.keys, layer.keys.clone(), layer.values, layer.values.clone()) for layer in cache.layers]
     captured.measured_effects(all_components(engine), target_id=TARGET, distractor_id=None)
