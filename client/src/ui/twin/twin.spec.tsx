@@ -140,6 +140,7 @@ describe("the clean twin's view", () => {
     expect(text_of(".grid-head")).toContain("Δ this − clean");
     expect(text_of("#difference-twin-value")).toBe("−2");
     expect(text_of("#other-twin-value")).toBe("4");
+    expect(text_of(".compared-facts")).toContain("up to 512 tokens"); // no row of attention came: not “the same”
     const row = [...document.querySelectorAll(".grid-row")].find((one) => one.querySelector(".id")?.textContent === "L0H1")!;
     expect(row.querySelectorAll("[role=gridcell]")[2]!.textContent).toBe("−2");
     await press("c");

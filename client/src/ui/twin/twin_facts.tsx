@@ -45,7 +45,9 @@ function Facts({ component, info, shown, step }: Props & { step: StepRecord }): 
         <Pair name="Value" {...beside(activation_of)} id="twin-value" />
         <Pair name="Direct logit" {...beside(direct_of)} id="twin-direct" />
       </dl>
-      {component.kind === "head" && <Looks step={difference} component={component} other="clean" />}
+      {component.kind === "head" && (difference.tensors.attention
+        ? <Looks step={difference} component={component} other="clean" />
+        : <p class="muted">Where it looks is compared for texts of up to 512 tokens; “Two prompts” compares any one token.</p>)}
       {history.values.size > 1 && (
         <>
           <h3>Δ along the text, this run − clean</h3>
