@@ -1,19 +1,18 @@
-"""Viewers that read slowly, or not at all, or send too much: bounded, and they slow nobody."""
+"""Viewers that read slowly, or not at all: bounded, and they slow nobody."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
-from tests.integration.checks import assert_complete, assert_complete_tokens
+from tests.integration.checks import assert_complete
 from tests.integration.proxies import Throttle
-from tests.integration.serving import PROMPT, TOKEN, UPGRADE, Served, serving, small_engine
+from tests.integration.serving import PROMPT, TOKEN, UPGRADE, Served, serving
 
-from livelens.client import Client, ClientRun, connect
+from livelens.client import ClientRun, connect
 from livelens.model.fake import FakeEngine
 from livelens.protocol.codec import encode_command
-from livelens.protocol.messages import CHANNELS, JoinRun, Ping, Subscribe
+from livelens.protocol.messages import CHANNELS, JoinRun, Subscribe
 
 
 async def test_a_viewer_that_stops_reading_is_bounded_dropped_and_slows_nobody() -> None:
@@ -56,21 +55,6 @@ async def test_a_slow_reader_keeps_every_token() -> None:
             assert any(step.info.detail_dropped for step in run.steps.values())
 
 
-async def test_a_flood_of_commands_is_answered_within_bounds_and_generation_goes_on() -> None:
-    async with serving(small_engine(tokens_per_second=100)) as served, served.client() as good, served.client() as bad:
-        run = await good.start_run(PROMPT, max_new_tokens=150)
-        assert bad._connection.websocket is not None
-        ping = encode_command(Ping(request_id=0))
-        before = bad.n_bytes_received
-        for _ in range(50_000):
-            await bad._connection.websocket.send(ping)
-        assert await run.finished() == "max_new_tokens"
-        assert_complete_tokens(served, run)
-        async with asyncio.timeout(5):
-            assert await _ping_until_taken(bad) > 0
-        assert bad.n_bytes_received - before < 2_000_000
-
-
 async def _stalled_socket(served: Served, *commands: bytes) -> socket.socket:
     """A viewer with a small receive buffer that sends `commands` and then does not read."""
     sock = socket.socket()
@@ -100,10 +84,3 @@ def _join(run: ClientRun) -> tuple[bytes, bytes]:
         encode_command(Subscribe(request_id=1, channels=list(CHANNELS))),
         encode_command(JoinRun(request_id=2, run_id=run.run_id)),
     )
-
-
-async def _ping_until_taken(client: Client) -> int:
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                return await client.ping()

@@ -3,9 +3,8 @@
 import type { DecodedAttention, DecodedEvent, DecodedValues } from "../protocol/decode";
 import {
   MEASURED_CHANNELS, PROTOCOL_VERSION,
-  type Command, type Component, type ForkRun, type DirectionInfo, type Hello, type InterventionSpec, type PutDirection,
-  type PutRankOneEdit, type RankOneEditInfo,
-  type RecordingPart, type RunSnapshot, type StartRun,
+  type Command, type Component, type DirectionInfo, type ForkRun, type Hello, type InterventionSpec, type PutDirection,
+  type PutRankOneEdit, type RankOneEditInfo, type RecordingPart, type RunSnapshot, type StartRun,
 } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
 import type { TwinMode } from "../store/types";
@@ -160,13 +159,11 @@ export class Connection {
   async set_interventions(interventions: readonly InterventionSpec[], options: ApplyOptions): Promise<void> {
     if (this.store.replay.peek()) throw new Refusal("no_model", NO_MODEL);
     const run = this.store.run.peek();
-    const before = this.store.interventions.peek();
-    this.store.interventions.value = interventions;
-    if (!run || run.state === "finished") return; // kept here: the next run starts with it
-    if (this.store.connection.peek() !== "open") {
-      this.store.interventions.value = before;
+    if (run && run.state !== "finished" && this.store.connection.peek() !== "open") {
       throw new Refusal("not_connected", "There is no connection to the server right now.");
     }
+    this.store.interventions.value = interventions;
+    if (!run || run.state === "finished") return; // kept here: the next run starts with it
     const { request_id, answer } = this.requests.expect();
     this.unanswered = { request_id, interventions };
     this.lifeline.send({
@@ -176,23 +173,30 @@ export class Connection {
     try {
       await answer;
     } catch (error) {
-      if (this.unanswered?.request_id === request_id) this.store.interventions.value = before;
+      if (this.unanswered?.request_id === request_id) this.show_in_force();
+      if (error instanceof Refusal && error.code === "superseded") return; // a newer one of this page holds instead
       throw error;
     } finally {
       if (this.unanswered?.request_id === request_id) this.unanswered = null;
     }
   }
 
+  /** Of the watched run's log, and not what this page showed before: that may have been refused as well. */
+  private show_in_force(): void {
+    const run = this.store.run.peek();
+    if (run) this.store.interventions.value = run.intervention_log.at(-1)?.interventions ?? [];
+  }
+
   /** Carry the clean twin so from the next token on, or no longer; without a run that goes on, with the next one. */
   async set_twin(mode: TwinMode): Promise<void> {
     const run = this.store.run.peek();
-    const before = this.store.twin_mode.peek();
     this.store.twin_mode.value = mode;
     if (!run || run.state === "finished") return;
     try {
       await this.ask({ type: "set_twin", run_id: run.run_id, mode });
     } catch (error) {
-      this.store.twin_mode.value = before;
+      const watched = this.store.run.peek();
+      if (watched) this.store.twin_mode.value = watched.twin;
       throw error;
     }
   }

@@ -12,7 +12,7 @@ from pathlib import Path
 from livelens.bench.measurement import Measurement
 from livelens.bench.server_process import ServerProcess, serve
 
-PARTS = ("start", "speed", "wire", "stall", "attribution", "twin", "page")
+PARTS = ("start", "speed", "wire", "stall", "flood", "attribution", "twin", "page")
 
 
 def run_bench(arguments: Sequence[str]) -> int:
@@ -62,12 +62,13 @@ def _measure(parts: Sequence[str], model: str) -> Iterator[Measurement]:
 
 
 def _of_server(parts: Sequence[str], server: ServerProcess, folder: Path) -> Iterator[Measurement]:
-    from livelens.bench import attribution_measures, serving_measures, twin_measures
+    from livelens.bench import attribution_measures, flood_measures, serving_measures, twin_measures
 
     measures: dict[str, Callable[[], list[Measurement]]] = {
         "speed": lambda: serving_measures.speed(server, folder, _say),
         "wire": lambda: serving_measures.wire_and_latency(server),
         "stall": lambda: serving_measures.stalled_viewer(server),
+        "flood": lambda: flood_measures.flood(server, _say),
         "attribution": lambda: attribution_measures.attribution(server),
         "twin": lambda: twin_measures.twin(server),
     }

@@ -84,16 +84,17 @@ class Relay:
         self._passing = asyncio.create_task(self._pass_on(link))
         return _VIEWER
 
-    def receive(self, viewer_id: str, message: str | bytes) -> None:
-        """One message of the viewer."""
+    def receive(self, viewer_id: str, message: str | bytes) -> float:
+        """One message of the viewer; the kernel's own session bounds how many it takes, so no pause here."""
         assert self._link is not None and viewer_id == _VIEWER
         if isinstance(message, str):
             self._close(self._link, 1003, "text frame: this protocol is msgpack in binary frames")
-            return
+            return 0.0
         try:
             self._waiting.put_nowait(message)
         except asyncio.QueueFull:
             self._close(self._link, 1013, "too many commands at once")
+        return 0.0
 
     async def leave(self, viewer_id: str) -> None:
         """The viewer has gone: so does its connection to the kernel."""

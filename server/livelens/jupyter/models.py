@@ -26,8 +26,8 @@ class Entrance(Protocol):
         """A viewer has come; its id."""
         ...
 
-    def receive(self, viewer_id: str, message: str | bytes) -> None:
-        """One message of it."""
+    def receive(self, viewer_id: str, message: str | bytes) -> float:
+        """One message of it; for how many seconds no more is to be read."""
         ...
 
     async def leave(self, viewer_id: str) -> None:

@@ -86,10 +86,12 @@ class ViewerSocket(WebSocketMixin, WebSocketHandler, LivelensHandler):
         except NoRoomError as error:
             self.close(1013, str(error))
 
-    def on_message(self, message: str | bytes) -> None:
-        """One message of the viewer."""
+    async def on_message(self, message: str | bytes) -> None:
+        """One message of the viewer; tornado reads the next one when this is done."""
         if self._hub is not None and self._viewer_id is not None:
-            self._hub.receive(self._viewer_id, message)
+            pause_secs = self._hub.receive(self._viewer_id, message)
+            if pause_secs:
+                await asyncio.sleep(pause_secs)
         else:
             self.close(1002, "commands come after hello")
 

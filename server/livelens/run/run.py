@@ -216,7 +216,7 @@ class Run:
             interventions=list(job.interventions),
             author=job.tag.viewer_id,
         )
-        self._emit(Applied(run_id=self.run_id, applied=applied, tag=job.tag, replaced=job.replaced))
+        self._emit(Applied(run_id=self.run_id, applied=applied, tag=job.tag))
         if self._rows.from_pos != twin_from:
             self._tell_twin(None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -122,6 +122,16 @@ class Scheduler:
                 self._handle_for(self._runs.get(job.run_id), job)
                 self._settle()
 
+    def handle_sets(self, jobs: Sequence[InterveneJob]) -> None:
+        """Sets for one position of one run, oldest first: the newest that can be put in force leaves the others out."""
+        run = self._runs.get(jobs[-1].run_id)
+        left = list(jobs)
+        while left and not self._command(run, left.pop()):
+            pass
+        for job in left:
+            self._refuse(job.run_id, job.tag, "superseded", "a newer set came before this one could hold anywhere")
+        self._settle()
+
     def _handle_for(self, run: Run | None, job: RunJob) -> None:
         match job:
             case ControlJob() | InterveneJob() | TwinJob():
@@ -186,13 +196,16 @@ class Scheduler:
                 self._keep_caches(KEPT_CACHE_BYTES)
         self._ask_early()
 
-    def _command(self, run: Run | None, job: ControlJob | InterveneJob | TwinJob) -> None:
+    def _command(self, run: Run | None, job: ControlJob | InterveneJob | TwinJob) -> bool:
+        """False where a set was refused."""
         if run is None or run.finish_reason is not None:
             self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
-        elif isinstance(job, InterveneJob):
-            self._intervene(run, job)
+            return False
+        if isinstance(job, InterveneJob):
+            is_taken = self._intervene(run, job)
             self._analyses.forget_from(run.run_id, run.n_computed)
-        elif isinstance(job, TwinJob):
+            return is_taken
+        if isinstance(job, TwinJob):
             self._set_twin(run, job)
         elif job.action == "pause":
             run.pause(job.tag)
@@ -200,19 +213,24 @@ class Scheduler:
             run.resume(job.tag)
         else:
             run.step_once(job.tag)
+        return True
 
-    def _intervene(self, run: Run, job: InterveneJob) -> None:
+    def _intervene(self, run: Run, job: InterveneJob) -> bool:
+        refused: list[RefusedError] = []
+
         def work() -> None:
             try:
                 run.intervene(job)
             except RefusedError as error:
                 self._refuse(job.run_id, job.tag, error.code, str(error))
+                refused.append(error)
 
         fault = self._guarded(run, work)
         if fault is not None:
             self._refuse(
                 job.run_id, job.tag, "engine_fault", f"the engine failed at this set, and the run ended: {fault}"
             )
+        return fault is None and not refused
 
     def _set_twin(self, run: Run, job: TwinJob) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,8 @@ from typing import Final
 
 from livelens.model.background import yield_to_model
 from livelens.model.engine import Engine
-from livelens.run.jobs import Job, Report, StepMade
+from livelens.run.job_turns import JobTurns
+from livelens.run.jobs import InterveneJob, Job, Report, StepMade
 from livelens.run.quantise import quantised
 from livelens.run.scheduler import Scheduler
 from livelens.run.steps import FinishStep
@@ -32,6 +34,7 @@ class Worker:
         self._on_report = on_report
         self._scheduler = Scheduler(engine, emit=self._emit, emit_step=self._emit_step)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._turns = JobTurns()
         self._is_closing = False
         # Bounds what waits between the two threads; a wide model quantises slower than a fake one steps.
         self._room = threading.BoundedSemaphore(_STEPS_IN_ENCODER)
@@ -56,17 +59,30 @@ class Worker:
         while not self._is_closing:
             self._take_jobs(wait=not self._scheduler.has_work)
             if self._scheduler.has_work:
+                began = time.perf_counter()
                 self._scheduler.work()
+                self._turns.worked(time.perf_counter() - began)
         self._scheduler.close()
 
     def _take_jobs(self, *, wait: bool) -> None:
+        turns = self._turns
+        if wait:
+            turns.idle()
         try:
-            job = self._jobs.get(block=wait)
+            job = self._jobs.get(block=wait and not turns.has_ready)
             while job is not None:
-                self._scheduler.handle(job)
+                turns.put(job)
                 job = self._jobs.get_nowait()
         except queue.Empty:
             pass
+        while turns.has_ready and not self._is_closing:
+            jobs, began = turns.take(), time.perf_counter()
+            sets = [job for job in jobs if isinstance(job, InterveneJob)]
+            if len(sets) > 1:
+                self._scheduler.handle_sets(sets)
+            else:
+                self._scheduler.handle(jobs[0])
+            turns.took(jobs, time.perf_counter() - began)
 
     def _emit(self, report: Report) -> None:
         if not self._is_closing:

@@ -6,6 +6,9 @@ from typing import Final
 
 COMMANDS_PER_SEC: Final = 200.0
 BURST_COMMANDS: Final = 400.0
+# Reading what is then left out takes time from the tokens, too: so a flood is read slowly, and its sender must wait.
+REFUSED_PER_PAUSE: Final = 16
+PAUSE_SECS: Final = 0.02
 BYTES_PER_COMMAND: Final = 4096  # a long command costs the event loop more than a short one
 
 
@@ -15,6 +18,7 @@ class TokenBucket:
     def __init__(self, now: float) -> None:
         self._level = BURST_COMMANDS
         self._at = now
+        self._n_refused = 0
 
     def take(self, size_bytes: int, now: float) -> bool:
         """Whether a command of this size may pass now."""
@@ -25,3 +29,8 @@ class TokenBucket:
             return False
         self._level -= cost
         return True
+
+    def pause_secs(self) -> float:
+        """How long to read nothing more after a command that was refused; 0 for most, which are few."""
+        self._n_refused += 1
+        return PAUSE_SECS if self._n_refused % REFUSED_PER_PAUSE == 0 else 0.0

@@ -129,23 +129,27 @@ class Session:
         )
         return viewer_id
 
-    def receive(self, viewer_id: str, frame: bytes, now: float) -> None:
-        """One frame from a viewer: at most one answer of refusal, and the viewer lives on."""
+    def receive(self, viewer_id: str, frame: bytes, now: float) -> float:
+        """One frame from a viewer: at most one answer of refusal, and the viewer lives on.
+
+        Returns for how many seconds nothing more is to be read from it: 0 but in a flood.
+        """
         viewer = self.viewers.get(viewer_id)
         if viewer is None:
-            return
+            return 0.0
         if not viewer.bucket.take(len(frame), now):
             if not viewer.told_to_slow_down:  # once per flood: the answers must not become one themselves
                 viewer.told_to_slow_down = True
                 self.refuse(viewer, None, "slow_down", "too many commands: at most 200 a second are taken; wait a bit")
-            return
+            return viewer.bucket.pause_secs()
         viewer.told_to_slow_down = False
         try:
             command = decode_command(frame)
         except CodecError as error:
             self.refuse(viewer, error.request_id, error.code, str(error))
-            return
+            return 0.0
         self.command(viewer_id, command, now)
+        return 0.0
 
     def command(self, viewer_id: str, command: Command, now: float) -> None:
         """One decoded command."""

@@ -142,15 +142,19 @@ class Hub:
         peer.writing.add_done_callback(lambda writing: _end_of_writing(peer, writing))
         return viewer_id
 
-    def receive(self, viewer_id: str, message: str | bytes) -> None:
-        """One websocket message; a text message ends the connection, and what comes after it is not read."""
+    def receive(self, viewer_id: str, message: str | bytes) -> float:
+        """One websocket message; a text message ends the connection, and what comes after it is not read.
+
+        Returns for how many seconds the link is to read nothing more: 0 but in a flood.
+        """
         if viewer_id in self._dropping:
-            return
+            return 0.0
         if isinstance(message, str):
             self._drop(Drop(viewer_id, 1003, NOT_TEXT))
-            return
-        self.session.receive(viewer_id, message, time.monotonic())
+            return 0.0
+        pause_secs = self.session.receive(viewer_id, message, time.monotonic())
         self._settle()
+        return pause_secs
 
     async def leave(self, viewer_id: str) -> None:
         """The viewer's connection has closed."""

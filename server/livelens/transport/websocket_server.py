@@ -176,7 +176,9 @@ class LivelensServer:
         try:
             with contextlib.suppress(ConnectionClosed):
                 async for message in connection:
-                    self._hub.receive(viewer_id, message)
+                    pause_secs = self._hub.receive(viewer_id, message)
+                    if pause_secs:
+                        await asyncio.sleep(pause_secs)  # the socket fills, and the sender waits
         finally:
             await self._hub.leave(viewer_id)
 

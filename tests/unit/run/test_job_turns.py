@@ -1,0 +1,94 @@
+"""Who waits when more sets come than there is time for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tests.unit.run.driving import zero
+
+from livelens.run.job_turns import MOST_CREDIT_SECS, SETS_SHARE, JobTurns
+from livelens.run.jobs import ControlJob, InterveneJob, Job, Tag
+
+
+def change(number: int, viewer: str = "flood", *, mode: Literal["from_now", "recompute"] = "from_now") -> InterveneJob:
+    spec = zero(("head", 0, 0), name=str(number))
+    tag = Tag(viewer, number)
+    return InterveneJob(run_id="run", tag=tag, interventions=[spec], mode=mode, recompute_from=0, restart=False)
+
+
+def control(action: Literal["pause", "resume", "step_once"], viewer: str = "flood") -> ControlJob:
+    return ControlJob(run_id="run", tag=Tag(viewer, 0), action=action)
+
+
+def in_debt() -> JobTurns:
+    turns = JobTurns()
+    first = change(0)
+    turns.put(first)
+    assert turns.take() == [first]
+    turns.took([first], 1.2 * MOST_CREDIT_SECS)
+    return turns
+
+
+def taken(turns: JobTurns) -> list[list[Job]]:
+    jobs = []
+    while turns.has_ready:
+        jobs.append(turns.take())
+    return jobs
+
+
+def test_jobs_that_cost_little_are_taken_at_once_in_each_viewers_order() -> None:
+    turns = JobTurns()
+    jobs: list[Job] = [change(1), control("resume"), change(2, "other"), control("step_once")]
+    for job in jobs:
+        turns.put(job)
+    out = taken(turns)
+    assert sorted(out, key=lambda one: jobs.index(one[0])) == [[job] for job in jobs]
+    assert [one for one in out if one[0] is not jobs[2]] == [[jobs[0]], [jobs[1]], [jobs[3]]], "a viewer's own order"
+
+
+def test_sets_that_came_together_are_in_debt_with_the_first_that_costs_too_much() -> None:
+    turns = JobTurns()
+    sets = [change(number) for number in (1, 2, 3)]
+    for one in sets:
+        turns.put(one)
+    first = turns.take()
+    turns.took(first, 2 * MOST_CREDIT_SECS)
+    assert first == [sets[0]] and not turns.has_ready
+    turns.idle()
+    assert taken(turns) == [[sets[1], sets[2]]]
+
+
+def test_sets_wait_until_tokens_have_had_their_time_and_the_newest_of_a_viewer_counts() -> None:
+    turns = in_debt()
+    sets = [change(number) for number in (1, 2, 3)]
+    for one in sets:
+        turns.put(one)
+    assert taken(turns) == [] and turns.has_waiting
+    turns.worked(0.15 * MOST_CREDIT_SECS / SETS_SHARE)
+    assert not turns.has_ready, "the debt is not paid yet"
+    turns.worked(0.1 * MOST_CREDIT_SECS / SETS_SHARE)
+    assert taken(turns) == [sets] and not turns.has_waiting
+
+
+def test_a_viewer_waits_for_its_own_sets_and_nobody_else_does() -> None:
+    turns = in_debt()
+    step, pause, other = control("step_once"), control("pause"), control("step_once", "other")
+    before, after = change(1), change(2)
+    for job in (before, step, after, other, pause):
+        turns.put(job)
+    assert taken(turns) == [[other], [pause]], "a pause is not kept waiting by anything"
+    turns.idle()
+    assert taken(turns) == [[before], [step], [after]], "what lies between two sets keeps them apart"
+
+
+def test_the_next_viewer_has_the_next_turn_and_a_recompute_is_never_left_out() -> None:
+    turns = in_debt()
+    again = [change(number, mode="recompute") for number in (1, 2)]
+    for job in (*again, change(3, "other")):
+        turns.put(job)
+    turns.idle()
+    assert [[job.tag.viewer_id for job in jobs if isinstance(job, InterveneJob)] for jobs in taken(turns)] == [
+        ["flood"],
+        ["other"],
+        ["flood"],
+    ]
