@@ -215,6 +215,24 @@ describe("interventions", () => {
     expect(world.store.interventions.value).toEqual([]);
   });
 
+  it("go back to what held, too, where two in a row are refused", async () => {
+    world.greet();
+    await world.begin();
+    const refuse = (request_id: number): void => {
+      world.source.say({ type: "error_report", code: "bad_command", message: "no", request_id, run_id: "run-1" });
+      world.frame();
+    };
+    const first = world.connection.set_interventions([ZERO], FROM_NOW);
+    const first_id = world.source.last("set_interventions").request_id;
+    const second = world.connection.set_interventions([ZERO, { ...ZERO, intervention_id: "other" }], FROM_NOW);
+    refuse(first_id);
+    await expect(first).rejects.toThrow("no");
+    expect(world.store.interventions.value).toHaveLength(2);
+    refuse(world.source.last("set_interventions").request_id);
+    await expect(second).rejects.toThrow("no");
+    expect(world.store.interventions.value).toEqual([]);
+  });
+
   it("of another viewer of the same run appear here", async () => {
     world.greet();
     await world.begin();

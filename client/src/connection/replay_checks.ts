@@ -2,6 +2,8 @@
 // stranger's file is not.
 import type { DecodedStep, HostTensor, TensorName } from "../protocol/decode";
 import type { ModelInfo, RunSnapshot } from "../protocol/generated";
+import { live_effects } from "../store/live_causal";
+import { has_component } from "../store/query";
 
 type Shape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
 type Values = HostTensor["values"];
@@ -26,19 +28,24 @@ function expected(name: TensorName, info: Shape, n_keys: number): Expected | nul
     case "difference_attention": return floats(n_layers, n_heads, n_keys);
     case "attention_keys": return { shape: [n_layers, n_heads, n_keys], of: [Uint16Array, Uint32Array] };
     case "attention_rest": return { shape: [n_layers, n_heads], of: [Uint8Array] };
-    case "heads": case "direct_heads": case "difference_heads": case "difference_direct_heads": return floats(n_layers, n_heads);
+    case "heads": case "direct_heads": case "difference_heads": case "difference_direct_heads":
+      return floats(n_layers, n_heads);
     case "residual": case "difference_residual": return floats(n_layers + 1);
     case "neurons_scale": case "attn_out": case "mlp_out": case "direct_mlps": case "direct_bias":
-    case "difference_neurons_scale": case "difference_attn_out": case "difference_mlp_out": case "difference_direct_mlps":
-    case "lens_prob": case "lens_entropy": case "lens_logprob": return floats(n_layers);
+    case "difference_neurons_scale": case "difference_attn_out": case "difference_mlp_out":
+    case "difference_direct_mlps": case "lens_prob": case "lens_entropy": case "lens_logprob": return floats(n_layers);
     case "lens_token_id": case "lens_rank": return whole(n_layers);
     case "direct_ends": return floats(3);
     default: return null;
   }
 }
 
-const same_shape = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((n, i) => n === b[i]);
-const all_below = (values: Values | undefined, limit: number): boolean => !values || values.every((value) => value < limit);
+const same_shape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
+const all_below = (values: Values | undefined, limit: number): boolean =>
+  !values || values.every((value) => Number.isInteger(value) && value >= 0 && value < limit);
+const as_long = (...tensors: (HostTensor | undefined)[]): boolean =>
+  new Set(tensors.map((tensor) => tensor?.values.length)).size === 1;
 
 /** Why `step` does not belong to this run of this model; null where it does. */
 export function step_problem(step: DecodedStep, info: ModelInfo, run: RunSnapshot): string | null {
@@ -46,7 +53,8 @@ export function step_problem(step: DecodedStep, info: ModelInfo, run: RunSnapsho
   if (step.run_id !== run.run_id) return `${at} is of another run.`;
   // A run that was saved while it went on may have made a few tokens since its snapshot.
   if (step.pos > info.n_ctx || step.pos > run.tokens.length + 4096) return `${at} lies outside the text.`;
-  if (step.base_seq >= 0 || step.lost.length > 0) return `${at} is damaged: ${step.lost.join(", ") || "it is not whole"}.`;
+  const lost = step.base_seq >= 0 ? "it is not whole" : "";
+  if (lost || step.lost.length > 0) return `${at} is damaged: ${step.lost.join(", ") || lost}.`;
   const long = step.tensors.attention_keys !== undefined;
   const n_keys = long ? STRONGEST_KEYS : step.pos + 1;
   for (const [name, tensor] of Object.entries(step.tensors) as [TensorName, HostTensor][]) {
@@ -60,9 +68,12 @@ export function step_problem(step: DecodedStep, info: ModelInfo, run: RunSnapsho
 
 function index_problem(step: DecodedStep, info: ModelInfo, at: string): string | null {
   const { attention_keys, direct_neuron_layer, direct_neuron_index, direct_neuron_value } = step.tensors;
-  const counts = [direct_neuron_layer, direct_neuron_index, direct_neuron_value].map((tensor) => tensor?.values.length);
+  const { causal_kind, causal_layer, causal_index, causal_attributed, causal_measured } = step.tensors;
   const fits = all_below(attention_keys?.values, step.pos + 1) && all_below(direct_neuron_layer?.values, info.n_layers)
-    && all_below(direct_neuron_index?.values, info.d_mlp) && new Set(counts).size === 1
+    && all_below(direct_neuron_index?.values, info.d_mlp)
+    && as_long(direct_neuron_layer, direct_neuron_index, direct_neuron_value)
+    && as_long(causal_kind, causal_layer, causal_index, causal_attributed, causal_measured)
+    && (live_effects(step) ?? []).every(({ component }) => has_component(info, component))
     && (step.lens_texts === null || step.lens_texts.length === info.n_layers);
   return fits ? null : `${at} names components or tokens that do not exist.`;
 }

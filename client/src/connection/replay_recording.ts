@@ -3,6 +3,7 @@
 import { Decoder, type DecodedStep } from "../protocol/decode";
 import { DecodeError } from "../protocol/errors";
 import type { Hello, ModelInfo, RunSnapshot } from "../protocol/generated";
+import { has_component } from "../store/query";
 import { step_problem } from "./replay_checks";
 import { read_container } from "./replay_file";
 
@@ -32,12 +33,14 @@ const SLICE_MS = 24;
 /** Read a recording; rejects with DecodeError, and nothing else, on any bytes. */
 export async function read_recording(file: Uint8Array, name: string, options: ReadOptions = {}): Promise<Recording> {
   if (file.length > MAX_RECORDING_BYTES) {
-    throw new DecodeError("frame_too_large", `A recording may have ${MAX_RECORDING_BYTES} bytes, this has ${file.length}.`);
+    const sizes = `A recording may have ${MAX_RECORDING_BYTES} bytes, this has ${file.length}.`;
+    throw new DecodeError("frame_too_large", sizes);
   }
   const container = read_container(file);
   const decoder = new Decoder();
   const { hello, snapshot } = opening(decoder, container.frames);
-  const recording: Recording = { name, hello, snapshot, steps: [], note: container.note, problems: [...container.problems] };
+  const { note, problems } = container;
+  const recording: Recording = { name, hello, snapshot, steps: [], note, problems: [...problems] };
   const frames = container.frames.slice(2);
   let array_bytes = 0;
   let slice_from = performance.now();
@@ -61,13 +64,12 @@ function tell(recording: Recording, problem: string): void {
 }
 
 function opening(decoder: Decoder, frames: readonly Uint8Array[]): { hello: Hello; snapshot: RunSnapshot } {
+  const damaged = "The recording's beginning is damaged: model or run is missing.";
   const [first, second] = frames;
-  if (!first || !second) throw new DecodeError("bad_message", "The recording's beginning is damaged: model or run is missing.");
+  if (!first || !second) throw new DecodeError("bad_message", damaged);
   const hello = decoder.decode(first);
   const joined = decoder.decode(second);
-  if (hello.type !== "hello" || joined.type !== "run_joined") {
-    throw new DecodeError("bad_message", "The recording's beginning is damaged: model or run is missing.");
-  }
+  if (hello.type !== "hello" || joined.type !== "run_joined") throw new DecodeError("bad_message", damaged);
   check_model(hello.model_info);
   check_run(joined.run, hello.model_info);
   return { hello, snapshot: joined.run };
@@ -83,10 +85,9 @@ function check_model(info: ModelInfo): void {
 }
 
 function check_run(run: RunSnapshot, info: ModelInfo): void {
-  const width = { head: info.n_heads, neuron: info.d_mlp, attn: 1, mlp: 1 };
   const specs = run.intervention_log.flatMap((applied) => applied.interventions);
-  const fits = specs.every((spec) =>
-    spec.components.every((part) => part.layer < info.n_layers && part.index < width[part.kind]));
+  const fits = specs.every(({ components, stream }) =>
+    components.every((part) => has_component(info, part)) && (stream ?? []).every(({ layer }) => layer < info.n_layers));
   if (!fits) throw new DecodeError("bad_message", "The recording's interventions do not fit its model.");
   if (run.n_prompt_tokens < 1 || run.n_prompt_tokens > run.tokens.length) {
     throw new DecodeError("bad_message", "The recording's prompt is not part of its text.");

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Component } from "../protocol/generated";
-import { block_rect, build_blocks, component_at, has_component, neuron_columns, rect_of, SHEET_WIDTH, type ModelShape } from "./blocks";
+import { has_component } from "../store/query";
+import { block_rect, build_blocks, component_at, neuron_columns, rect_of, SHEET_WIDTH, type ModelShape } from "./blocks";
 import { component_id, component_of_key } from "./component_id";
 import { MAX_TEXTURE_SIDE, pack_cells, texel_of, write_slice } from "./texels";
 

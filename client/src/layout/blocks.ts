@@ -1,6 +1,7 @@
 // Where everything of a model lies: ModelInfo -> rectangles in the plane of one token's sheet.
 // x is depth (0 .. SHEET_WIDTH, one column a layer), y is up, z is time (time_axis.ts); world units.
 import type { Component, ModelInfo } from "../protocol/generated";
+import { has_component } from "../store/query";
 import picture from "./picture.json";
 
 /** Shared with the notebook's scene; shared_schema/picture.json says what each is. */
@@ -140,13 +141,6 @@ export function panel_left(blocks: Blocks, layer: number): number {
 /** Middle of a layer's panel: where its node lies on the spine. */
 export function layer_x(blocks: Blocks, layer: number): number {
   return (layer + 0.5) * blocks.layer_pitch;
-}
-
-/** Is this a component of the model? Integers in range only. */
-export function has_component(blocks: Blocks, component: Component): boolean {
-  const sizes = { head: blocks.n_heads, neuron: blocks.d_mlp, attn: 1, mlp: 1 };
-  const fits = (value: number, size: number): boolean => Number.isInteger(value) && value >= 0 && value < size;
-  return fits(component.layer, blocks.n_layers) && fits(component.index, sizes[component.kind]);
 }
 
 /** The rectangle of a component in its sheet; null when the model has no such component. */

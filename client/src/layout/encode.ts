@@ -67,17 +67,12 @@ export interface DirectScales {
 
 export function direct_scales(step: StepRecord): DirectScales {
   const of = (tensor: HostTensor | undefined): number => (tensor ? max_abs(tensor.values) : 0);
-  const attn = attention_contributions(step);
+  const attn = attention_terms(step.tensors);
   return {
     blocks: Math.max(of(step.tensors.direct_mlps), attn ? max_abs(attn) : 0),
     heads: of(step.tensors.direct_heads),
     neurons: of(step.tensors.direct_neuron_value),
   };
-}
-
-/** Whole attention blocks, float32 [n_layers]: their heads and output bias together, logits. */
-export function attention_contributions(step: StepRecord): Float32Array | null {
-  return attention_terms(step.tensors);
 }
 
 export function signed_scales({ heads, attn, mlps, neurons }: SignedValues): DirectScales {
@@ -140,7 +135,7 @@ function encode_direct(step: StepRecord, blocks: Blocks, scratch: Int8Array): Sh
   const out = new Int8Array(n_layers * stride);
   const heads = floats(step.tensors.direct_heads, n_layers * n_heads);
   const mlps = floats(step.tensors.direct_mlps, n_layers);
-  const attn = heads ? attention_contributions(step) : null;
+  const attn = heads ? attention_terms(step.tensors) : null;
   for (let layer = 0; layer < n_layers; layer++) {
     for (let h = 0; heads && h < n_heads; h++) {
       out[layer * stride + h] = root_code(heads[layer * n_heads + h]!, scales.heads);

@@ -1,7 +1,8 @@
 // Marks on everything that is changed or gathered: where each lies, and in which shape it is drawn.
 import { alterations, type Alteration } from "../layout/alterations";
-import { block_rect, has_component, rect_of, type Blocks } from "../layout/blocks";
+import { block_rect, rect_of, type Blocks } from "../layout/blocks";
 import type { Component, InterventionSpec } from "../protocol/generated";
+import { has_component } from "../store/query";
 import type { Mark, MarkStyle } from "./marks";
 
 const SHAPES: Record<Alteration, MarkStyle> = {

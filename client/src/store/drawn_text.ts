@@ -34,8 +34,13 @@ const NOT_IN_FILE = no_values("value", {
 /** Stands for a token whose text the file does not have. */
 const UNKNOWN_TOKEN = "\u00b7";
 
+/** The last token that a graph is about. */
+export function last_pos({ nodes, metric }: ShownGraph): number {
+  return nodes.reduce((last, { node }) => Math.max(last, parse_node(node)?.pos ?? 0), metric.pos);
+}
+
 export function file_graph(graph: ShownGraph, texts: ReadonlyMap<number, string>): FileGraph {
-  const current_pos = graph.nodes.reduce((last, { node }) => Math.max(last, parse_node(node)?.pos ?? 0), graph.metric.pos);
+  const current_pos = last_pos(graph);
   const tokens = Array.from({ length: current_pos + 1 }, (_, pos): TokenChip => ({
     pos, token_id: 0, text: texts.get(pos) ?? UNKNOWN_TOKEN, generated: false, logprob: null, entropy: null,
   }));

@@ -13,7 +13,7 @@ export interface LiveEffect {
 }
 
 /** The measured components of a token, strongest attributed first; null where it was not measured. */
-export function live_effects(step: StepRecord | undefined): readonly LiveEffect[] | null {
+export function live_effects(step: Pick<StepRecord, "tensors"> | undefined): readonly LiveEffect[] | null {
   const { causal_kind, causal_layer, causal_index, causal_attributed, causal_measured } = step?.tensors ?? {};
   if (!causal_kind || !causal_layer || !causal_index || !causal_attributed || !causal_measured) return null;
   const effects: LiveEffect[] = [];

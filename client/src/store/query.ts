@@ -8,6 +8,12 @@ import type { HostTensor, RunView, StepRecord } from "./types";
 
 export type Shape = Pick<ModelInfo, "n_layers" | "n_heads" | "d_mlp">;
 
+/** Is this a component of the model? Integers in range only. */
+export function has_component({ n_layers, n_heads, d_mlp }: Shape, { kind, layer, index }: Component): boolean {
+  const fits = (value: number, size: number): boolean => Number.isInteger(value) && value >= 0 && value < size;
+  return fits(layer, n_layers) && fits(index, { head: n_heads, neuron: d_mlp, attn: 1, mlp: 1 }[kind]);
+}
+
 /** What `component` did at `step`: a neuron's activation, else the norm of what was written; null if unknown. */
 export function activation_of(step: StepRecord | undefined, component: Component, shape: Shape): number | null {
   const { kind, layer, index } = component;

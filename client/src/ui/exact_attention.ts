@@ -21,17 +21,21 @@ export function use_attention_row(layer: number, head: number, shown: Shown): Sh
   const has_row = !!step?.tensors.attention;
   useEffect(() => {
     if (!has_row) return undefined;
+    let is_looked_at = true;
     const timer = setTimeout(() => {
       actions.exact_attention(layer, head, pos).then(
         (answer) => {
-          if (answer.exact) exact.value = { key, weights: Float32Array.from(answer.row.values) };
+          if (answer.exact && is_looked_at) exact.value = { key, weights: Float32Array.from(answer.row.values) };
         },
         (error: unknown) => {
           if (!(error instanceof Refusal)) throw error; // the 8-bit row stays, and says so
         },
       );
     }, SETTLE_MS);
-    return () => clearTimeout(timer);
+    return () => {
+      is_looked_at = false;
+      clearTimeout(timer);
+    };
   }, [key, has_row]);
   if (exact.value?.key === key) {
     return { keys: Array.from(exact.value.weights, (weight, at) => ({ pos: at, weight })), rest: 0, exact: true };

@@ -25,7 +25,7 @@ export interface GraphPicture {
   columns: { x: number; label: string }[];
 }
 
-const NODE_WIDTH = 74;
+export const NODE_WIDTH = 74;
 export const NODE_HEIGHT = 18;
 const ROW = 40;
 const GAP = 10;
@@ -43,27 +43,28 @@ export function lay_graph(
     place.kind === "logit" ? Infinity : is_input(place) || place.kind === "bias" ? -1
       : 2 * place.layer + (place.kind === "head" || place.kind === "attn" || place.kind === "attn_bias" ? 0 : 1);
   const rows = [...new Set(places.map(row_of))].sort((a, b) => a - b);
+  const order_of = new Map(rows.map((row, r) => [row, r]));
   const positions = [...new Set(places.map(({ place }) => place.pos))].sort((a, b) => a - b);
-  // A column is as wide as its fullest row.
-  const cells = new Map<string, ShownNode[]>();
+  const cells_at = new Map(positions.map((pos) => [pos, new Map<number, ShownNode[]>()]));
   for (const one of places) {
-    const key = `${one.place.pos} ${row_of(one)}`;
-    cells.set(key, [...(cells.get(key) ?? []), one.shown]);
+    const cells = cells_at.get(one.place.pos)!;
+    const cell = cells.get(row_of(one));
+    if (cell) cell.push(one.shown);
+    else cells.set(row_of(one), [one.shown]);
   }
-  const widths = positions.map((pos) => Math.max(...rows.map((row) => cells.get(`${pos} ${row}`)?.length ?? 0)));
   const height = 2 * MARGIN + NODE_HEIGHT + (rows.length - 1) * ROW + FOOT;
   const placed = new Map<string, PlacedNode>();
   const columns: GraphPicture["columns"] = [];
   let left = MARGIN;
-  positions.forEach((pos, i) => {
-    const width = widths[i]! * (NODE_WIDTH + GAP);
+  cells_at.forEach((cells, pos) => {
+    // A column is as wide as its fullest row.
+    const width = [...cells.values()].reduce((most, cell) => Math.max(most, cell.length), 0) * (NODE_WIDTH + GAP);
     columns.push({ x: left + width / 2, label: token_of(pos) });
-    rows.forEach((row, r) => {
-      const cell = cells.get(`${pos} ${row}`) ?? [];
+    cells.forEach((cell, row) => {
       const from = left + (width - cell.length * (NODE_WIDTH + GAP)) / 2;
       cell.forEach((shown, k) => {
         const x = from + k * (NODE_WIDTH + GAP) + (NODE_WIDTH + GAP) / 2;
-        const y = height - FOOT - MARGIN - NODE_HEIGHT / 2 - r * ROW;
+        const y = height - FOOT - MARGIN - NODE_HEIGHT / 2 - order_of.get(row)! * ROW;
         placed.set(shown.node, { shown, x, y, label: label_of(shown) });
       });
     });
@@ -90,5 +91,3 @@ function lay_edges(graph: ShownGraph, placed: ReadonlyMap<string, PlacedNode>): 
   }
   return edges.reverse(); // the strongest on top
 }
-
-export { NODE_WIDTH };

@@ -52,7 +52,11 @@ export function GraphView(): JSX.Element {
           return (
             <g key={shown.node} class="graph-node" tabIndex={0} role="button" aria-label={`${shown.node}, ${signed_text(shown.relevance)}`}
               data-here={(!opened && shown.node === here) || undefined} data-pinned={shown.pin ? true : undefined}
-              onClick={choose} onKeyDown={(event) => event.key === "Enter" && choose()}>
+              onClick={choose} onKeyDown={(event) => {
+                if (event.key !== "Enter" && event.key !== " ") return;
+                event.preventDefault(); // Space would pause the run
+                choose();
+              }}>
               <rect x={x - NODE_WIDTH / 2} y={y - NODE_HEIGHT / 2} width={NODE_WIDTH} height={NODE_HEIGHT} rx={4} />
               <text x={x} y={y + 4} text-anchor="middle">{label}</text>
               <title>{shown.node}{shown.pin?.group ? ` · ${shown.pin.group}` : ""}: {signed_text(shown.relevance)} logits</title>

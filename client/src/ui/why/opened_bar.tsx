@@ -38,8 +38,10 @@ export async function open_file(page: Page, file: File): Promise<void> {
   }
 }
 
+/** A graph dropped on the panel; anything else is left to the page, which opens recordings wherever they are let go. */
 export function take_dropped(event: DragEvent, page: Page): void {
-  event.preventDefault();
   const file = event.dataTransfer?.files[0];
-  if (file) void open_file(page, file);
+  if (!file || !/\.json$/i.test(file.name)) return;
+  event.preventDefault();
+  void open_file(page, file);
 }
