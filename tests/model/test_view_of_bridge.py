@@ -18,6 +18,7 @@ from livelens.model.source_errors import ModelSourceError
 PROMPT = "31415926"  # a token each, of those few that the tiny models have
 FAMILIES = ("llama", "gpt2", "gemma2")
 NEURONS = ("L0N0", "L1N5", "L2N39")
+HEADS = ("L0H0", "L1H1")
 
 
 def bridge_of(folder: Path) -> TransformerBridge:
@@ -66,7 +67,7 @@ def test_the_numbers_are_transformer_lens_own_and_the_bridge_is_left_as_it_was(
         held = {parameter.data_ptr() for parameter in bridge.original_model.parameters()}
         assert {parameter.data_ptr() for parameter in view._engine._model.parameters()} <= held  # no second copy
         run = view.generate(PROMPT, max_new_tokens=6, channels=["neurons", "heads"]).finish().run
-        values = view.values(*NEURONS)
+        values, heads = view.values(*NEURONS), view.values(*HEADS).values
         assert fired == []  # what the view does goes past the bridge and its hooks
         with torch.inference_mode():
             bridge(torch.tensor([run.token_ids]))
@@ -80,6 +81,13 @@ def test_the_numbers_are_transformer_lens_own_and_the_bridge_is_left_as_it_was(
         layer, neuron = map(int, name[1:].split("N"))
         expected = cache[f"blocks.{layer}.mlp.hook_post"][0, values.positions[:-1], neuron].numpy()
         np.testing.assert_allclose(values.values[row, :-1], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    if family != "gemma2":  # there the heads' sum goes through a norm of its own before it is written
+        for row, name in enumerate(HEADS):
+            layer, head = map(int, name[1:].split("H"))
+            written = cache[f"blocks.{layer}.attn.hook_z"][0, :-1, head] @ bridge.W_O[layer, head].detach()
+            np.testing.assert_allclose(
+                heads[row, :-1], written.norm(dim=-1).numpy(), rtol=1e-5, atol=1e-5, err_msg=name
+            )
     greedy = logits[0, run.n_prompt_tokens - 1 : -1].argmax(-1).tolist()
     assert run.token_ids[run.n_prompt_tokens :] == greedy
 
