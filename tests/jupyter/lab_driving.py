@@ -6,10 +6,10 @@ import base64
 from collections.abc import Sequence
 
 import nbformat
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess
 
-_KERNEL_MSECS = 60_000
+_KERNEL_MSECS = 90_000
 
 
 def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[str]) -> None:
@@ -17,7 +17,7 @@ def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[st
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, lab.folder / name)
-    page.goto(f"{lab.origin}{BASE_URL}lab/tree/{name}?token={TOKEN}&reset")
+    page.goto(f"{lab.origin}{BASE_URL}lab/tree/{name}?token={TOKEN}&reset", timeout=_KERNEL_MSECS)
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=_KERNEL_MSECS)
     wait_idle(page)
     page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
@@ -48,6 +48,12 @@ def wait_run(page: Page, index: int) -> None:
     expect(prompt).not_to_have_text("[*]:", timeout=_KERNEL_MSECS)
 
 
+_IN_SIGHT = """selector => {
+  const element = document.querySelector(selector);
+  element?.scrollIntoView({block: "nearest"});
+  const rect = element?.getBoundingClientRect();
+  return rect && rect.width > 0 ? {x: rect.x, y: rect.y, width: rect.width, height: rect.height} : null;
+}"""
 _READ = """async ([png, places]) => {
   const blob = await (await fetch("data:image/png;base64," + png)).blob();
   const bitmap = await createImageBitmap(blob);
@@ -57,8 +63,12 @@ _READ = """async ([png, places]) => {
 }"""
 
 
-def colours_at(page: Page, element: Locator, places: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Red, green and blue of an element's picture at `places`, CSS pixels from its top left."""
-    picture = base64.b64encode(element.screenshot()).decode("ascii")
+def colours_at(page: Page, selector: str, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Red, green and blue of the first such element's picture at `places`, CSS pixels from its top left.
+
+    At the end of a cell an output may be made anew: one element's handle would be lost in that moment.
+    """
+    clip: FloatRect = page.wait_for_function(_IN_SIGHT, arg=selector).json_value()
+    picture = base64.b64encode(page.screenshot(clip=clip)).decode("ascii")
     colours: list[list[int]] = page.evaluate(_READ, [picture, [list(place) for place in places]])
     return colours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from types import SimpleNamespace
 
 import nbformat
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from tests.jupyter.jupyter_process import JupyterProcess
 from tests.jupyter.lab_driving import colours_at, is_running, open_notebook, run_cell, wait_run
 from tests.unit.notebook.projected import pixel_of
 
-from livelens.notebook.camera import fit_pose, whole_network
+from livelens.notebook.camera import Pose, fit_pose, whole_network
 from livelens.notebook.layout import build_blocks, head_places
 
 SHAPE = SimpleNamespace(n_layers=12, n_heads=6, d_mlp=256)
@@ -44,9 +45,11 @@ print(json.dumps({
     "log": [[spec.intervention_id for spec in at.interventions] for at in generation.run.intervention_log],
     "written": view.array("heads")[-1, 7, 4].item(),
 }))""",
+    "print(json.dumps([scene.pose.position, scene.pose.target, view.selection.name]))",
     "view.close()\nscene.close()",
 )
 ABLATED = "L7H4"
+CANVAS = ".jp-OutputArea canvas"
 
 
 def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, page: Page) -> None:
@@ -60,11 +63,11 @@ def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, pa
     blocks = build_blocks(SHAPE)
     pose = fit_pose(whole_network(blocks), "front", SIZE[0] / SIZE[1])
     places = [pixel_of(pose, *SIZE, x, y) for x, y in head_places(blocks)]
-    seen = [colours_at(page, canvas, places)]
+    seen = [colours_at(page, CANVAS, places)]
     assert np.ptp(np.array(seen[0]), axis=0).max() < 12  # nothing was generated yet
     run_cell(page, 1)
     while is_running(page, 1):  # a cell that waits
-        seen.append(colours_at(page, canvas, places))
+        seen.append(colours_at(page, CANVAS, places))
     assert len({json.dumps(colours) for colours in seen}) >= 3
 
     run_cell(page, 2)
@@ -79,11 +82,50 @@ def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, pa
     wait_run(page, 3)
     told = json.loads(output.inner_text())
     assert told["selected"] == ABLATED and told["log"][-1] == [ABLATED] and told["written"] == 0
-    assert np.abs(np.array(colours_at(page, canvas, places)) - np.array(told["heads"])).max() <= 10
-    run_cell(page, 4)
-    wait_run(page, 4)
+    wait_shown(page, places, told["heads"])
+    turn_and_zoom(page, canvas)
+    turned = wait_nearer(page, pose)
+    assert turned.position[0] != pytest.approx(pose.position[0])
+    run_cell(page, 5)
+    wait_run(page, 5)
     expect(canvas).to_have_count(0)
     assert not elsewhere, "it needs no other host"
+
+
+def wait_shown(page: Page, places: list[tuple[int, int]], colours: list[list[int]]) -> None:
+    """Until the canvas has these colours; it is drawn a moment after the kernel has sent them."""
+    deadline = time.monotonic() + 20
+    while np.abs(np.array(shown := colours_at(page, CANVAS, places)) - np.array(colours)).max() > 10:
+        assert time.monotonic() < deadline, shown
+
+
+def wait_nearer(page: Page, pose: Pose) -> Pose:
+    """Ask Python where the camera is until it has come nearer than `pose`; no drag may have selected anything."""
+
+    def distance(of: Pose) -> float:
+        return float(np.linalg.norm(np.subtract(of.position, of.target)))
+
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        output = run_cell(page, 4)
+        wait_run(page, 4)
+        position, target, selected = json.loads(output.inner_text())
+        assert selected == ABLATED
+        if distance(Pose(tuple(position), tuple(target))) < 0.97 * distance(pose):
+            return Pose(tuple(position), tuple(target))
+    raise AssertionError("the camera stayed where it was")
+
+
+def turn_and_zoom(page: Page, canvas: Locator) -> None:
+    """A drag and a turn of the wheel."""
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + SIZE[0] / 2, box["y"] + SIZE[1] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 70, y + 30, steps=4)
+    page.mouse.up()
+    page.mouse.wheel(0, -200)
 
 
 def is_elsewhere(url: str, lab: JupyterProcess) -> bool:

@@ -34,6 +34,9 @@ class DisplayedPicture:
             self.is_old = False
             bundle = self._bundle()
             for handle in self._handles:
+                # First the picture alone: JupyterLab takes the widget down only where another kind of output comes,
+                # and leaves a view behind, unseen and at work, where the same kind comes again.
+                handle.update({"image/png": bundle["image/png"]}, raw=True)
                 handle.update(bundle, raw=True)
 
     def close(self) -> None:
