@@ -230,7 +230,9 @@ const compared_tensors = struct<ComparedTensors>({
 const EMPTY_TENSORS: Check<StepTensors> = () => ({});
 
 export const EVENT_CHECKS: { [T in Event["type"]]: Check<Extract<Event, { type: T }>> } = {
-  hello: struct({ type: tag("hello"), protocol_version: text, server_version: text, viewer_id: text, model_info, limits }),
+  hello: struct({
+    type: tag("hello"), protocol_version: text, server_version: text, viewer_id: text, model_info, limits,
+  }),
   run_started: struct({ type: tag("run_started"), request_id: count, run: run_snapshot }),
   run_joined: struct({ type: tag("run_joined"), request_id: count, run: run_snapshot }),
   step: struct<Step>({
