@@ -147,7 +147,7 @@ function run_view(snapshot: RunSnapshot, before: RunView | null): RunView {
   };
 }
 
-export function step_record(step: DecodedStep): StepRecord {
+function step_record(step: DecodedStep): StepRecord {
   const { pos, seq, token_id, text, chosen_id, chosen_text, generated, top_tokens, logprob, entropy } = step;
   const { revision, tensors, lens_texts, direct_target_id, direct_distractor_id, twin } = step;
   return {

@@ -3,10 +3,12 @@ import { describe, expect, it } from "vitest";
 import golden from "../../../shared_schema/fixtures/recording/checksums.json";
 import { crc32 } from "../protocol/crc32";
 import { DecodeError } from "../protocol/errors";
-import type { Command } from "../protocol/generated";
+import { CAUSAL_KINDS, type Command } from "../protocol/generated";
 import { NO_MODEL } from "../store/replay";
 import { create_store, type Store } from "../store/store";
 import { Connection } from "./connection";
+import { step } from "./fake_source";
+import { step_problem } from "./replay_checks";
 import { BLOCK_HEADER_BYTES, end_block, MAGIC, n_steps_in, read_container } from "./replay_file";
 import { PageSource } from "./replay_page";
 import { read_recording, type Recording } from "./replay_recording";
@@ -80,6 +82,29 @@ describe("a recording", () => {
     expect((await read(later)).steps.length).toBe(frames.length - 2);
     const head = new TextEncoder().encode('{"container_version":[2,0]}');
     await expect(read(joined(MAGIC, block("HEAD", head), ...blocks))).rejects.toThrow("version 2.0");
+  });
+});
+
+describe("a recorded step", () => {
+  const tensors = (layer: number, kind: number, index: number): ReturnType<typeof step>["tensors"] => {
+    const one = (value: number) => ({ shape: [1], values: Int32Array.of(value) });
+    const amount = { shape: [1], values: Float32Array.of(0.5) };
+    return {
+      direct_neuron_layer: one(layer), direct_neuron_index: one(0), direct_neuron_value: amount,
+      causal_kind: one(kind), causal_layer: one(0), causal_index: one(index),
+      causal_attributed: amount, causal_measured: amount,
+    };
+  };
+
+  it("names components that its model has, and no others", async () => {
+    const { hello: { model_info: info }, snapshot: run } = await read(FILE);
+    const problem = (layer: number, kind: number, index: number): string | null =>
+      step_problem(step(1, { run_id: run.run_id, base_seq: -1, tensors: tensors(layer, kind, index) }), info, run);
+    const head = CAUSAL_KINDS.indexOf("head");
+    expect(problem(0, head, 0)).toBeNull();
+    for (const [layer, index] of [[-1, 0], [info.n_layers, 0], [0, -1], [0, info.n_heads]] as const) {
+      expect(problem(layer, head, index)).toContain("do not exist");
+    }
   });
 });
 

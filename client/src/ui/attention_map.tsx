@@ -11,10 +11,10 @@ import type { Store } from "../store/store";
 import { axis_labels } from "./axis_labels";
 import { percent_text, token_quote, word_label } from "./format";
 import { use_page } from "./page";
+import { cell_under, paint_pattern } from "./parts/paint";
 import { throttled, type Shown } from "./shown_step";
 
 const DRAW_MS = 250;
-const MOST_PIXELS = 1024;
 /** Width of a column that has room for its token's name, CSS pixels. */
 const COLUMN_PX = 14;
 
@@ -48,10 +48,8 @@ function HeadMap({ head, shown }: { head: Component; shown: Shown }): JSX.Elemen
   useEffect(() => watch_size(plot.current, (width, height) => (size.value = { width, height })), []);
   const n = store.history.newest_pos + 1;
   const cell_at = (event: MouseEvent): Cell | null => {
-    const box = canvas.current?.getBoundingClientRect();
-    if (!box || n === 0) return null;
-    const along = (offset: number, size: number): number => Math.min(n - 1, Math.max(0, Math.floor((offset / size) * n)));
-    return { query: along(event.clientY - box.top, box.height), key: along(event.clientX - box.left, box.width) };
+    const cell = canvas.current && cell_under(event, canvas.current, n, n);
+    return cell && { query: cell.row, key: cell.column };
   };
   const pos = shown.step.value.pos;
   return (
@@ -118,27 +116,12 @@ function Reading({ head, cell, pos }: { head: Component; cell: Cell | null; pos:
   );
 }
 
-/** One pixel a cell; where there are more cells than pixels, the largest weight of those a pixel covers. */
 function draw(canvas: HTMLCanvasElement, store: Store, head: Component): void {
   const n = store.history.newest_pos + 1;
-  const size = Math.max(1, Math.min(n, MOST_PIXELS));
-  const weights = new Float32Array(size * size);
-  for (let pos = 0; pos < n; pos++) {
-    const y = Math.floor((pos * size) / n);
-    each_weight(store.history.get(pos), head.layer, head.index, (key_pos, weight) => {
-      const at = y * size + Math.floor((key_pos * size) / n);
-      if (weight > weights[at]!) weights[at] = weight;
-    });
-  }
-  canvas.width = canvas.height = size;
-  const context = canvas.getContext("2d");
-  if (!context) return;
   const { lut } = colour_map("activation", store.theme.peek());
-  const image = context.createImageData(size, size);
-  weights.forEach((weight, i) => {
-    // Square root: a tenth of the attention should be seen.
-    const entry = 4 * Math.round(255 * Math.sqrt(Math.min(1, weight)));
-    image.data.set(lut.subarray(entry, entry + 4), 4 * i);
+  paint_pattern(canvas, n, lut, (put) => {
+    for (let pos = 0; pos < n; pos++) {
+      each_weight(store.history.get(pos), head.layer, head.index, (key_pos, weight) => put(pos, key_pos, weight));
+    }
   });
-  context.putImageData(image, 0, 0);
 }

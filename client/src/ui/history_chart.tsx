@@ -70,14 +70,16 @@ function draw(canvas: HTMLCanvasElement, history: ComponentHistory, extent: Exte
   if (!context) return;
   const style = getComputedStyle(canvas);
   const colour = (name: string): string => style.getPropertyValue(name).trim();
+  const [read_colour, below, above] = [colour("--accent"), colour("--negative"), colour("--bar")];
   context.scale(ratio, ratio);
   const y_of = (value: number): number => 4 + (1 - (value - extent.low) / (extent.high - extent.low)) * (HEIGHT - 8);
   const slot = width / Math.max(1, history.n_positions);
   const bar = Math.max(1, Math.min(14, slot - (slot > 4 ? 1.5 : 0)));
   for (const [at, { value }] of history.values) {
     const is_read = at === pos || at === hovered;
-    context.fillStyle = colour(is_read ? "--accent" : value < 0 ? "--negative" : "--bar");
-    const [top, bottom] = Number.isFinite(value) ? [y_of(Math.max(0, value)), y_of(Math.min(0, value))] : [4, HEIGHT - 4];
+    context.fillStyle = is_read ? read_colour : value < 0 ? below : above;
+    const [top, bottom] = Number.isFinite(value) ? [y_of(Math.max(0, value)), y_of(Math.min(0, value))]
+      : [4, HEIGHT - 4];
     context.fillRect(at * slot + (slot - bar) / 2, top, bar, Math.max(1, bottom - top));
   }
   context.fillStyle = colour("--line-strong");

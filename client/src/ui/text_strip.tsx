@@ -1,5 +1,5 @@
 // The text as chips: click moves the whole view to a token, hover shows what the model almost said.
-import { effect, useSignal, type Signal } from "@preact/signals";
+import { effect, useComputed, useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { missing_analysis, missing_channel } from "../store/capabilities";
@@ -46,7 +46,7 @@ export function TextStrip(): JSX.Element {
     const box = chip && list.current?.element_at(chip.pos)?.getBoundingClientRect();
     hovered.value = chip && box ? { chip, x: box.left, y: box.bottom } : null;
   };
-  const is_empty = page.store.tokens.value.length === 0;
+  const is_empty = useComputed(() => page.store.tokens.value.length === 0).value; // not once a token
   return (
     <section class="text-strip" aria-label="Text, token by token">
       <MetricPicker metric={page.state.chip_metric} />

@@ -8,13 +8,13 @@ import { use_page, type Page } from "../page";
 type Fork = Omit<ForkRun, "type" | "request_id" | "run_id">;
 
 /** The run's own log goes on where the page's set is what it ends with; else the page's set holds from there. */
-export function set_for_branch(run: RunView, set: readonly InterventionSpec[]): InterventionSpec[] | null {
+function set_for_branch(run: RunView, set: readonly InterventionSpec[]): InterventionSpec[] | null {
   const own = run.intervention_log.at(-1)?.interventions ?? [];
   return JSON.stringify(own) === JSON.stringify(set) ? null : [...set];
 }
 
 /** What the form asks for, or the sentence that says what does not fit. */
-export function read_fork({ store, state }: Page, from_pos: number): Fork | string {
+function read_fork({ store, state }: Page, from_pos: number): Fork | string {
   const run = store.run.peek();
   if (!run) return "There is no run to branch off: run a prompt first.";
   const seed_text = state.branches.seed.peek().trim();
@@ -35,7 +35,7 @@ export function read_fork({ store, state }: Page, from_pos: number): Fork | stri
 }
 
 /** The same text, and as many tokens more as it was given before. */
-export function longer_fork({ store }: Page): Fork | string {
+function longer_fork({ store }: Page): Fork | string {
   const run = store.run.peek();
   if (!run) return "There is no run to go on with.";
   const from_pos = store.tokens.peek().length;

@@ -1,5 +1,6 @@
 // The causal map: every part ablated one at a time, and what that did, beside what attribution says it does.
 import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
 import { factor_on } from "../../store/query";
 import type { EffectsAnswer } from "../../protocol/questions";
 import { percent_text, signed_text, token_quote } from "../format";
@@ -32,7 +33,7 @@ export function CausalMap({ shown }: { shown: Shown }): JSX.Element {
 }
 
 function Answered({ answer }: { answer: EffectsAnswer }): JSX.Element {
-  const rows = measured_rows(answer);
+  const rows = useMemo(() => measured_rows(answer), [answer]);
   return (
     <>
       <div class="causal-words" role="status">

@@ -21,6 +21,27 @@ export function paint_cells(
   context.putImageData(image, 0, 0);
 }
 
+/** More cells than this along a side share a pixel. */
+const MOST_PIXELS = 1024;
+
+/**
+ * Paint an `n` by `n` pattern of attention; `each_weight` gives its weights, rows of queries, columns of keys. Where
+ * there are more cells than pixels, the largest weight of those a pixel covers.
+ */
+export function paint_pattern(
+  canvas: HTMLCanvasElement, n: number, lut: Uint8Array,
+  each_weight: (put: (query: number, key: number, weight: number) => void) => void,
+): void {
+  const size = Math.min(n, MOST_PIXELS);
+  const weights = new Float32Array(size * size);
+  each_weight((query, key, weight) => {
+    const at = Math.floor((query * size) / n) * size + Math.floor((key * size) / n);
+    if (weight > weights[at]!) weights[at] = weight;
+  });
+  // Square root: a tenth of the attention should be seen.
+  paint_cells(canvas, size, size, lut, (row, column) => Math.sqrt(weights[row * size + column]!));
+}
+
 /** The cell under the pointer. */
 export function cell_under(
   event: MouseEvent, canvas: HTMLCanvasElement, n_rows: number, n_columns: number,

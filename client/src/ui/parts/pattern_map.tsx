@@ -7,9 +7,7 @@ import type { HostTensor } from "../../store/types";
 import { AxisNames, watch_size } from "../attention_map";
 import { percent_text, token_quote } from "../format";
 import { use_page } from "../page";
-import { cell_under, paint_cells } from "./paint";
-
-const MOST_PIXELS = 1024;
+import { cell_under, paint_pattern } from "./paint";
 
 interface Props {
   id: string;
@@ -31,7 +29,12 @@ export function PatternMap({ id, pattern, query_pos, key_pos, on_pick_key }: Pro
   const [n = 0] = pattern.shape;
   useEffect(() => {
     const { lut } = colour_map("activation", theme);
-    if (canvas.current) paint_pattern(canvas.current, pattern, lut);
+    if (!canvas.current) return;
+    paint_pattern(canvas.current, n, lut, (put) => {
+      for (let row = 0; row < n; row++) {
+        for (let column = 0; column <= row; column++) put(row, column, pattern.values[row * n + column] ?? 0);
+      }
+    });
   }, [pattern, theme]);
   useEffect(() => watch_size(plot.current, (width, height) => (size.value = { width, height })), []);
   const under = (event: MouseEvent): { row: number; column: number } | null =>
@@ -71,21 +74,4 @@ function CellReading({ pattern, cell }: { pattern: HostTensor; cell: { row: numb
   if (cell.column > cell.row) return <p class="chart-read muted">{text(cell.row)} cannot look ahead.</p>;
   const weight = pattern.values[cell.row * (pattern.shape[1] ?? 0) + cell.column];
   return <p class="chart-read muted">{text(cell.row)} looks at {text(cell.column)}: {percent_text(weight)}</p>;
-}
-
-/** Where there are more cells than pixels, the largest weight of those a pixel covers. */
-function paint_pattern(canvas: HTMLCanvasElement, pattern: HostTensor, lut: Uint8Array): void {
-  const [n = 0] = pattern.shape;
-  const size = Math.min(n, MOST_PIXELS);
-  const weights = new Float32Array(size * size);
-  for (let row = 0; row < n; row++) {
-    const y = Math.floor((row * size) / n);
-    for (let column = 0; column <= row; column++) {
-      const at = y * size + Math.floor((column * size) / n);
-      const weight = pattern.values[row * n + column] ?? 0;
-      if (weight > weights[at]!) weights[at] = weight;
-    }
-  }
-  // Square root: a tenth of the attention should be seen.
-  paint_cells(canvas, size, size, lut, (row, column) => Math.sqrt(weights[row * size + column] ?? 0));
 }

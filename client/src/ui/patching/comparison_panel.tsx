@@ -38,6 +38,10 @@ export function ComparisonPanel({ shown }: { shown: Shown }): JSX.Element {
 function Answered({ answer, shown }: { answer: ComparisonAnswer; shown: Shown }): JSX.Element | null {
   const { store } = use_page();
   const info = store.model_info.value;
+  const [heads, neurons] = useMemo(
+    () => (["head", "neuron"] as const).map((kind) => (info ? most_different(answer, kind, info, N_STRONGEST) : [])),
+    [answer, info],
+  );
   if (!info) return null;
   const { pos } = answer;
   const text = store.tokens.value[pos]?.text ?? "";
@@ -56,8 +60,8 @@ function Answered({ answer, shown }: { answer: ComparisonAnswer; shown: Shown })
         <p class="muted">This run minus the other, exact, in {number_text(answer.secs, 2)} s. The same in the picture, the Components table and the inspector.</p>
       </div>
       <div class="patching-body">
-        <StrongestTable title="Heads that differ most" rows={most_different(answer, "head", info, N_STRONGEST)} />
-        <StrongestTable title="Neurons that differ most" rows={most_different(answer, "neuron", info, N_STRONGEST)} />
+        <StrongestTable title="Heads that differ most" rows={heads!} />
+        <StrongestTable title="Neurons that differ most" rows={neurons!} />
         <LayerTable answer={answer} shown={shown} n_layers={info.n_layers} />
       </div>
     </>

@@ -5,8 +5,10 @@ import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../../layout/colour";
 import { node_of } from "../../layout/node_id";
 import type { OverviewAnswer } from "../../protocol/questions";
+import type { Theme } from "../../store/types";
 import { signed_text } from "../format";
 import { use_page } from "../page";
+import { cell_under, largest_size, paint_cells } from "../parts/paint";
 import { go } from "./why_actions";
 
 type Which = "direct" | "relevance";
@@ -33,7 +35,8 @@ export function HeadMap({ overview }: { overview: OverviewAnswer }): JSX.Element
     else if (!by) return;
     else {
       cell.value = {
-        layer: Math.max(0, Math.min(n_layers - 1, now.layer + by[0]!)), head: Math.max(0, Math.min(n_heads - 1, now.head + by[1]!)),
+        layer: Math.max(0, Math.min(n_layers - 1, now.layer + by[0]!)),
+        head: Math.max(0, Math.min(n_heads - 1, now.head + by[1]!)),
       };
     }
     event.preventDefault();
@@ -41,13 +44,13 @@ export function HeadMap({ overview }: { overview: OverviewAnswer }): JSX.Element
   };
   const choose = ({ layer, head }: Cell): void =>
     go(page, node_of({ kind: "head", layer, index: head }, overview.metric.pos));
-  const cell_at = (event: MouseEvent): Cell => {
-    const box = canvas.current!.getBoundingClientRect();
-    const along = (offset: number, size: number, n: number): number => Math.max(0, Math.min(n - 1, Math.floor((offset / size) * n)));
-    return { layer: along(event.clientX - box.left, box.width, n_layers), head: along(event.clientY - box.top, box.height, n_heads) };
+  const cell_at = (event: MouseEvent): Cell | null => {
+    const at = canvas.current && cell_under(event, canvas.current, n_heads, n_layers);
+    return at && { layer: at.column, head: at.row };
   };
   const read = cell.value;
-  const ticks = Array.from({ length: n_layers }, (_, layer) => layer).filter((layer) => layer % Math.ceil(n_layers / 15) === 0);
+  const apart = Math.ceil(n_layers / 15);
+  const ticks = Array.from({ length: Math.ceil(n_layers / apart) }, (_, i) => i * apart);
   return (
     <div class="head-map">
       <p class="muted">
@@ -63,7 +66,10 @@ export function HeadMap({ overview }: { overview: OverviewAnswer }): JSX.Element
       <canvas ref={canvas} tabIndex={0} role="img" onKeyDown={move}
         aria-label={`Contribution of ${n_layers} layers of ${n_heads} heads; arrow keys choose one, Enter walks to it`}
         style={{ aspectRatio: `${n_layers} / ${n_heads}` }} onMouseMove={(event) => (cell.value = cell_at(event))}
-        onMouseLeave={() => (cell.value = null)} onClick={(event) => choose(cell_at(event))} />
+        onMouseLeave={() => (cell.value = null)} onClick={(event) => {
+          const at = cell_at(event);
+          if (at) choose(at);
+        }} />
       <div class="head-map-ticks" aria-hidden="true">
         {ticks.map((layer) => <span key={layer} style={{ left: `${(100 * (layer + 0.5)) / n_layers}%` }}>L{layer}</span>)}
       </div>
@@ -71,21 +77,14 @@ export function HeadMap({ overview }: { overview: OverviewAnswer }): JSX.Element
   );
 }
 
-function draw(canvas: HTMLCanvasElement, values: ArrayLike<number>, n_layers: number, n_heads: number, theme: "dark" | "light"): void {
-  canvas.width = n_layers;
-  canvas.height = n_heads;
-  const context = canvas.getContext("2d");
-  if (!context) return;
+function draw(
+  canvas: HTMLCanvasElement, values: ArrayLike<number> & Iterable<number>, n_layers: number, n_heads: number, theme: Theme,
+): void {
   const { lut } = colour_map("direct_logit", theme);
-  const largest = Math.max(...Array.from(values, Math.abs), 1e-12);
-  const image = context.createImageData(n_layers, n_heads);
-  for (let layer = 0; layer < n_layers; layer++) {
-    for (let head = 0; head < n_heads; head++) {
-      const value = values[layer * n_heads + head]! / largest;
-      // Square root: weak heads stay visible beside the strongest.
-      const entry = 4 * Math.round(127.5 * (1 + Math.sign(value) * Math.sqrt(Math.abs(value))));
-      image.data.set(lut.subarray(entry, entry + 4), 4 * (head * n_layers + layer));
-    }
-  }
-  context.putImageData(image, 0, 0);
+  const largest = largest_size(values, 1e-12);
+  paint_cells(canvas, n_heads, n_layers, lut, (head, layer) => {
+    const share = values[layer * n_heads + head]! / largest;
+    // Square root: weak heads stay visible beside the strongest.
+    return 0.5 + (Math.sign(share) * Math.sqrt(Math.abs(share))) / 2;
+  });
 }
