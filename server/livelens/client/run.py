@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from livelens.protocol.tensors import TensorError, reconstruct
 from livelens.protocol.text import enter_token
 
 _T = TypeVar("_T")
+_HELD_STEPS: Final = 8
 
 
 class ClientRun:
@@ -56,7 +57,7 @@ class ClientRun:
         self._queue: asyncio.Queue[StepData | LivelensError | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._error: LivelensError | None = None
-        self._newest: tuple[int, Arrays] = (-1, {})
+        self._held: dict[int, Arrays] = {}  # what differences are taken from, by seq
         self._n_expected = snapshot.n_steps
         self._has_ended = False
         self.tokens: list[TokenInfo] = []
@@ -121,7 +122,7 @@ class ClientRun:
             case RunJoined(run=snapshot) if snapshot.run_id == self.run_id:
                 self._reset(snapshot)
                 self._n_expected = snapshot.n_steps
-                self._newest = (-1, {})
+                self._held.clear()
             case Step(run_id=self.run_id):
                 self._step(event)
             case RunStateChanged(run_id=self.run_id):
@@ -170,8 +171,8 @@ class ClientRun:
 
     def _step(self, step: Step) -> None:
         arrays = self._arrays(step)
-        if arrays and step.seq >= self._newest[0]:
-            self._newest = (step.seq, arrays)
+        if arrays:
+            self._hold(step.seq, arrays)
         before = self.steps.get(step.pos)
         if before is not None and before.info.revision == step.revision:
             is_new = before.info.detail_dropped and not step.detail_dropped
@@ -194,11 +195,16 @@ class ClientRun:
         elif is_new:
             self._queue.put_nowait(data)
 
+    def _hold(self, seq: int, arrays: Arrays) -> None:
+        """Positions sent again come between, some of them under a newer seq than the live step before the next."""
+        self._held[seq] = {**self._held.get(seq, {}), **arrays}
+        if len(self._held) > _HELD_STEPS:
+            del self._held[min(self._held)]
+
     def _arrays(self, step: Step) -> Arrays:
-        base_seq, base = self._newest
-        if step.base_seq >= 0 and step.base_seq != base_seq:
+        if step.base_seq >= 0 and step.base_seq not in self._held:
             raise TensorError(f"step {step.seq} differs from step {step.base_seq}, which is not held")
-        against = base if step.base_seq >= 0 else {}
+        against = self._held[step.base_seq] if step.base_seq >= 0 else {}
         sent = {name: getattr(step.tensors, name) for name in step.tensors.__struct_fields__}
         return {name: reconstruct(tensor, against.get(name)) for name, tensor in sent.items() if tensor is not None}
 
