@@ -1,5 +1,6 @@
 // The panels below the picture.
 import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
 import { AttentionMap } from "./attention_map";
 import { BranchesPanel } from "./branches/branches_panel";
 import { ComponentTable } from "./component_table";
@@ -36,6 +37,8 @@ const TABS: { tab: DrawerTab; label: string }[] = [
 export function Drawer({ shown }: { shown: Shown }): JSX.Element {
   const { state } = use_page();
   const [open, tall, tab] = [state.drawer_open.value, state.drawer_tall.value, state.tab.value];
+  // A key or a switch elsewhere may choose a tab that is scrolled away.
+  useEffect(() => document.getElementById(`tab-${tab}`)?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
   return (
     <section class="drawer panel" aria-label="Details" data-open={open} data-tall={(open && tall) || undefined}>
       <div class="drawer-bar">

@@ -83,6 +83,8 @@ describe("the clean twin's switch", () => {
     await begin();
     await press("t");
     expect(source.last("set_twin").mode).toBe("teacher_forced");
+    await press("c"); // before its first token
+    expect(store.analysis.comparison.view.value).toBe("twin");
     source.say({ ...GREETING, model_info: HELLO.model_info });
     await settle();
     expect(option("Same text").disabled).toBe(true);

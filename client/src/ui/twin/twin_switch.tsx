@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { NO_MODEL } from "../../store/replay";
 import { add_notice } from "../../store/store";
-import { TWIN_MODES, twin_fault } from "../../store/twin";
+import { has_twin, TWIN_MODES, twin_fault } from "../../store/twin";
 import type { TwinMode } from "../../store/types";
 import { use_page, type Page } from "../page";
 
@@ -60,7 +60,7 @@ export function next_twin(page: Page): void {
 export function toggle_twin_view({ store, state }: Page): void {
   const { view } = store.analysis.comparison;
   const is_shown = view.peek() === "twin";
-  if (!is_shown && !store.twin_seen.peek()) return;
+  if (!is_shown && !has_twin(store)) return;
   view.value = is_shown ? "own" : "twin";
   state.announcement.value = is_shown ? "This run is shown" : "The difference from the clean twin is shown";
 }
