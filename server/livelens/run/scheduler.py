@@ -239,7 +239,10 @@ class Scheduler:
         except RefusedError as error:
             self._refuse(job.run_id, job.tag, error.code, str(error))
         else:
-            self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
+            fault = self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
+            if fault is not None:
+                message = f"the engine failed at this switch, and the run ended: {fault}"
+                self._refuse(job.run_id, job.tag, "engine_fault", message)
 
     def _run_context(self, run_id: str) -> AnalysisContext | None:
         run = self._runs.get(run_id)
