@@ -66,7 +66,7 @@ function Subject({ draft }: { draft: EditDraft }): JSX.Element {
   }
   return (
     <>
-      <textarea class="reference-text" rows={2} aria-label="Prompt of the edit" value={draft.prompt.value}
+      <textarea class="reference-text" rows={2} aria-label="Text of the edit" value={draft.prompt.value}
         placeholder="A prompt that ends where the wanted word is to come" onInput={(event) => {
           draft.prompt.value = event.currentTarget.value;
         }} />
@@ -140,8 +140,8 @@ function More({ draft }: { draft: EditDraft }): JSX.Element {
         <Numeric label="Steps, at most" held={draft.n_steps} />
         <Numeric label="At most, times the output's size" held={draft.clamp} />
       </div>
-      {text("Put before the prompt too, to hold in other contexts", draft.prefixes)}
-      {text("Other prompts to measure; empty: some of the server's own", draft.spillover)}
+      {text("Put before the text too, to hold in other contexts", draft.prefixes)}
+      {text("Other texts to measure; empty: some of the server's own", draft.spillover)}
     </details>
   );
 }
