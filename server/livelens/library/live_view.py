@@ -27,15 +27,7 @@ from livelens.library.own_server import serve_on_loopback
 from livelens.library.questions import Questions
 from livelens.library.registration import Registration, register
 from livelens.library.selection import Selection
-from livelens.library.showing import (
-    frame_address,
-    frame_html,
-    nothing_text,
-    place_here,
-    show_output,
-    still_html,
-    still_picture,
-)
+from livelens.library.showing import show_page
 from livelens.library.standing import ablated, with_ablated, without
 from livelens.library.tables import Channels, Tabular, answer_table, components_table, tokens_table
 from livelens.model.engine import Engine
@@ -327,14 +319,7 @@ class LiveView(Questions):
         A click in it is `selection`, what is taken away in it is in `ablated`, a run begun in it is `generation`; and
         the other way round. Where no frame can be shown it says so, with a still picture and the page's address.
         """
-        place = place_here(frame_url=self._own.frame_url, jupyter_address=self.offer())
-        if place.kind == "none":
-            text = nothing_text(self.url)
-            show_output(still_html(still_picture(self), text), text)
-            return
-        run_id = None if self._generation is None else self._generation.run.run_id
-        address = frame_address(place.address, share_key=self.share_key, run_id=run_id)
-        show_output(frame_html(place, address, height=height), f"livelens at {self.url}")
+        show_page(self, frame_url=self._own.frame_url, height=height)
 
     def scene(self, **options: Unpack[SceneOptions]) -> NetworkScene:
         """The network as a pythreejs widget, which lights up with every token and can be clicked. See `NetworkScene`.

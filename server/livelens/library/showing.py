@@ -41,6 +41,18 @@ class Place:
     address: str = ""
 
 
+def show_page(view: LiveView, *, frame_url: str, height: int) -> None:
+    """Put the page into the output cell; where no frame can be shown, say so, with a picture and the address."""
+    place = place_here(frame_url=frame_url, jupyter_address=view.offer())
+    if place.kind == "none":
+        text = _NOTHING.format(url=view.url)
+        show_output(still_html(still_picture(view), text), text)
+        return
+    run_id = None if view.generation is None else view.generation.run.run_id
+    address = frame_address(place.address, share_key=view.share_key, run_id=run_id)
+    show_output(frame_html(place, address, height=height), f"livelens at {view.url}")
+
+
 def place_here(*, frame_url: str, jupyter_address: str | None) -> Place:
     """What this process's outputs can show.
 
@@ -76,11 +88,6 @@ def still_html(picture: bytes | None, text: str) -> str:
         f'{base64.b64encode(picture).decode()}">'
     )
     return image + _CAPTION.format(text=escape(text))
-
-
-def nothing_text(url: str) -> str:
-    """Why there is no frame, and where the page is."""
-    return _NOTHING.format(url=url)
 
 
 def show_output(html: str, text: str) -> None:
