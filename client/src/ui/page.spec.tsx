@@ -111,7 +111,7 @@ describe("interventions", () => {
     const applied = { revision: 1, from_pos: 4, mode: "from_now" as const, interventions, author: "me" };
     source.say({ type: "interventions_applied", run_id: "run-1", applied, request_id });
     await settle();
-    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · rev 1");
+    expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · you · rev 1");
   });
 
   it("more than the server takes are refused before they are sent", async () => {

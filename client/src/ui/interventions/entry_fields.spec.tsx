@@ -39,8 +39,10 @@ beforeEach(async () => {
 });
 afterEach(close_page);
 
+/** In force, as the server would say after somebody set them. */
 async function listed(...specs: InterventionSpec[]): Promise<void> {
-  store.interventions.value = specs;
+  const applied = { revision: 1, from_pos: 4, mode: "from_now" as const, interventions: specs, author: "me" };
+  source.say({ type: "interventions_applied", run_id: "run-1", applied, request_id: null });
   state.interventions.opened.value = specs.at(-1)!.intervention_id;
   await settle();
 }
