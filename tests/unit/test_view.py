@@ -53,6 +53,19 @@ def test_steps_come_one_by_one_and_nothing_is_made_ahead(view: LiveView) -> None
     assert list(again) == view.steps  # all at once, when it is finished
 
 
+def test_a_step_that_comes_late_makes_no_token_ahead(view: LiveView, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer that always lags gets every step first without its arrays: the loop waits for these."""
+    monkeypatch.setattr("livelens.session.outbox.LAG_ENTRIES", 0)
+    monkeypatch.setattr("livelens.session.outbox.LAG_SECS", -1)
+    generation = view.generate(PROMPT, max_new_tokens=8)
+    n_prompt = generation.run.n_prompt_tokens
+    for step in generation:
+        assert len(generation.run.tokens) <= max(n_prompt + 1, step.pos + 2)
+        if step.pos == n_prompt + 2:
+            view.ablate("L1.mlp")
+    assert generation.run.intervention_log[-1].from_pos == n_prompt + 3
+
+
 def test_an_ablation_holds_from_the_very_next_token_until_it_is_restored(view: LiveView) -> None:
     clean = view.generate(PROMPT, max_new_tokens=12).finish().run.token_ids
     generation = view.generate(PROMPT, max_new_tokens=12)

@@ -83,7 +83,10 @@ class Generation:
         """Make tokens until there is a position more than `n_given`, or the end; how many positions there are."""
         run = self.run
         while run.finish_reason is None and n_read(run) <= n_given:
-            await self._one_token()
+            if len(run.tokens) > max(n_given + 1, run.n_prompt_tokens):  # it was made, and its arrays are on their way
+                await run.until(lambda run: n_read(run) > n_given or run.finish_reason is not None)
+            else:
+                await self._one_token()
         if run.finish_reason is not None:
             await self._ended()
         return n_read(run)
