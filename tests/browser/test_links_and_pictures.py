@@ -22,8 +22,13 @@ PROMPT = "The cat sat on the mat and"
 _VIEW = """() => {
     const { store, scene } = window.livelens;
     return { selection: store.selection.value, pos: store.current_pos.value, channel: store.display_channel.value,
-        camera: scene.camera(), follow: store.follow.value };
+        camera: scene.camera(), follow: store.follow.value, layers: store.layer_range.value };
 }"""
+_PICKED = """layers => layers.map(layer => {
+    const { scene } = window.livelens;
+    const at = scene.screen_position({ kind: "head", layer, index: 0 });
+    return at && scene.pick(at.x, at.y);
+})"""
 
 
 def hash_of(page: Page) -> dict[str, list[str]]:
@@ -52,16 +57,21 @@ def looked_at(page: Page) -> None:
 
 
 def test_a_link_shows_what_its_maker_saw(open_page: OpenPage, fake_server: ServerProcess) -> None:
-    """Camera, selection, channel, token; the prompt only when asked; the server's token never; no history."""
+    """Camera, selection, channel, layers, token; the prompt only when asked; the server's token never; no history."""
     page = open_page(fake_server)
     ready(page)
     n_history = page.evaluate("() => history.length")
     driving.run_to_end(page, PROMPT, length=6)
+    page.get_by_label("First layer shown").fill("5")
+    page.keyboard.press("Enter")
+    page.get_by_label("Last layer shown").fill("9")
+    page.keyboard.press("Enter")
     looked_at(page)
     driving.drawn(page)
     seen = page.evaluate(_VIEW)
     keys = hash_of(page)
     assert keys["sel"] == ["L7N1404"] and keys["show"] == ["direct_logit"] and "prompt" not in keys
+    assert keys["layers"] == ["5-9"]
     assert fake_server.token not in page.url
     assert page.evaluate("() => history.length") == n_history
 
@@ -70,12 +80,40 @@ def test_a_link_shows_what_its_maker_saw(open_page: OpenPage, fake_server: Serve
     other.wait_for_function("() => window.livelens.store.current_pos.value === 6")
     driving.drawn(other)
     shown = other.evaluate(_VIEW)
-    assert {name: shown[name] for name in ("selection", "pos", "channel", "follow")} == {
-        name: seen[name] for name in ("selection", "pos", "channel", "follow")
+    assert {name: shown[name] for name in ("selection", "pos", "channel", "follow", "layers")} == {
+        name: seen[name] for name in ("selection", "pos", "channel", "follow", "layers")
     }
+    assert other.get_by_label("Last layer shown").input_value() == "9"
     assert math.dist(shown["camera"]["pose"], seen["camera"]["pose"]) < 0.01
     other.evaluate("() => { location.hash = location.hash.replace('L7N1404', 'L3H2'); }")
     other.wait_for_function("() => window.livelens.store.selection.value?.kind === 'head'")
+
+
+def test_a_layer_range_leaves_the_other_layers_out(open_page: OpenPage, fake_server: ServerProcess) -> None:
+    """Of picture, picking and table; the camera frames the rest; "All" brings back the very same picture."""
+    page = open_page(fake_server)
+    ready(page)
+    driving.run_to_end(page, PROMPT, length=6)
+    driving.drawn(page)
+    n_calls = page.evaluate("() => window.livelens.scene.stats().draw_calls")
+    before, layers = driving.canvas_pixels(page), [2, 4, 5, 9, 10, 12]
+    assert [picked and picked["layer"] for picked in page.evaluate(_PICKED, layers)] == layers
+    page.get_by_label("First layer shown").fill("5")
+    page.keyboard.press("Enter")
+    page.get_by_label("Last layer shown").fill("9")
+    page.keyboard.press("Enter")
+    driving.drawn(page)
+    assert page.evaluate("() => window.livelens.scene.stats().draw_calls") == n_calls
+    shown = page.evaluate(_PICKED, layers)
+    assert [picked and picked["layer"] for picked in shown] == [None, None, 5, 9, None, None]
+    width = page.evaluate("() => document.querySelector('canvas').clientWidth")
+    middle = page.evaluate("() => window.livelens.scene.screen_position({ kind: 'mlp', layer: 7, index: 0 }).x")
+    assert abs(middle - width / 2) < 0.1 * width  # of the whole model it is far on the left
+    assert share_of_differing_pixels(driving.canvas_pixels(page), before) > 0.2
+    page.get_by_role("button", name="Show all layers").click()
+    page.wait_for_function("() => !location.hash.includes('layers=')")
+    driving.drawn(page)
+    assert share_of_differing_pixels(driving.canvas_pixels(page), before) < 0.001
 
 
 def test_a_copied_link_carries_the_prompt_only_when_asked(open_page: OpenPage, fake_server: ServerProcess) -> None:

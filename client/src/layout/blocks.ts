@@ -1,6 +1,7 @@
 // Where everything of a model lies: ModelInfo -> rectangles in the plane of one token's sheet.
 // x is depth (0 .. SHEET_WIDTH, one column a layer), y is up, z is time (time_axis.ts); world units.
 import type { Component, ModelInfo } from "../protocol/generated";
+import type { LayerRange } from "../store/layer_range";
 import { has_component } from "../store/query";
 import picture from "./picture.json";
 
@@ -136,6 +137,12 @@ export function build_blocks(shape: ModelShape): Blocks {
 /** Left edge of a layer's panel. */
 export function panel_left(blocks: Blocks, layer: number): number {
   return layer * blocks.layer_pitch + (blocks.layer_pitch - blocks.panel_width) / 2;
+}
+
+/** From and to where on x the shown layers lie, their gaps with them; without a range nothing is left out. */
+export function shown_span(blocks: Blocks, range: LayerRange | null): readonly [number, number] {
+  if (!range) return [-Infinity, Infinity];
+  return [range.first_layer * blocks.layer_pitch, (range.last_layer + 1) * blocks.layer_pitch];
 }
 
 /** Middle of a layer's panel: where its node lies on the spine. */

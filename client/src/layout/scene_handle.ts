@@ -30,7 +30,7 @@ export interface Film {
 export interface SceneHandle {
   dispose(): void;
   set_view(preset: ViewPreset, animate?: boolean): void;
-  /** The whole model, from where the person is looking. */
+  /** The shown layers of the model, from where the person is looking. */
   fit(): void;
   /** Bring a component near. */
   focus(component: Component): void;

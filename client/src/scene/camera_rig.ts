@@ -1,10 +1,11 @@
 // The camera: presets, fitting, focusing, and the person's hand on it. Moves only when told to.
 import CameraControls from "camera-controls";
 import { Box3, Matrix4, PerspectiveCamera, Quaternion, Raycaster, Sphere, Spherical, Vector2, Vector3, Vector4 } from "three";
-import { SHEET_WIDTH, type Blocks, type Rect } from "../layout/blocks";
+import { SHEET_WIDTH, shown_span, type Blocks, type Rect } from "../layout/blocks";
 import { fit_pose, type Insets, type Pose, type Vec3 } from "../layout/framing";
 import type { CameraPlace } from "../layout/scene_handle";
 import { TOKEN_SPACING } from "../layout/time_axis";
+import type { LayerRange } from "../store/layer_range";
 import type { ViewPreset } from "../store/types";
 
 CameraControls.install({ THREE: { Vector2, Vector3, Vector4, Quaternion, Matrix4, Spherical, Box3, Sphere, Raycaster } });
@@ -35,6 +36,7 @@ export class CameraRig {
   private still = false;
   /** What is shown besides the model, and must fit into the picture with it. */
   private besides: readonly Vec3[] = [];
+  private layer_range: LayerRange | null = null;
 
   constructor(element: HTMLElement, on_change: () => void) {
     this.controls = new CameraControls(this.camera, element);
@@ -81,6 +83,13 @@ export class CameraRig {
     return true;
   }
 
+  /** These layers are what is framed from now on; null: all. A camera that the person has moved stays where it is. */
+  set_layer_range(range: LayerRange | null): void {
+    const is_same = range?.first_layer === this.layer_range?.first_layer && range?.last_layer === this.layer_range?.last_layer;
+    this.layer_range = range;
+    if (!is_same && this.untouched) this.set_view(this.preset);
+  }
+
   resize(width: number, height: number): void {
     this.size = [width, height];
     this.camera.aspect = width / height;
@@ -92,14 +101,19 @@ export class CameraRig {
     const b = this.blocks;
     if (!b) return [];
     const behind = -FRAMED_TOKENS[preset] * TOKEN_SPACING;
+    const [from, to] = shown_span(b, this.layer_range);
+    const [left, right] = [Math.max(0, from), Math.min(SHEET_WIDTH, to)];
+    const width = right - left;
+    // The stream's ends, with its tokens and its next ones, belong to the layers beside them.
+    const [spine_left, spine_right] = [left > 0 ? left : b.spine_from_x, right < SHEET_WIDTH ? right : b.spine_to_x];
     return [
-      [0, b.top, 0],
-      [SHEET_WIDTH, b.top, 0],
-      [SHEET_WIDTH * 0.55, b.top + (preset === "front" ? 0 : 0.75), 0],
-      [b.spine_from_x, -0.35, 0],
-      [b.spine_to_x, -0.35, 0],
-      [b.spine_from_x, 0, behind],
-      [SHEET_WIDTH * (preset === "time" ? 0.7 : 0.3), b.top * 0.8, behind],
+      [left, b.top, 0],
+      [right, b.top, 0],
+      [left + width * 0.55, b.top + (preset === "front" ? 0 : 0.75), 0],
+      [spine_left, -0.35, 0],
+      [spine_right, -0.35, 0],
+      [spine_left, 0, behind],
+      [left + width * (preset === "time" ? 0.7 : 0.3), b.top * 0.8, behind],
       ...this.besides,
     ];
   }
@@ -124,7 +138,7 @@ export class CameraRig {
     this.go(this.pose_for(preset, ...PRESETS[preset]), animate);
   }
 
-  /** The whole model, from where the person is looking. */
+  /** The shown layers of the model, from where the person is looking. */
   fit(animate = true): void {
     if (!this.blocks) return;
     this.go(this.pose_for(this.preset, this.controls.azimuthAngle, this.controls.polarAngle), animate);

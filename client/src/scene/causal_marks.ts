@@ -5,6 +5,7 @@ import { colour_at } from "../layout/colour";
 import { node_of } from "../layout/node_id";
 import { node_point } from "../layout/path_places";
 import { live_effects } from "../store/live_causal";
+import { is_layer_shown, peek_shown_layers } from "../store/layer_range";
 import type { Store } from "../store/store";
 import type { Theme } from "../store/types";
 import { PointMarks } from "./point_marks";
@@ -66,7 +67,9 @@ export class CausalMarks extends PointMarks<"positive" | "negative" | "ground"> 
     const is_on = blocks !== null && store.is_measuring_live.peek();
     const effects = (is_on ? live_effects(store.history.get(pos)) : null) ?? [];
     const largest = Math.max(...effects.map(({ measured }) => Math.abs(measured)), 1e-12);
-    this.set(effects.slice(0, MAX_MARKS).flatMap(({ component, measured }) => {
+    const range = peek_shown_layers(store);
+    const shown = effects.filter(({ component }) => is_layer_shown(range, component.layer)).slice(0, MAX_MARKS);
+    this.set(shown.flatMap(({ component, measured }) => {
       const point = node_point(blocks!, node_of(component, pos), pos);
       return point ? [{ point, look: [Math.abs(measured) / largest, measured < 0 ? -1 : 1] }] : [];
     }));

@@ -1,11 +1,12 @@
 // Everything that is built once for a model and thrown away with it: the shown sheet, earlier ones, the spine.
 import type { Object3D, Scene } from "three";
-import { build_blocks, type Blocks, type ModelShape } from "../layout/blocks";
+import { build_blocks, shown_span, type Blocks, type ModelShape } from "../layout/blocks";
 import type { ColourMap } from "../layout/colour";
 import { encode_sources, encode_step } from "../layout/encode";
 import { pack_cells } from "../layout/texels";
 import { MAX_PAST_SHEETS, z_of_age } from "../layout/time_axis";
 import type { History } from "../store/history";
+import type { LayerRange } from "../store/layer_range";
 import type { DisplayChannel, StepRecord } from "../store/types";
 import { PastSheets } from "./past_sheets";
 import { ShownSheet } from "./shown_sheet";
@@ -34,6 +35,8 @@ export class ModelView {
   readonly sheet: ShownSheet;
   readonly past: PastSheets;
   readonly spine: Spine;
+  /** The layers that are drawn and can be picked; null: all. */
+  layer_range: LayerRange | null = null;
   private readonly scratch: Int8Array;
   private readonly objects: Object3D[];
   private shown_sources: readonly unknown[] = [];
@@ -90,6 +93,14 @@ export class ModelView {
   place(current_pos: number, past_strength: number): void {
     this.past.place(this.past_positions, current_pos, past_strength);
     this.spine.show_past(past_strength > 0.3);
+  }
+
+  set_layer_range(range: LayerRange | null): void {
+    this.layer_range = range;
+    const span = shown_span(this.blocks, range);
+    this.sheet.set_span(span);
+    this.past.set_span(span);
+    this.spine.set_layer_range(range);
   }
 
   set_colours(theme: SceneTheme, map: ColourMap): void {

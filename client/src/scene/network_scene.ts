@@ -7,6 +7,7 @@ import { token_anchor, z_of_age } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
+import { is_layer_shown, peek_shown_layers } from "../store/layer_range";
 import type { Store } from "../store/store";
 import type { ViewPreset } from "../store/types";
 import { film } from "./filming";
@@ -46,6 +47,7 @@ export class NetworkScene implements SceneHandle {
   private listen_to_store(): (() => void)[] {
     return watch_store(this.store, {
       model: (info) => this.picture.set_model(info),
+      layers: (range) => this.picture.set_layer_range(range),
       dirty: (...what) => this.picture.mark_dirty(...what),
       legend: () => this.tell_legend(),
       dropped: () => this.picture.view?.forget(),
@@ -190,6 +192,7 @@ export class NetworkScene implements SceneHandle {
   }
 
   focus(component: Component): void {
+    if (!is_layer_shown(peek_shown_layers(this.store), component.layer)) return;
     const rect = this.picture.blocks && rect_of(this.picture.blocks, component);
     if (rect) this.picture.rig.focus(rect);
     this.request_redraw();

@@ -1,13 +1,14 @@
 // What is laid over the shown sheet: marks on what is changed, gathered, hovered or selected, and the selected head's attention.
 import type { Object3D } from "three";
 import { arc_controls, MAX_ARCS, strongest_keys, type ArcTarget } from "../layout/attention_arcs";
-import { rect_of, type Blocks } from "../layout/blocks";
+import { rect_of, shown_span, type Blocks } from "../layout/blocks";
 import { colour_at } from "../layout/colour";
 import type { Vec3 } from "../layout/framing";
 import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import { drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
+import { is_layer_shown, peek_shown_layers } from "../store/layer_range";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
 import { altered_marks } from "./altered_marks";
@@ -63,7 +64,8 @@ export class Overlays {
       if (!same_component(selection, hovered)) add_outline(marks, blocks, hovered, "hovered");
       add_outline(marks, blocks, selection, "selected");
     }
-    this.marks.set(marks);
+    const [from, to] = blocks ? shown_span(blocks, peek_shown_layers(this.store)) : [0, 0];
+    this.marks.set(marks.filter(({ rect: { x, w } }) => x + w / 2 >= from && x + w / 2 <= to));
   }
 
   /** Arcs anew from the store and the shown step. */
@@ -72,8 +74,8 @@ export class Overlays {
     const selection = store.selection.peek();
     const { history, current_pos: current } = drawn_text(store);
     const step = explained_step(store, history.get(current));
-    const is_free = !this.paths.is_shown;
-    const rect = blocks && is_free && selection?.kind === "head" ? rect_of(blocks, selection) : null;
+    const is_free = !this.paths.is_shown && selection !== null && is_layer_shown(peek_shown_layers(store), selection.layer);
+    const rect = blocks && is_free && selection.kind === "head" ? rect_of(blocks, selection) : null;
     this.arc_targets = rect && step ? strongest_keys(step, selection!.layer, selection!.index) : [];
     if (!blocks || !rect) {
       this.arcs.set([]);

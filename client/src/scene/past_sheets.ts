@@ -9,6 +9,7 @@ import { fade_of_age, MAX_PAST_SHEETS, z_of_age } from "../layout/time_axis";
 import type { DisplayChannel, StepRecord } from "../store/types";
 import { ink_material } from "./ink_material";
 import { SlotTable } from "./slot_table";
+import { everywhere, set_span } from "./span_uniform";
 
 const SLOTS = MAX_PAST_SHEETS + 2;
 /** Cells looked through in one frame: a huge model's token takes several, and no frame waits for it. */
@@ -20,6 +21,7 @@ uniform mat4 projectionMatrix, viewMatrix;
 uniform vec2 u_viewport;
 uniform vec2 u_sheets[${SLOTS}]; // z and strength
 uniform int u_points;            // a sheet
+uniform vec2 u_span;             // from and to where on x anything is shown
 uniform vec3 u_colours[4];       // quiet and loud, of positive and of negative values
 in vec4 position;                // x, y, value, side of its cell (negative: a disc)
 flat out vec4 v_colour;
@@ -36,7 +38,8 @@ void main() {
   vec3 rgb = position.z < 0.0 ? mix(u_colours[2], u_colours[3], size) : mix(u_colours[0], u_colours[1], size);
   v_colour = vec4(rgb, 1.0) * alpha;
   gl_PointSize = shown;
-  if (position.w == 0.0 || alpha < 0.004) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  bool left_out = position.x < u_span.x || position.x > u_span.y;
+  if (position.w == 0.0 || left_out || alpha < 0.004) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
 }`;
 
 const FRAGMENT = /* glsl */ `
@@ -80,6 +83,7 @@ export class PastSheets {
         u_viewport: { value: new Vector2(1, 1) },
         u_sheets: { value: Array.from({ length: SLOTS }, () => new Vector2()) },
         u_points: { value: this.plan.points },
+        u_span: { value: everywhere() },
         u_colours: { value: Array.from({ length: 4 }, () => new Vector3()) },
       },
       true,
@@ -155,6 +159,11 @@ export class PastSheets {
       const [r, g, b] = map.lut.subarray(entry * 4);
       (this.material.uniforms["u_colours"]!.value as Vector3[])[i]!.set(r! / 255, g! / 255, b! / 255);
     });
+  }
+
+  /** Only what lies between, on x, is drawn. */
+  set_span(span: readonly [number, number]): void {
+    set_span(this.material.uniforms, span);
   }
 
   set_viewport(width: number, height: number): void {

@@ -3,10 +3,11 @@ import type { PerspectiveCamera } from "three";
 import { type Blocks } from "../layout/blocks";
 import { colour_at } from "../layout/colour";
 import type { Vec3 } from "../layout/framing";
-import { parse_node } from "../layout/node_id";
+import { component_of_node, parse_node } from "../layout/node_id";
 import { curve_point, MAX_PATH_EDGES, MAX_PATH_NODES, node_point, path_controls } from "../layout/path_places";
 import { edge_share } from "../store/graph";
 import { drawn_file, drawn_text } from "../store/drawn_text";
+import { is_layer_shown, peek_shown_layers } from "../store/layer_range";
 import type { Store } from "../store/store";
 import type { Theme } from "../store/types";
 import { Arcs, type Arc } from "./arcs";
@@ -53,7 +54,10 @@ export class PathOverlay {
     if (graph && blocks) {
       const current = drawn_text(this.store).current_pos;
       const points = new Map<string, Vec3>();
+      const range = peek_shown_layers(this.store);
       for (const { node } of graph.nodes) {
+        const component = component_of_node(node);
+        if (component && !is_layer_shown(range, component.layer)) continue;
         const point = node_point(blocks, node, current);
         if (point) points.set(node, point);
       }

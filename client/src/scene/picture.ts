@@ -5,6 +5,7 @@ import { colour_map } from "../layout/colour";
 import type { ModelInfo } from "../protocol/generated";
 import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step, shown_colours } from "../store/explained";
+import { peek_shown_layers, type LayerRange } from "../store/layer_range";
 import type { Store } from "../store/store";
 import { CameraRig } from "./camera_rig";
 import { advance_secs, Frames } from "./frames";
@@ -87,12 +88,20 @@ export class Picture {
       try {
         this.view = new ModelView(info, this.scene);
         this.rig.set_blocks(this.view.blocks);
+        this.set_layer_range(peek_shown_layers(this.store));
       } catch (error) {
         this.listener.on_error(`This model cannot be drawn: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
     this.surface.resize();
     this.mark_dirty(...ALL_DIRTY);
+  }
+
+  /** Only these layers are drawn; a camera that nobody has moved frames them. */
+  set_layer_range(range: LayerRange | null): void {
+    this.view?.set_layer_range(range);
+    this.rig.set_layer_range(range);
+    this.mark_dirty("marks", "arcs", "paths", "causal");
   }
 
   /** Draw once; true where another frame must follow. */
@@ -185,6 +194,7 @@ export class Picture {
     const { history, tokens, current_pos } = drawn_text(store);
     const specs = this.labels.collect({
       blocks,
+      layer_range: peek_shown_layers(store),
       camera: this.rig.camera,
       width,
       height,

@@ -1,6 +1,6 @@
 // Which labels the scene has at a moment, where they hang, and how much each matters.
 import type { PerspectiveCamera } from "three";
-import { layer_x, SHEET_WIDTH, rect_of, type Blocks, type Rect } from "../layout/blocks";
+import { layer_x, SHEET_WIDTH, rect_of, shown_span, type Blocks, type Rect } from "../layout/blocks";
 import { component_id } from "../layout/component_id";
 import type { ArcTarget } from "../layout/attention_arcs";
 import type { Vec3 } from "../layout/framing";
@@ -8,6 +8,7 @@ import { component_of_node } from "../layout/node_id";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import { token_label } from "../layout/token_text";
 import type { Component } from "../protocol/generated";
+import { is_layer_shown, type LayerRange } from "../store/layer_range";
 import type { StepRecord, TokenChip } from "../store/types";
 import { CHIP_HEIGHT, type LabelSpec } from "./label_layer";
 import { project, Standpoint, type Projected } from "./projection";
@@ -23,6 +24,7 @@ export interface PlacedLabel extends Pick<LabelSpec, "key" | "text" | "kind" | "
 
 export interface LabelScene {
   blocks: Blocks;
+  layer_range: LayerRange | null;
   camera: PerspectiveCamera;
   width: number;
   height: number;
@@ -118,22 +120,24 @@ function add_tokens(out: Collector, scene: LabelScene, standpoint: Standpoint): 
 }
 
 function add_depth(out: Collector, scene: LabelScene): void {
-  const { blocks } = scene;
-  for (let layer = 0; layer < blocks.n_layers; layer++) {
+  const { blocks, layer_range } = scene;
+  const [first_layer, last_layer] = [layer_range?.first_layer ?? 0, layer_range?.last_layer ?? blocks.n_layers - 1];
+  const right = Math.min(SHEET_WIDTH, shown_span(blocks, layer_range)[1]);
+  for (let layer = first_layer; layer <= last_layer; layer++) {
     const round = layer % 10 === 0 ? 2 : layer % 5 === 0 ? 1 : 0;
-    if (round === 0 && blocks.n_layers > 12) {
+    if (round === 0 && last_layer - first_layer >= 12) {
       const gap = (blocks.layer_pitch * scene.camera.projectionMatrix.elements[5]! * scene.height) / 2;
       if (gap / scene.camera.position.length() < 58) continue;
     }
     const point: Vec3 = [layer_x(blocks, layer), blocks.spine_y - 0.3, 0.06];
-    out.add(point, { key: `l${layer}`, text: `L${layer}`, kind: "layer", align: "centre", dy: 6, sizes: [10.5, 14], opacity: 0.95, priority: 30 + round * 5 + (layer === blocks.n_layers - 1 ? 4 : 0) });
+    out.add(point, { key: `l${layer}`, text: `L${layer}`, kind: "layer", align: "centre", dy: 6, sizes: [10.5, 14], opacity: 0.95, priority: 30 + round * 5 + (layer === last_layer ? 4 : 0) });
   }
   const captions: readonly [string, number, string][] = [
     ["attention heads", (blocks.heads_bottom + blocks.heads_top) / 2, "heads"],
     ["MLP neurons", (blocks.panel_bottom + blocks.panel_top) / 2, "neurons"],
   ];
   for (const [text, y, key] of captions) {
-    out.add([SHEET_WIDTH + 0.1, y, 0], { key: `c${key}`, text, kind: "axis", align: "left", dx: 6, sizes: [10, 12.5], opacity: 0.85, priority: 20 });
+    out.add([right + 0.1, y, 0], { key: `c${key}`, text, kind: "axis", align: "left", dx: 6, sizes: [10, 12.5], opacity: 0.85, priority: 20 });
   }
 }
 
@@ -177,24 +181,29 @@ function above(rect: Rect): Vec3 {
 
 export class SceneLabels {
   private readonly standpoint = new Standpoint();
-  /** Labels along the depth: as they were since the camera last moved. */
+  /** Labels along the depth: as they were since the camera last moved, or other layers were shown. */
   private depth: readonly LabelSpec[] = [];
+  private depth_range: LayerRange | null = null;
 
   /** Every label that could be shown; thinning decides which are. */
   collect(scene: LabelScene): LabelSpec[] {
-    const { blocks, selection, hovered } = scene;
-    if (this.standpoint.stand(blocks, scene.camera, scene.width, scene.height)) {
+    const { blocks, layer_range, selection, hovered } = scene;
+    const is_elsewhere = this.standpoint.stand(blocks, scene.camera, scene.width, scene.height);
+    if (is_elsewhere || layer_range !== this.depth_range) {
+      this.depth_range = layer_range;
       const depth = new Collector(scene);
       add_depth(depth, scene);
       this.depth = depth.specs;
     }
     const out = new Collector(scene);
-    const picked = selection && rect_of(blocks, selection);
+    const place_of = (component: Component | null): Rect | null =>
+      component && is_layer_shown(layer_range, component.layer) ? rect_of(blocks, component) : null;
+    const picked = place_of(selection);
     const is_walked = scene.path_nodes.some(({ state }) => state === "here");
     if (selection && picked && !is_walked) {
       out.add(above(picked), { key: "picked", text: component_id(selection), kind: "picked", align: "centre", dy: -20, sizes: [13, 17], opacity: 1, priority: 120 });
     }
-    const under = hovered && rect_of(blocks, hovered);
+    const under = place_of(hovered);
     if (hovered && under) {
       out.add(above(under), { key: "hover", text: component_id(hovered), kind: "hover", align: "centre", dy: -18, sizes: [12, 14], opacity: 1, priority: 110 });
     }

@@ -9,10 +9,12 @@ export const SHEET_VERTEX = /* glsl */ `
 precision highp float;
 uniform mat4 projectionMatrix, viewMatrix;
 uniform vec4 u_extent; // left, bottom, right, top of the quad
+uniform vec2 u_span;   // from and to where on x there is anything: the shown layers
 in vec3 position;
 out vec2 v_p;
 void main() {
   v_p = mix(u_extent.xy, u_extent.zw, position.xy);
+  v_p.x = clamp(v_p.x, u_span.x, u_span.y);
   gl_Position = projectionMatrix * viewMatrix * vec4(v_p, 0.0, 1.0);
 }`;
 

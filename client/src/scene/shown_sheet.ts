@@ -24,6 +24,7 @@ import type { SheetCodes } from "../layout/encode";
 import { type Packing, write_slice } from "../layout/texels";
 import { ink_material } from "./ink_material";
 import { Pooling } from "./pooling";
+import { everywhere, set_span } from "./span_uniform";
 import {
   GROUND_FRAGMENT,
   HEADS_FRAGMENT,
@@ -90,6 +91,7 @@ export class ShownSheet {
       u_disc_colour: { value: new Vector3() },
       u_tab_colour: { value: new Vector3() },
       u_odd_colour: { value: new Vector3() },
+      u_span: { value: everywhere() },
       u_pitch: { value: b.layer_pitch },
       u_n_layers: { value: b.n_layers },
       u_panel_width: { value: b.panel_width },
@@ -170,6 +172,11 @@ export class ShownSheet {
   /** Nothing is shown where the position has no values. */
   set_visible(visible: boolean): void {
     for (const mesh of this.meshes) mesh.visible = visible;
+  }
+
+  /** Only what lies between, on x, is drawn. */
+  set_span(span: readonly [number, number]): void {
+    set_span(this.uniforms, span);
   }
 
   /** Code of a neuron as shown, -127..127. */

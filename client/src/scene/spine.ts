@@ -10,6 +10,7 @@ import {
   Vector2,
 } from "three";
 import { layer_x, type Blocks } from "../layout/blocks";
+import { is_layer_shown, type LayerRange } from "../store/layer_range";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import { ink_material } from "./ink_material";
 import { rgb_floats, type SceneTheme } from "./theme";
@@ -123,11 +124,19 @@ class Capsules {
     this.attributes.a_size.needsUpdate = true;
   }
 
+  /** Another strength for one that is there. */
+  set_strength(i: number, strength: number): void {
+    this.attributes.a_colour.setW(i, strength);
+    this.attributes.a_colour.needsUpdate = true;
+  }
+
   dispose(): void {
     this.geometry.dispose();
   }
 }
 
+/** Of the node of a layer that is left out: where it would be. */
+const LEFT_OUT = 0.06;
 /** Among the capsules of the shown token: after the line and its beginning. */
 const FIRST_NODE = 2;
 
@@ -138,6 +147,7 @@ export class Spine {
   private readonly material: RawShaderMaterial;
   private readonly past_material: RawShaderMaterial;
   private readonly node_radius: number;
+  private layer_range: LayerRange | null = null;
   private theme: SceneTheme | null = null;
   private residual: Float32Array | null = null;
   private past_z: readonly number[] = [];
@@ -192,7 +202,16 @@ export class Spine {
     }
     this.now.add([x1, y, 0], [x1, y, 0], [end_radius, 2, 3], theme.spine, 1);
     this.now.end();
+    this.set_layer_range(this.layer_range);
     this.material.uniforms["u_glow"]!.value = theme.glow;
+  }
+
+  /** Nodes of other layers are next to nothing; the stream itself goes through all of them. */
+  set_layer_range(range: LayerRange | null): void {
+    this.layer_range = range;
+    for (let layer = 0; layer < this.blocks.n_layers; layer++) {
+      this.now.set_strength(FIRST_NODE + layer, is_layer_shown(range, layer) ? 1 : LEFT_OUT);
+    }
   }
 
   private size_nodes(residual: Float32Array | null): void {

@@ -3,6 +3,7 @@ import { effect } from "@preact/signals";
 import { MAX_PAST_SHEETS } from "../layout/time_axis";
 import type { ModelInfo } from "../protocol/generated";
 import { drawn_file } from "../store/drawn_text";
+import { shown_layers, type LayerRange } from "../store/layer_range";
 import type { Store } from "../store/store";
 import { stream_answer } from "../store/stream_paths";
 
@@ -11,6 +12,7 @@ export const ALL_DIRTY: readonly Dirty[] = ["values", "marks", "arcs", "paths", 
 
 export interface StoreListener {
   model(info: ModelInfo | null): void;
+  layers(range: LayerRange | null): void;
   /** These parts are old; none named: only labels. */
   dirty(...what: readonly Dirty[]): void;
   /** What brightness means has changed. */
@@ -24,6 +26,7 @@ export interface StoreListener {
 export function watch_store(store: Store, listener: StoreListener): (() => void)[] {
   return [
     effect(() => listener.model(store.model_info.value)),
+    effect(() => listener.layers(shown_layers(store))),
     effect(() => {
       void store.theme.value;
       void store.display_channel.value;

@@ -4,6 +4,7 @@ import type { Component, InterventionSpec, Limits, ModelInfo } from "../protocol
 import { Analysis } from "./analysis";
 import { create_known_runs, remember_runs, type KnownRuns } from "./branches";
 import { History } from "./history";
+import { create_layer_range, type LayerRange } from "./layer_range";
 import { StreamPaths } from "./stream_paths";
 import type { Replay } from "./replay";
 import type { ConnectionState, DisplayChannel, Notice, RunView, Theme, TokenChip, TwinMode } from "./types";
@@ -25,6 +26,8 @@ export interface Store {
   follow: Signal<boolean>;
   selection: Signal<Component | null>;
   hovered: Signal<Component | null>;
+  /** The layers that are drawn and listed; null: all. Read it through `shown_layers`, which knows the model. */
+  layer_range: Signal<LayerRange | null>;
   /** Components gathered to be changed together, beside the selection. */
   picked: Signal<readonly Component[]>;
   /** The whole intervention set, as last sent or applied. */
@@ -72,6 +75,7 @@ export function create_store(): Store {
     follow: signal(true),
     selection: signal<Component | null>(null),
     hovered: signal<Component | null>(null),
+    layer_range: create_layer_range(),
     picked: signal<readonly Component[]>([]),
     interventions,
     touched: computed(

@@ -3,6 +3,7 @@
 import { DecodeError } from "../protocol/errors";
 import { intervention } from "../protocol/event_checks";
 import type { Component, InterventionSpec } from "../protocol/generated";
+import type { LayerRange } from "./layer_range";
 import { hash_keys, hash_of } from "./page_hash";
 import type { DisplayChannel, ViewPreset } from "./types";
 
@@ -13,6 +14,8 @@ export interface ViewState {
   /** None: the newest token. */
   pos: number | null;
   channel: DisplayChannel;
+  /** Not yet held against a model; null: all layers. */
+  layer_range: LayerRange | null;
   /** What is shown is the difference from the clean twin. */
   is_from_twin: boolean;
   preset: ViewPreset;
@@ -23,7 +26,7 @@ export interface ViewState {
 
 const CHANNELS: readonly DisplayChannel[] = ["activation", "direct_logit", "causal"];
 const PRESETS: readonly ViewPreset[] = ["three_quarter", "front", "time"];
-const KEYS = ["sel", "pos", "show", "beside", "view", "cam", "set", "prompt"] as const;
+const KEYS = ["sel", "pos", "show", "layers", "beside", "view", "cam", "set", "prompt"] as const;
 const COMPONENT = /^L(\d{1,6})(?:([HN])(\d{1,8})|\.(attn|mlp))$/;
 /** Longer sets do not go into a link: browsers and chats cut long addresses. */
 const MAX_SET_CHARS = 4000;
@@ -75,6 +78,8 @@ export function with_view(hash: string, view: ViewState): string {
   put("sel", view.selection && component_text(view.selection));
   put("pos", view.pos === null ? null : String(view.pos));
   put("show", view.channel === "activation" ? null : view.channel);
+  const layers = view.layer_range;
+  put("layers", layers && `${layers.first_layer}-${layers.last_layer}`);
   put("beside", view.is_from_twin ? "twin" : null);
   put("view", view.pose || view.preset === "three_quarter" ? null : view.preset);
   put("cam", view.pose && view.pose.map((value) => Number(value.toFixed(3))).join(","));
@@ -92,12 +97,19 @@ export function view_of(hash: string): ViewState {
     selection: component_of(keys.get("sel") ?? ""),
     pos: /^\d{1,7}$/.test(pos) ? Number(pos) : null,
     channel: CHANNELS.find((channel) => channel === keys.get("show")) ?? "activation",
+    layer_range: layers_of(keys.get("layers") ?? ""),
     is_from_twin: keys.get("beside") === "twin",
     preset: PRESETS.find((preset) => preset === keys.get("view")) ?? "three_quarter",
     pose: pose_of(keys.get("cam")),
     interventions: set_of(keys.get("set") ?? "[]"),
     prompt: prompt !== null && prompt.length <= MAX_PROMPT_CHARS ? prompt : null,
   };
+}
+
+function layers_of(text: string): LayerRange | null {
+  const match = /^(\d{1,6})-(\d{1,6})$/.exec(text);
+  const [first_layer, last_layer] = [Number(match?.[1]), Number(match?.[2])];
+  return first_layer <= last_layer ? { first_layer, last_layer } : null;
 }
 
 function pose_of(text: string | null): CameraPose | null {

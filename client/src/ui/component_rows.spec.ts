@@ -62,6 +62,17 @@ describe("rows", () => {
     const touched = new Set([rows.row({ kind: "neuron", layer: 2, index: 1 }), rows.row({ kind: "head", layer: 0, index: 1 })]);
     expect(ids(rows.select("changed", "", touched))).toEqual(["L0H1", "L2N1"]);
   });
+
+  it("are of the shown layers only, whatever else is asked for", () => {
+    const range = { first_layer: 1, last_layer: 2 };
+    const find = (filter: "all" | "head" | "changed", search: string, touched: readonly number[] = []) =>
+      ids(rows.select(filter, search, new Set(touched), range));
+    expect(find("head", "")).toEqual(["L1H0", "L1H1", "L2H0", "L2H1"]);
+    expect(find("all", "mlp")).toEqual(["L1.mlp", "L2.mlp"]);
+    expect(find("all", "L0")).toEqual([]);
+    expect(find("all", "L2H1")).toEqual(["L2H1"]);
+    expect(find("changed", "", [rows.row({ kind: "head", layer: 0, index: 1 }), rows.row({ kind: "mlp", layer: 2, index: 0 })])).toEqual(["L2.mlp"]);
+  });
 });
 
 describe("sorting", () => {

@@ -2,6 +2,7 @@
 // Nothing is built per row, so 2.3 million neurons cost an array of numbers.
 import type { Component } from "../protocol/generated";
 import { expand_int8 } from "../store/companding";
+import { is_layer_shown, type LayerRange } from "../store/layer_range";
 import { activation_of, direct_of, type Shape } from "../store/query";
 import type { StepRecord } from "../store/types";
 import type { ComponentFilter } from "./page";
@@ -39,19 +40,23 @@ export class ComponentRows {
     return layer * this.per_layer + at;
   }
 
-  /** Rows that `filter` and `search` leave, in the network's order; null where the search cannot be read. */
-  select(filter: ComponentFilter, search: string, touched: ReadonlySet<number>): number[] | null {
+  /** Rows that `filter`, `search` and `range` leave, in the network's order; null where the search cannot be read. */
+  select(filter: ComponentFilter, search: string, touched: ReadonlySet<number>, range: LayerRange | null = null): number[] | null {
     const wanted = parse_search(search);
     if (!wanted) return null;
     const rows: number[] = [];
     if (filter === "changed") {
-      for (const row of [...touched].sort((a, b) => a - b)) if (fits(this.component(row), wanted)) rows.push(row);
+      for (const row of [...touched].sort((a, b) => a - b)) {
+        const component = this.component(row);
+        if (is_layer_shown(range, component.layer) && fits(component, wanted)) rows.push(row);
+      }
       return rows;
     }
     const { n_layers, n_heads, d_mlp } = this.shape;
-    const first = wanted.layer ?? 0;
-    const last = wanted.layer ?? n_layers - 1;
+    const first = wanted.layer ?? range?.first_layer ?? 0;
+    const last = wanted.layer ?? range?.last_layer ?? n_layers - 1;
     for (let layer = first; layer <= last && layer < n_layers; layer++) {
+      if (!is_layer_shown(range, layer)) continue;
       const start = layer * this.per_layer;
       const add = (kind: Component["kind"], at: number, n: number): void => {
         if (!shows(filter, kind) || (wanted.kind && wanted.kind !== kind)) return;

@@ -5,11 +5,13 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { component_id } from "../layout/component_id";
 import type { Component, ModelInfo } from "../protocol/generated";
 import { explained_step } from "../store/explained";
+import { shown_layers } from "../store/layer_range";
 import { activation_of, direct_of, factor_on } from "../store/query";
 import { same_component, type StepRecord } from "../store/types";
 import { ComponentRows, type Sort, type SortBy } from "./component_rows";
 import { direct_name, kind_name, value_meaning, value_name } from "./component_words";
 import { count_text, number_text, signed_text } from "./format";
+import { range_text } from "./layer_words";
 import { use_page, type ComponentFilter } from "./page";
 import { throttled, type Shown } from "./shown_step";
 import { Switch } from "./switch";
@@ -32,6 +34,7 @@ function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element 
   const rows = useMemo(() => new ComponentRows(info), [info]);
   const step = useComputed(() => explained_step(store, shown.step.value.step));
   const order = use_order(rows, sort, step);
+  const range = shown_layers(store);
   /** Enter selects the first row found and hands the keys to the table. */
   const take_first = (event: KeyboardEvent): void => {
     const first = order?.[0];
@@ -57,7 +60,10 @@ function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element 
             <option value="changed">Changed by me</option>
           </select>
         </label>
-        <span class="muted">{order === null ? "Write L12H3, L7N1404, L5.attn, L5 or H3" : `${count_text(order.length)} rows`}</span>
+        <span class="muted">
+          {order === null ? "Write L12H3, L7N1404, L5.attn, L5 or H3" : `${count_text(order.length)} rows`}
+          {range && `, layers ${range_text(range)}`}
+        </span>
       </div>
       <Grid info={info} rows={rows} order={order ?? []} sort={sort} step={step.value} />
     </div>
@@ -78,11 +84,12 @@ function use_order(rows: ComponentRows, sort: Signal<Sort>, shown: ReadonlySigna
   const step = by === "id" ? undefined : step_sorted.value;
   const [search, filter] = [state.search.value, state.filter.value];
   const interventions = filter === "changed" ? store.interventions.value : null;
+  const range = shown_layers(store);
   return useMemo(() => {
     const touched = new Set(interventions?.flatMap((spec) => spec.components.map((component) => rows.row(component))));
-    const selected = rows.select(filter, search, touched);
+    const selected = rows.select(filter, search, touched, range);
     return selected && rows.sort(selected, { by, descending }, step);
-  }, [rows, by, descending, step, search, filter, interventions]);
+  }, [rows, by, descending, step, search, filter, interventions, range]);
 }
 
 interface GridProps {
@@ -104,10 +111,10 @@ function Grid({ info, rows, order, sort, step }: GridProps): JSX.Element {
     if (active >= 0) view.reveal(active);
   }, [selection]);
   const { by, descending } = sort.value;
-  const [search, filter] = [state.search.value, state.filter.value];
+  const [search, filter, range] = [state.search.value, state.filter.value, shown_layers(store)];
   useEffect(() => {
     if (scroller.current) scroller.current.scrollTop = 0; // another order or choice is read from its beginning
-  }, [by, descending, search, filter]);
+  }, [by, descending, search, filter, range]);
   const go = (index: number): void => {
     const row = order[Math.max(0, Math.min(order.length - 1, index))];
     if (row !== undefined) actions.select(rows.component(row));

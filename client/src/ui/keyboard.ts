@@ -23,7 +23,7 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "u, Ctrl Z", does: "Undo the last change to the interventions" },
   { keys: "Ctrl Y", does: "Redo it (also Ctrl Shift Z)" },
   { keys: "1 2 3", does: "Three-quarter, front and time view" },
-  { keys: "0", does: "Fit the whole model into the picture" },
+  { keys: "0", does: "Fit the model, or its shown layers, into the picture" },
   { keys: "f", does: "Fly to the selection" },
   { keys: "+ −", does: "Zoom in and out" },
   { keys: "[ ]", does: "Turn the picture left and right" },

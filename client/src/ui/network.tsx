@@ -11,11 +11,13 @@ import type { CausalView } from "../store/causal";
 import { drawn_file, drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
 import { activation_of, direct_of, factor_on } from "../store/query";
+import { is_layer_shown, shown_layers } from "../store/layer_range";
 import { add_notice } from "../store/store";
 import type { DisplayChannel, ViewPreset } from "../store/types";
 import { direct_name, kind_name, value_meaning, value_name } from "./component_words";
 import { number_text, signed_text } from "./format";
 import { can_turn, draw_turn } from "./interventions/turn_actions";
+import { LayerRangeFields } from "./layer_range_fields";
 import { StreamKeeper } from "./lens/stream_keeper";
 import { IconButton, type IconName } from "./icons";
 import { use_page, type Page } from "./page";
@@ -53,7 +55,7 @@ export function Network(): JSX.Element {
           <p>Everything else works: the text, the table of components, the inspector and all interventions.</p>
         </div>
       )}
-      {problem === null && <ViewButtons />}
+      {problem === null ? <ViewButtons /> : <div class="view-tools"><LayerRangeFields /></div>}
       <ChannelPicker />
       <Legend />
       <FlatStatus />
@@ -118,10 +120,12 @@ function ViewButtons(): JSX.Element {
             aria-label={`${label} view`} onClick={() => scene?.set_view(preset)}>{label}</button>
         ))}
       </div>
-      <button type="button" class="button small" disabled={!scene} title="Show the whole model (0)"
+      <button type="button" class="button small" disabled={!scene} title={shown_layers(store) ? "Show the whole layer range (0)" : "Show the whole model (0)"}
         onClick={() => scene?.fit()}>Fit</button>
-      <button type="button" class="button small" disabled={!scene || !selection} title="Fly to the selection (f)"
+      <button type="button" class="button small" disabled={!scene || !selection || !is_layer_shown(shown_layers(store), selection.layer)} title="Fly to the selection (f)"
         onClick={() => selection && scene?.focus(selection)}>Focus</button>
+      <span class="divider" />
+      <LayerRangeFields />
       <span class="divider" />
       {tool("left", "Turn left", (view) => view.orbit(-TURN, 0))}
       {tool("right", "Turn right", (view) => view.orbit(TURN, 0))}

@@ -1,8 +1,9 @@
-// A table of parts, the foremost first: the first rows at once, the rest on demand; a click on a part's name selects it.
+// A table of parts in the shown layers, the foremost first: the first rows at once, the rest on demand; a click on a part's name selects it.
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { component_id } from "../../layout/component_id";
 import type { Component } from "../../protocol/generated";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { same_component } from "../../store/types";
 import { use_page } from "../page";
 
@@ -21,7 +22,9 @@ interface MeasuredTableProps<Row> {
 
 export function MeasuredTable<Row>({ head, rows, component_of, cells, rest_word, ...rest }: MeasuredTableProps<Row>): JSX.Element {
   const shows_all = useSignal(false);
-  const shown = shows_all.value ? rows : rows.slice(0, FIRST_ROWS);
+  const range = shown_layers(use_page().store);
+  const listed = range ? rows.filter((row) => is_layer_shown(range, component_of(row).layer)) : rows;
+  const shown = shows_all.value ? listed : listed.slice(0, FIRST_ROWS);
   return (
     <div class={`measured-place ${rest.class ?? ""}`}>
       <table class="measured">
@@ -32,9 +35,9 @@ export function MeasuredTable<Row>({ head, rows, component_of, cells, rest_word,
           ))}
         </tbody>
       </table>
-      {rows.length > shown.length && (
+      {listed.length > shown.length && (
         <button type="button" class="button small" onClick={() => (shows_all.value = true)}>
-          Show {rows.length - shown.length} {rest_word}
+          Show {listed.length - shown.length} {rest_word}
         </button>
       )}
     </div>

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { component_id } from "../../layout/component_id";
 import type { ComparisonAnswer } from "../../protocol/questions";
+import { shown_layers } from "../../store/layer_range";
 import { same_component } from "../../store/types";
 import { number_text, percent_text, signed_text, token_quote } from "../format";
 import { use_page } from "../page";
@@ -38,9 +39,10 @@ export function ComparisonPanel({ shown }: { shown: Shown }): JSX.Element {
 function Answered({ answer, shown }: { answer: ComparisonAnswer; shown: Shown }): JSX.Element | null {
   const { store } = use_page();
   const info = store.model_info.value;
+  const range = shown_layers(store);
   const [heads, neurons] = useMemo(
-    () => (["head", "neuron"] as const).map((kind) => (info ? most_different(answer, kind, info, N_STRONGEST) : [])),
-    [answer, info],
+    () => (["head", "neuron"] as const).map((kind) => (info ? most_different(answer, kind, info, N_STRONGEST, range) : [])),
+    [answer, info, range],
   );
   if (!info) return null;
   const { pos } = answer;

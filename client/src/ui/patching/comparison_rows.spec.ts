@@ -25,6 +25,8 @@ describe("two runs in rows", () => {
       .toEqual([[0, 1, -3], [1, 1, 1]]);
     expect(most_different(ANSWER, "neuron", SHAPE, 3).map(({ component, difference }) => [component.layer, component.index, difference]))
       .toEqual([[1, 29, -59], [1, 28, 58], [1, 27, -57]]);
+    expect(most_different(ANSWER, "neuron", SHAPE, 1, { first_layer: 0, last_layer: 0 })[0])
+      .toEqual({ component: { kind: "neuron", layer: 0, index: 29 }, difference: -29 });
   });
   it("in words", () => {
     expect(other_words(ANSWER)).toBe("1 other token");

@@ -1,6 +1,7 @@
 // Two runs side by side as rows: layer by layer, and the components that differ most.
 import type { Component } from "../../protocol/generated";
 import type { ComparisonAnswer } from "../../protocol/questions";
+import type { LayerRange } from "../../store/layer_range";
 import type { Shape } from "../../store/query";
 import type { StepRecord } from "../../store/types";
 import { token_quote } from "../format";
@@ -40,13 +41,15 @@ export interface DifferingComponent {
 /** The `n` heads, or neurons, whose values differ most, largest first; those that do not differ are none of them. */
 export function most_different(
   answer: ComparisonAnswer, kind: "head" | "neuron", shape: Shape, n: number,
+  range: LayerRange | null = null,
 ): DifferingComponent[] {
   const values = (kind === "head" ? answer.difference.heads : answer.difference.neurons)?.values;
   const width = kind === "head" ? shape.n_heads : shape.d_mlp;
   if (!values) return [];
   const best: number[] = [];
   let least = 0;
-  for (let i = 0; i < values.length; i++) {
+  const [from, to] = range ? [range.first_layer * width, (range.last_layer + 1) * width] : [0, values.length];
+  for (let i = from; i < Math.min(to, values.length); i++) {
     const size = Math.abs(values[i]!);
     if (!(size > least)) continue;
     best.push(i);

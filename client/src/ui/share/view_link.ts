@@ -1,6 +1,7 @@
 // The view and the page's address, kept in step: what is looked at goes into the address, a moment after it comes to
 // rest and without a step of history; an address that is opened or pasted is looked at.
 import { effect, signal } from "@preact/signals";
+import { fitting_range, peek_shown_layers } from "../../store/layer_range";
 import { add_notice, type Store } from "../../store/store";
 import { has_view, view_of, with_view, type ViewState } from "../../store/view_state";
 import { check_set } from "../interventions/set_file";
@@ -24,6 +25,7 @@ export function current_view({ store, state }: Pick<ViewLinkParts, "store" | "st
     selection: store.selection.peek(),
     pos: store.follow.peek() ? null : store.current_pos.peek(),
     channel: store.display_channel.peek(),
+    layer_range: peek_shown_layers(store),
     is_from_twin: store.analysis.comparison.view.peek() === "twin",
     preset: camera?.preset ?? "three_quarter",
     pose: camera?.pose ?? null,
@@ -52,7 +54,7 @@ export function keep_view_link(parts: ViewLinkParts): () => void {
   const ends = [
     effect(() => {
       void [store.selection.value, store.current_pos.value, store.follow.value, store.display_channel.value];
-      void [store.interventions.value, store.analysis.comparison.view.value, moved.value];
+      void [store.layer_range.value, store.interventions.value, store.analysis.comparison.view.value, moved.value];
       clearTimeout(timer);
       timer = setTimeout(write, SETTLE_MS);
     }),
@@ -95,6 +97,7 @@ function still_wanted({ store, state, form }: ViewLinkParts, view: ViewState): V
   const run = store.run.peek();
   if (is_joining && !run) return view;
   if (is_joining && view.pos !== null && store.history.newest_pos < view.pos && run?.state !== "finished") return view;
+  store.layer_range.value = fitting_range(view.layer_range, info.n_layers); // the camera frames what is shown
   scene?.set_camera(view);
   store.display_channel.value = view.channel;
   if (view.is_from_twin && (!run || has_twin(store))) store.analysis.comparison.view.value = "twin";

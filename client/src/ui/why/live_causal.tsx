@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { component_id } from "../../layout/component_id";
 import { node_of } from "../../layout/node_id";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { live_causal_fault, live_effects, live_history, type LiveEffect } from "../../store/live_causal";
 import { same_component, type StepRecord } from "../../store/types";
 import { signed_text, token_quote } from "../format";
@@ -42,6 +43,7 @@ export function LiveCausal({ shown }: { shown: Shown }): JSX.Element {
   const { pos, step } = shown.step.value;
   const effects = live_effects(step);
   if (!effects || !step) return <p class="muted">{gap_text(page, pos)}</p>;
+  const range = shown_layers(store);
   const n_opposite = effects.filter(({ attributed, measured }) => attributed * measured < 0).length;
   const largest = Math.max(...effects.flatMap((one) => [Math.abs(one.attributed), Math.abs(one.measured)]), 1e-12);
   return (
@@ -56,7 +58,9 @@ export function LiveCausal({ shown }: { shown: Shown }): JSX.Element {
           <th scope="col" title="What is lost when it alone is zeroed at this token">measured</th>
         </tr></thead>
         <tbody>
-          {effects.map((effect) => <Row key={component_id(effect.component)} effect={effect} pos={pos} largest={largest} />)}
+          {effects.filter(({ component }) => is_layer_shown(range, component.layer)).map((effect) => (
+            <Row key={component_id(effect.component)} effect={effect} pos={pos} largest={largest} />
+          ))}
         </tbody>
       </table>
       {store.selection.value && <Over page={page} shown={shown} />}
