@@ -7,7 +7,7 @@ import { create_store, type Store } from "./store/store";
 import { create_actions } from "./ui/actions";
 import { App } from "./ui/app";
 import { create_page_state } from "./ui/page";
-import { create_run_form, fill_form } from "./ui/run_form";
+import { create_run_form, fill_form } from "./ui/run/run_form";
 import type { SceneMount } from "./ui/scene_view";
 import { create_keep } from "./ui/share/keep";
 import { keep_view_link } from "./ui/share/view_link";

@@ -4,7 +4,7 @@ import { toggled, with_factor } from "../store/interventions";
 import { effective_since, factor_on } from "../store/query";
 import type { RunView } from "../store/types";
 import { number_text, percent_text, signed_text, token_label, word_label } from "./format";
-import { create_run_form, read_settings } from "./run_form";
+import { create_run_form, read_settings } from "./run/run_form";
 
 const HEAD: Component = { kind: "head", layer: 12, index: 3 };
 const OTHER: Component = { kind: "neuron", layer: 0, index: 7 };

@@ -11,7 +11,7 @@ import { add_notice, type Store } from "../store/store";
 import type { TwinMode } from "../store/types";
 import { SetChanges, type Change } from "./interventions/set_changes";
 import type { PageState } from "./page";
-import { read_settings, type RunForm } from "./run_form";
+import { read_settings, type RunForm } from "./run/run_form";
 
 const RECOMPUTED = "This is about tokens that were read already: the text was computed again under the set, its words "
   + "kept. For other words choose “on all tokens, written anew”.";

@@ -3,19 +3,19 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { NO_MODEL } from "../store/replay";
 import { Announcer } from "./announcer";
-import { Drawer } from "./drawer";
+import { Drawer } from "./drawer/drawer";
 import { Help } from "./help";
-import { Inspector } from "./inspector";
+import { Inspector } from "./inspector/inspector";
 import { InterventionsPanel } from "./interventions_panel";
 import { listen_to_keys } from "./keyboard";
 import { Network } from "./network";
 import { PageContext, type Page } from "./page";
 import { DropPlace } from "./replay/drop_place";
-import type { RunForm } from "./run_form";
+import type { RunForm } from "./run/run_form";
 import type { Shown } from "./shown_step";
-import { TextStrip } from "./text_strip";
+import { TextStrip } from "./text/text_strip";
 import { Toasts } from "./toasts";
-import { TopBar } from "./top_bar";
+import { TopBar } from "./run/top_bar";
 
 interface Props {
   page: Page;

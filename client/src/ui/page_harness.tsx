@@ -9,7 +9,7 @@ import { create_store, type Store } from "../store/store";
 import { create_actions } from "./actions";
 import { App } from "./app";
 import { create_page_state, type PageState } from "./page";
-import { create_run_form } from "./run_form";
+import { create_run_form } from "./run/run_form";
 import { watch_shown_step } from "./shown_step";
 
 export interface PageUnderTest {

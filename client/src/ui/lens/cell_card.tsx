@@ -6,7 +6,7 @@ import { is_at_rest } from "../../store/rest";
 import { number_text, percent_text, token_quote } from "../format";
 import { use_page } from "../page";
 import { use_missing } from "../parts/asking";
-import { ProbBars } from "../prob_bars";
+import { ProbBars } from "../drawer/prob_bars";
 import type { LensCell } from "./lens_state";
 import { use_lens_column } from "./use_lens_column";
 

@@ -9,7 +9,7 @@ import { same_component, type StepRecord } from "../../store/types";
 import { count_text, number_text, signed_text } from "../format";
 import { use_page } from "../page";
 import { throttled, type Shown } from "../shown_step";
-import { use_virtual_rows } from "../virtual_rows";
+import { use_virtual_rows } from "../drawer/virtual_rows";
 import { use_missing, Working } from "./asking";
 import { filter_rows, finder_rows, sort_rows, type FinderColumn, type FinderRow, type FinderSort } from "./finder_rows";
 import { SCORES } from "./score_words";

@@ -3,7 +3,7 @@ import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../../layout/colour";
-import { axis_labels } from "../axis_labels";
+import { axis_labels } from "../drawer/axis_labels";
 import { use_page } from "../page";
 import { cell_under, paint_cells } from "./paint";
 

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../../layout/colour";
 import type { HostTensor } from "../../store/types";
-import { AxisNames, watch_size } from "../attention_map";
+import { AxisNames, watch_size } from "../drawer/attention_map";
 import { percent_text, token_quote } from "../format";
 import { use_page } from "../page";
 import { cell_under, paint_pattern } from "./paint";

@@ -7,7 +7,7 @@ import { has_view, view_of, with_view, type ViewState } from "../../store/view_s
 import { check_set } from "../interventions/set_file";
 import { has_twin } from "../../store/twin";
 import type { PageState } from "../page";
-import type { RunForm } from "../run_form";
+import type { RunForm } from "../run/run_form";
 
 /** Browsers refuse more than about seven changes a second. */
 const SETTLE_MS = 400;

@@ -5,7 +5,7 @@ import type { Component, ModelInfo } from "../../protocol/generated";
 import { activation_of, direct_of } from "../../store/query";
 import { twin_difference } from "../../store/twin";
 import type { StepRecord } from "../../store/types";
-import { HistoryChart } from "../history_chart";
+import { HistoryChart } from "../inspector/history_chart";
 import { use_page } from "../page";
 import { Looks, Pair } from "../patching/compared_facts";
 import type { Shown } from "../shown_step";

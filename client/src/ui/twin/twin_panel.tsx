@@ -6,7 +6,7 @@ import type { Store } from "../../store/store";
 import { twin_fault, twin_row, twin_rows, twin_tokens, type TwinRow } from "../../store/twin";
 import { ComparedTexts } from "../branches/compared_texts";
 import { number_text, percent_text, token_quote } from "../format";
-import { HistoryChart } from "../history_chart";
+import { HistoryChart } from "../inspector/history_chart";
 import { use_page } from "../page";
 import { ComparedSwitch } from "../patching/compared_switch";
 import type { Shown } from "../shown_step";

@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { TwinRow } from "../../store/twin";
 import { number_text, percent_text, token_quote } from "../format";
 import { use_page } from "../page";
-import { use_virtual_rows } from "../virtual_rows";
+import { use_virtual_rows } from "../drawer/virtual_rows";
 
 const ROW_HEIGHT = 24;
 const COLUMNS: { label: string; hint: string }[] = [

@@ -7,7 +7,7 @@ import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { live_causal_fault, live_effects, live_history, type LiveEffect } from "../../store/live_causal";
 import { same_component, type StepRecord } from "../../store/types";
 import { signed_text, token_quote } from "../format";
-import { HistoryChart } from "../history_chart";
+import { HistoryChart } from "../inspector/history_chart";
 import { use_page, type Page } from "../page";
 import type { Shown } from "../shown_step";
 import { Switch } from "../switch";

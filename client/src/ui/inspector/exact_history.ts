@@ -1,14 +1,14 @@
 // A component's values along the text: from the held steps at once, exact from the server soon after.
 import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { Refusal } from "../connection/connection";
-import { component_id } from "../layout/component_id";
-import type { Component, ModelInfo } from "../protocol/generated";
-import { activation_of } from "../store/query";
-import type { Store } from "../store/store";
-import type { Actions } from "./actions";
-import { use_page } from "./page";
-import { throttled, type Shown } from "./shown_step";
+import { Refusal } from "../../connection/connection";
+import { component_id } from "../../layout/component_id";
+import type { Component, ModelInfo } from "../../protocol/generated";
+import { activation_of } from "../../store/query";
+import type { Store } from "../../store/store";
+import type { Actions } from "../actions";
+import { use_page } from "../page";
+import { throttled, type Shown } from "../shown_step";
 
 export interface ValueAt {
   value: number;

@@ -2,18 +2,18 @@
 import { effect, useComputed, useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { missing_analysis, missing_channel } from "../store/capabilities";
-import type { Store } from "../store/store";
-import { has_twin } from "../store/twin";
-import type { TokenChip } from "../store/types";
+import { missing_analysis, missing_channel } from "../../store/capabilities";
+import type { Store } from "../../store/store";
+import { has_twin } from "../../store/twin";
+import type { TokenChip } from "../../store/types";
 import { ChipList } from "./chip_list";
 import { METRIC_RANGE, tint_of } from "./chip_tint";
-import { number_text, percent_text, token_quote } from "./format";
-import { IconButton } from "./icons";
-import { ProbBars } from "./prob_bars";
-import { use_page, type ChipMetric, type Page } from "./page";
-import { IMPORTANCE_WORDS, is_importance, keep_importance } from "./why/importance";
-import { ImportanceState } from "./why/importance_state";
+import { number_text, percent_text, token_quote } from "../format";
+import { IconButton } from "../icons";
+import { ProbBars } from "../drawer/prob_bars";
+import { use_page, type ChipMetric, type Page } from "../page";
+import { IMPORTANCE_WORDS, is_importance, keep_importance } from "../why/importance";
+import { ImportanceState } from "../why/importance_state";
 
 interface Hovered {
   chip: TokenChip;

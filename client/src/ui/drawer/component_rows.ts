@@ -1,11 +1,11 @@
 // The table's rows as arithmetic: every component of the model has a row number, in the order of the network.
 // Nothing is built per row, so 2.3 million neurons cost an array of numbers.
-import type { Component } from "../protocol/generated";
-import { expand_int8 } from "../store/companding";
-import { is_layer_shown, type LayerRange } from "../store/layer_range";
-import { activation_of, direct_of, type Shape } from "../store/query";
-import type { StepRecord } from "../store/types";
-import type { ComponentFilter } from "./page";
+import type { Component } from "../../protocol/generated";
+import { expand_int8 } from "../../store/companding";
+import { is_layer_shown, type LayerRange } from "../../store/layer_range";
+import { activation_of, direct_of, type Shape } from "../../store/query";
+import type { StepRecord } from "../../store/types";
+import type { ComponentFilter } from "../page";
 
 export type SortBy = "id" | "value" | "direct";
 export interface Sort {

@@ -1,8 +1,8 @@
 // How the next token is chosen, and which tokens the direct logit is measured between.
 import type { ComponentChildren, JSX } from "preact";
 import type { Signal } from "@preact/signals";
-import { missing_channel } from "../store/capabilities";
-import { use_page } from "./page";
+import { missing_channel } from "../../store/capabilities";
+import { use_page } from "../page";
 import type { RunForm } from "./run_form";
 
 interface FieldProps {

@@ -1,10 +1,10 @@
 // The chips of the text strip, kept by hand rather than rendered: a new token touches two elements, however
 // long the text is.
-import type { Store } from "../store/store";
-import type { TokenChip } from "../store/types";
+import type { Store } from "../../store/store";
+import type { TokenChip } from "../../store/types";
 import { tint_of } from "./chip_tint";
-import { word_label } from "./format";
-import type { ChipMetric } from "./page";
+import { word_label } from "../format";
+import type { ChipMetric } from "../page";
 
 interface Held {
   element: HTMLButtonElement;

@@ -2,10 +2,10 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import type { TokenChip } from "../store/types";
+import type { TokenChip } from "../../store/types";
 import type { ComponentHistory } from "./exact_history";
-import { number_text, token_quote } from "./format";
-import { use_page } from "./page";
+import { number_text, token_quote } from "../format";
+import { use_page } from "../page";
 
 interface Props {
   history: ComponentHistory;

@@ -2,21 +2,21 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { AttentionMap } from "./attention_map";
-import { BranchesPanel } from "./branches/branches_panel";
+import { BranchesPanel } from "../branches/branches_panel";
 import { ComponentTable } from "./component_table";
-import { EditsPanel } from "./edits/edits_panel";
-import { IconButton } from "./icons";
-import { DirectionsPanel } from "./interventions/directions_panel";
-import { TurnPanel } from "./interventions/turn_panel";
+import { EditsPanel } from "../edits/edits_panel";
+import { IconButton } from "../icons";
+import { DirectionsPanel } from "../interventions/directions_panel";
+import { TurnPanel } from "../interventions/turn_panel";
 import { LensTable } from "./lens_table";
 import { NextTokens } from "./next_tokens";
-import { use_page, type DrawerTab } from "./page";
-import { CausalMap } from "./parts/causal_map";
-import { HeadFinder } from "./parts/head_finder";
-import { PatchingPanel } from "./patching/patching_panel";
-import type { Shown } from "./shown_step";
-import { TwinPanel } from "./twin/twin_panel";
-import { WhyPanel } from "./why/why_panel";
+import { use_page, type DrawerTab } from "../page";
+import { CausalMap } from "../parts/causal_map";
+import { HeadFinder } from "../parts/head_finder";
+import { PatchingPanel } from "../patching/patching_panel";
+import type { Shown } from "../shown_step";
+import { TwinPanel } from "../twin/twin_panel";
+import { WhyPanel } from "../why/why_panel";
 
 const TABS: { tab: DrawerTab; label: string }[] = [
   { tab: "components", label: "Components" },

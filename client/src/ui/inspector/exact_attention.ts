@@ -1,10 +1,10 @@
 // A head's exact attention row: asked for once per head, position and revision, when the run is not racing on.
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { Refusal } from "../connection/connection";
-import { attention_row, type AttentionRow } from "../store/query";
-import { use_page } from "./page";
-import type { Shown } from "./shown_step";
+import { Refusal } from "../../connection/connection";
+import { attention_row, type AttentionRow } from "../../store/query";
+import { use_page } from "../page";
+import type { Shown } from "../shown_step";
 
 export interface ShownRow extends AttentionRow {
   exact: boolean;

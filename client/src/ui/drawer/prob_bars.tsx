@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
-import type { TopToken } from "../protocol/generated";
-import { percent_text, token_label } from "./format";
+import type { TopToken } from "../../protocol/generated";
+import { percent_text, token_label } from "../format";
 
 interface Props {
   tokens: readonly TopToken[];

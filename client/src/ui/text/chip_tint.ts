@@ -1,10 +1,10 @@
 // How strongly a token's chip is tinted by the metric of choice: 0 calm, 1 remarkable, none where unknown.
-import { settled_layer } from "../store/query";
-import type { Store } from "../store/store";
-import type { TokenChip } from "../store/types";
-import { number_text } from "./format";
-import type { ChipMetric } from "./page";
-import { importance_tint, is_importance } from "./why/importance";
+import { settled_layer } from "../../store/query";
+import type { Store } from "../../store/store";
+import type { TokenChip } from "../../store/types";
+import { number_text } from "../format";
+import type { ChipMetric } from "../page";
+import { importance_tint, is_importance } from "../why/importance";
 
 export interface Tint {
   /** 1 is full; below 0: the token speaks against. */

@@ -1,12 +1,12 @@
 // What the model predicts after the shown token, and what adds up to the chosen token's logit.
 import type { JSX } from "preact";
-import type { TwinStep } from "../protocol/generated";
-import { missing_channel } from "../store/capabilities";
-import type { StepRecord } from "../store/types";
-import { number_text, signed_text, token_quote } from "./format";
-import { use_page } from "./page";
+import type { TwinStep } from "../../protocol/generated";
+import { missing_channel } from "../../store/capabilities";
+import type { StepRecord } from "../../store/types";
+import { number_text, signed_text, token_quote } from "../format";
+import { use_page } from "../page";
 import { ProbBars } from "./prob_bars";
-import type { Shown } from "./shown_step";
+import type { Shown } from "../shown_step";
 
 export function NextTokens({ shown }: { shown: Shown }): JSX.Element {
   const { step } = shown.step.value;

@@ -1,15 +1,15 @@
 // The ablation switch and the factor of the selected component.
 import type { JSX } from "preact";
-import { component_id } from "../layout/component_id";
-import type { Component } from "../protocol/generated";
-import { factor_on } from "../store/query";
-import { NO_MODEL } from "../store/replay";
-import { with_factor } from "../store/interventions";
-import { number_text } from "./format";
-import { DraftSection } from "./interventions/draft_form";
-import { AmountField } from "./interventions/number_field";
-import { use_page } from "./page";
-import { Switch } from "./switch";
+import { component_id } from "../../layout/component_id";
+import type { Component } from "../../protocol/generated";
+import { factor_on } from "../../store/query";
+import { NO_MODEL } from "../../store/replay";
+import { with_factor } from "../../store/interventions";
+import { number_text } from "../format";
+import { DraftSection } from "../interventions/draft_form";
+import { AmountField } from "../interventions/number_field";
+import { use_page } from "../page";
+import { Switch } from "../switch";
 
 export function InterveneControls({ component }: { component: Component }): JSX.Element {
   const { store, actions } = use_page();

@@ -3,19 +3,19 @@
 import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
-import { missing_channel } from "../store/capabilities";
-import { number_text, percent_text, token_quote } from "./format";
-import { CellCard } from "./lens/cell_card";
-import { EntropyMap } from "./lens/entropy_map";
-import { HeadLens } from "./lens/head_lens";
-import { LensGrid } from "./lens/lens_grid";
-import { NoLens } from "./lens/lens_place";
-import type { LensCell } from "./lens/lens_state";
-import { StreamPanel } from "./lens/stream_panel";
-import { ViewSwitch } from "./lens/view_switch";
-import { use_page } from "./page";
-import { LENS_COLOURS, lens_at, type LensColour } from "./parts/lens_colour";
-import type { Shown } from "./shown_step";
+import { missing_channel } from "../../store/capabilities";
+import { number_text, percent_text, token_quote } from "../format";
+import { CellCard } from "../lens/cell_card";
+import { EntropyMap } from "../lens/entropy_map";
+import { HeadLens } from "../lens/head_lens";
+import { LensGrid } from "../lens/lens_grid";
+import { NoLens } from "../lens/lens_place";
+import type { LensCell } from "../lens/lens_state";
+import { StreamPanel } from "../lens/stream_panel";
+import { ViewSwitch } from "../lens/view_switch";
+import { use_page } from "../page";
+import { LENS_COLOURS, lens_at, type LensColour } from "../parts/lens_colour";
+import type { Shown } from "../shown_step";
 
 export function LensTable({ shown }: { shown: Shown }): JSX.Element {
   const view = use_page().state.lens.view.value;

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { component_id } from "../layout/component_id";
-import { activation_of } from "../store/query";
-import { component_key } from "../store/store";
-import type { StepRecord } from "../store/types";
+import { component_id } from "../../layout/component_id";
+import { activation_of } from "../../store/query";
+import { component_key } from "../../store/store";
+import type { StepRecord } from "../../store/types";
 import { ComponentRows, parse_search } from "./component_rows";
 
 const SHAPE = { n_layers: 3, n_heads: 2, d_mlp: 4 };

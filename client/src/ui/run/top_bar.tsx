@@ -1,16 +1,16 @@
 // Model, prompt, and the buttons that drive a run.
 import { useRef } from "preact/hooks";
 import type { JSX } from "preact";
-import type { ModelInfo } from "../protocol/generated";
-import { NO_MODEL } from "../store/replay";
-import type { RunView } from "../store/types";
-import { count_text } from "./format";
-import { Icon, IconButton } from "./icons";
-import { use_page } from "./page";
-import { ReplayBar } from "./replay/replay_bar";
+import type { ModelInfo } from "../../protocol/generated";
+import { NO_MODEL } from "../../store/replay";
+import type { RunView } from "../../store/types";
+import { count_text } from "../format";
+import { Icon, IconButton } from "../icons";
+import { use_page } from "../page";
+import { ReplayBar } from "../replay/replay_bar";
 import type { RunForm } from "./run_form";
 import { SamplingBar } from "./sampling_bar";
-import { ShareMenu } from "./share/share_menu";
+import { ShareMenu } from "../share/share_menu";
 
 const FINISHED: Record<string, string> = {
   eos: "ended its text",

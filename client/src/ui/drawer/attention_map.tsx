@@ -2,17 +2,17 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { colour_map } from "../layout/colour";
-import { component_id } from "../layout/component_id";
-import type { Component } from "../protocol/generated";
-import { missing_channel } from "../store/capabilities";
-import { attention_row, each_weight } from "../store/query";
-import type { Store } from "../store/store";
+import { colour_map } from "../../layout/colour";
+import { component_id } from "../../layout/component_id";
+import type { Component } from "../../protocol/generated";
+import { missing_channel } from "../../store/capabilities";
+import { attention_row, each_weight } from "../../store/query";
+import type { Store } from "../../store/store";
 import { axis_labels } from "./axis_labels";
-import { percent_text, token_quote, word_label } from "./format";
-import { use_page } from "./page";
-import { cell_under, paint_pattern } from "./parts/paint";
-import { throttled, type Shown } from "./shown_step";
+import { percent_text, token_quote, word_label } from "../format";
+import { use_page } from "../page";
+import { cell_under, paint_pattern } from "../parts/paint";
+import { throttled, type Shown } from "../shown_step";
 
 const DRAW_MS = 250;
 /** Width of a column that has room for its token's name, CSS pixels. */

@@ -1,22 +1,22 @@
 // The selected component: what it does now, what it did along the text, and the switch that takes it out.
 import type { JSX } from "preact";
-import { component_id } from "../layout/component_id";
-import type { Component, ModelInfo } from "../protocol/generated";
-import { missing_channel } from "../store/capabilities";
-import { explained_step } from "../store/explained";
-import { direct_of } from "../store/query";
+import { component_id } from "../../layout/component_id";
+import type { Component, ModelInfo } from "../../protocol/generated";
+import { missing_channel } from "../../store/capabilities";
+import { explained_step } from "../../store/explained";
+import { direct_of } from "../../store/query";
 import { AttendedKeys } from "./attended_keys";
-import { direct_name, kind_name, value_meaning } from "./component_words";
+import { direct_name, kind_name, value_meaning } from "../component_words";
 import { use_exact_history } from "./exact_history";
-import { number_text, percent_text, signed_text, token_quote, word_label } from "./format";
+import { number_text, percent_text, signed_text, token_quote, word_label } from "../format";
 import { HistoryChart } from "./history_chart";
-import { IconButton } from "./icons";
+import { IconButton } from "../icons";
 import { InterveneControls } from "./intervene_controls";
-import { use_page } from "./page";
-import { ComparedFacts } from "./patching/compared_facts";
-import { PartSection } from "./parts/part_section";
-import type { Shown } from "./shown_step";
-import { TwinFacts } from "./twin/twin_facts";
+import { use_page } from "../page";
+import { ComparedFacts } from "../patching/compared_facts";
+import { PartSection } from "../parts/part_section";
+import type { Shown } from "../shown_step";
+import { TwinFacts } from "../twin/twin_facts";
 
 export function Inspector({ shown }: { shown: Shown }): JSX.Element {
   const { store, actions } = use_page();

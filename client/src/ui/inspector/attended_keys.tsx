@@ -1,11 +1,11 @@
 // A head's attention row as numbers: which tokens it reads from the shown one.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { missing_channel } from "../store/capabilities";
+import { missing_channel } from "../../store/capabilities";
 import { use_attention_row } from "./exact_attention";
-import { percent_text, token_label } from "./format";
-import { use_page } from "./page";
-import type { Shown } from "./shown_step";
+import { percent_text, token_label } from "../format";
+import { use_page } from "../page";
+import type { Shown } from "../shown_step";
 
 const SHOWN_KEYS = 64;
 

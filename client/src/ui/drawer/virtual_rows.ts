@@ -1,6 +1,6 @@
 // Which rows of a long list are on the screen. Lists taller than a browser can scroll are scrolled in scale.
 import type { RefObject } from "preact";
-import { room_in, use_scrolled } from "./scrolled";
+import { room_in, use_scrolled } from "../scrolled";
 
 const TALLEST_PX = 8_000_000;
 const OVERSCAN = 4;

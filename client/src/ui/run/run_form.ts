@@ -1,9 +1,9 @@
 // What is asked for in the top bar, and how it becomes a command: numbers are read here, with one clear
 // sentence where one does not fit.
 import { signal, type Signal } from "@preact/signals";
-import type { RunSettings } from "../connection/connection";
-import { MAX_PROMPT_CHARS } from "../protocol/generated";
-import type { RunView } from "../store/types";
+import type { RunSettings } from "../../connection/connection";
+import { MAX_PROMPT_CHARS } from "../../protocol/generated";
+import type { RunView } from "../../store/types";
 
 export interface RunForm {
   prompt: Signal<string>;
