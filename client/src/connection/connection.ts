@@ -113,9 +113,8 @@ export class Connection {
     const interventions = [...this.store.interventions.peek()];
     const intervention_log = interventions.length ? [{ from_pos: 0, interventions }] : [];
     const twin = this.store.twin_mode.peek();
-    const event = await this.ask({ type: "start_run", ...settings, twin, start_paused, intervention_log });
-    if (event.type !== "run_started") throw new Refusal("unexpected_answer", `start_run was answered by ${event.type}`);
-    return event.run;
+    const draft = { type: "start_run", ...settings, twin, start_paused, intervention_log } as const;
+    return (await this.answer_to("run_started", draft)).run;
   }
 
   /** Begin a run that branches off the watched one. Rejects with Refusal. */
@@ -203,37 +202,27 @@ export class Connection {
 
   async request_values(components: Component[], from_pos = 0, to_pos: number | null = null): Promise<DecodedValues> {
     const run_id = this.require_run();
-    const event = await this.ask({ type: "request_values", run_id, components, from_pos, to_pos });
-    if (event.type !== "values_ready") throw new Refusal("unexpected_answer", "no values came");
-    return event;
+    return this.answer_to("values_ready", { type: "request_values", run_id, components, from_pos, to_pos });
   }
 
   async request_attention(layer: number, head_index: number, query_pos: number): Promise<DecodedAttention> {
     const run_id = this.require_run();
-    const event = await this.ask({ type: "request_attention", run_id, layer, head_index, query_pos });
-    if (event.type !== "attention_ready") throw new Refusal("unexpected_answer", "no attention row came");
-    return event;
+    return this.answer_to("attention_ready", { type: "request_attention", run_id, layer, head_index, query_pos });
   }
 
   /** Give the server a direction to steer with. Rejects with Refusal. */
   async put_direction(direction: Omit<PutDirection, "type" | "request_id">): Promise<DirectionInfo> {
-    const event = await this.ask({ type: "put_direction", ...direction });
-    if (event.type !== "direction_stored") throw new Refusal("unexpected_answer", "the direction was not stored");
-    return event.direction;
+    return (await this.answer_to("direction_stored", { type: "put_direction", ...direction })).direction;
   }
 
   /** Give the server a rank-1 edit of a weight matrix. Rejects with Refusal. */
   async put_rank_one_edit(edit: Omit<PutRankOneEdit, "type" | "request_id">): Promise<RankOneEditInfo> {
-    const event = await this.ask({ type: "put_rank_one_edit", ...edit });
-    if (event.type !== "rank_one_edit_stored") throw new Refusal("unexpected_answer", "the edit was not stored");
-    return event.edit;
+    return (await this.answer_to("rank_one_edit_stored", { type: "put_rank_one_edit", ...edit })).edit;
   }
 
   /** The next part of the run's recording: see `request_recording`. */
   async request_recording(run_id: string, from_pos: number, to_pos: number | null): Promise<RecordingPart> {
-    const event = await this.ask({ type: "request_recording", run_id, from_pos, to_pos });
-    if (event.type !== "recording_part") throw new Refusal("unexpected_answer", "no recording came");
-    return event;
+    return this.answer_to("recording_part", { type: "request_recording", run_id, from_pos, to_pos });
   }
 
   /** Why a token, what a part does: see `Ask`. Rejects with Refusal. */
@@ -278,6 +267,15 @@ export class Connection {
     const { request_id, answer } = this.requests.expect();
     this.lifeline.send({ ...draft, request_id } as Command);
     return answer;
+  }
+
+  /** The answer to a command, which is an event of this type. */
+  private async answer_to<Type extends DecodedEvent["type"]>(
+    type: Type, draft: Draft<Command>,
+  ): Promise<Extract<DecodedEvent, { type: Type }>> {
+    const event = await this.ask(draft);
+    if (event.type !== type) throw new Refusal("unexpected_answer", `${draft.type} was answered by ${event.type}`);
+    return event as Extract<DecodedEvent, { type: Type }>;
   }
 
   private subscribe(): Promise<DecodedEvent> {
