@@ -131,6 +131,8 @@ def interrupted_while(waits: Callable[[], object], when: Callable[[], bool]) -> 
                 return
 
     watching = threading.Thread(target=interrupt)
+    # A shell that starts tests in the background has them ignore Ctrl-C.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -138,6 +140,7 @@ def interrupted_while(waits: Callable[[], object], when: Callable[[], bool]) -> 
     finally:
         over.set()
         watching.join()
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_an_interrupted_wait_cancels_what_was_waited_for() -> None:
