@@ -99,11 +99,10 @@ def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Pa
         "as in “The dog ran off”, at the same position",
     ]
     assert axe_violations(page) == []
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Step").click()
     page.wait_for_function(
         "() => { const { history } = window.livelens.store; return history.get(history.newest_pos).revision === 3; }"
     )
-    page.get_by_role("button", name="Pause").click()
     driving.wait_state(page, "paused")
     select(page, "neuron", 7, 30)
     expect(page.locator(".facts .tag")).to_have_text("exact")

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { fitting_range, shown_layers } from "../store/layer_range";
 import { range_text } from "./layer_words";
 import { use_page } from "./page";
+import { NumberWritten } from "./written_field";
 
 export function LayerRangeFields(): JSX.Element | null {
   const { store, state } = use_page();
@@ -17,11 +18,10 @@ export function LayerRangeFields(): JSX.Element | null {
   };
   /** One bound takes the other along where it would pass it; what is no layer is put back. */
   const field = (label: string, value: number, take: (layer: number) => void): JSX.Element => (
-    <input type="number" min={0} max={n_layers - 1} step={1} value={value} aria-label={label} title={label}
-      onChange={(event) => {
-        const layer = event.currentTarget.valueAsNumber;
+    <NumberWritten min={0} max={n_layers - 1} step={1} value={value} aria-label={label} title={label}
+      on_written={(text) => {
+        const layer = text === "" ? -1 : Number(text);
         if (Number.isInteger(layer) && layer >= 0 && layer < n_layers) take(layer);
-        else event.currentTarget.value = String(value);
       }} />
   );
   return (

@@ -5,6 +5,7 @@ import type { Positions } from "../../protocol/generated";
 import type { Store } from "../../store/store";
 import { token_label, token_quote } from "../format";
 import { use_page } from "../page";
+import { NumberWritten } from "../written_field";
 
 interface Props {
   positions: Positions | undefined;
@@ -56,10 +57,10 @@ function RangeFields({ positions, edit }: { positions: Positions; edit(positions
   return (
     <>
       <div class="field-row">
-        <label>from <input type="number" class="pos-field" min={0} step={1} value={from_pos} aria-label="First position"
-          ref={first} onChange={read_both} /></label>
-        <label>to <input type="number" class="pos-field" min={0} step={1} value={to_pos === null ? "" : to_pos - 1}
-          placeholder="end" aria-label="Last position; empty: without an end" ref={last} onChange={read_both} /></label>
+        <label>from <NumberWritten class="pos-field" min={0} step={1} value={from_pos} aria-label="First position"
+          field={first} on_written={read_both} /></label>
+        <label>to <NumberWritten class="pos-field" min={0} step={1} value={to_pos === null ? "" : to_pos - 1}
+          placeholder="end" aria-label="Last position; empty: without an end" field={last} on_written={read_both} /></label>
         <button type="button" class="button small" title="From the shown token on"
           onClick={() => edit({ scope: "range", from_pos: pos, to_pos: null })}>here on</button>
         <button type="button" class="button small" title="Only at the shown token"

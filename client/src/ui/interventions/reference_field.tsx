@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import type { InterventionSpec, Reference } from "../../protocol/generated";
 import { count_text } from "../format";
 import { use_page } from "../page";
+import { NumberWritten, TextWritten } from "../written_field";
 import { read_text_file, TextFileError } from "./text_file";
 
 interface Props {
@@ -38,11 +39,9 @@ export function ReferenceField({ spec, edit }: Props): JSX.Element {
       {is_mean ? <MeanFields is_pooled={reference.pooled !== false} edit={edit} /> : (
         <label class="field-row">
           <span>at position</span>
-          <input type="number" class="pos-field" min={0} step={1} placeholder="same" value={reference.pos ?? ""}
-            aria-label="Position to take; empty: the same one" onChange={(event) => {
-              const text = event.currentTarget.value.trim();
-              edit((held) => ({ ...held, pos: /^\d{1,9}$/.test(text) ? Number(text) : null }));
-            }} />
+          <NumberWritten class="pos-field" min={0} step={1} placeholder="same" value={reference.pos ?? ""}
+            aria-label="Position to take; empty: the same one"
+            on_written={(text) => edit((held) => ({ ...held, pos: /^\d{1,9}$/.test(text) ? Number(text) : null }))} />
         </label>
       )}
     </>
@@ -86,10 +85,9 @@ function TextFields({ reference, is_mean, edit }: { reference: Reference; is_mea
   return (
     <>
       {(is_mean || !texts.some(is_file)) && (
-        <textarea class="reference-text" rows={2} aria-label={is_mean ? "Reference texts, one a line" : "Reference text"}
+        <TextWritten class="reference-text" rows={2} aria-label={is_mean ? "Reference texts, one a line" : "Reference text"}
           placeholder={is_mean ? "One text a line" : "The other text"} value={texts.filter((text) => !is_file(text)).join("\n")}
-          onChange={(event) => {
-            const written = event.currentTarget.value;
+          on_written={(written) => {
             const typed = is_mean ? written.split("\n").filter((line) => line.trim() !== "") : [written];
             edit((held) => ({ ...held, source: "text", texts: [...(held.texts ?? []).filter(is_file), ...typed] }));
           }} />

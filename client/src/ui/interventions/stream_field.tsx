@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { StreamPlace } from "../../protocol/generated";
 import { use_page } from "../page";
+import { NumberWritten } from "../written_field";
 
 export type StreamHook = NonNullable<StreamPlace["hook"]>;
 
@@ -56,13 +57,8 @@ export function StreamRangeFields({ range, n_layers, name, edit }: RangeProps): 
 
 function LayerField({ label, value, n_layers, set }: { label: string; value: number; n_layers: number; set(value: number): void }): JSX.Element {
   return (
-    <input type="number" class="pos-field" min={0} max={n_layers - 1} step={1} value={value} aria-label={label}
-      onChange={(event) => {
-        const typed = event.currentTarget.value.trim();
-        const layer = typed === "" ? value : Math.max(0, Math.min(n_layers - 1, Math.round(Number(typed))));
-        event.currentTarget.value = String(layer);
-        set(layer);
-      }} />
+    <NumberWritten class="pos-field" min={0} max={n_layers - 1} step={1} value={value} aria-label={label}
+      on_written={(typed) => set(typed === "" ? value : Math.max(0, Math.min(n_layers - 1, Math.round(Number(typed)))))} />
   );
 }
 

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import type { AttentionEdit, InterventionSpec } from "../../protocol/generated";
 import { token_label } from "../format";
 import { use_page } from "../page";
+import { NumberWritten } from "../written_field";
 import { weights_problem } from "./draft";
 import { edit_of } from "./turn_draft";
 
@@ -64,9 +65,9 @@ function KeyWeights({ draft, edit }: Props): JSX.Element {
         {keys.map((pos, at) => (
           <li key={pos} class="field-row">
             <span class="token">{token_label(store.tokens.value[pos]?.text ?? "?")}</span>
-            <input type="number" class="pos-field" min={0} step={0.05} value={weights[at] ?? ""} placeholder={equal.toFixed(2)}
+            <NumberWritten class="pos-field" min={0} step={0.05} value={weights[at] ?? ""} placeholder={equal.toFixed(2)}
               aria-invalid={(weights[at] ?? 0) < 0 || undefined}
-              aria-label={`Weight of position ${pos}; empty: equal shares`} onChange={(event) => write(pos, event.currentTarget.value)} />
+              aria-label={`Weight of position ${pos}; empty: equal shares`} on_written={(text) => write(pos, text)} />
           </li>
         ))}
       </ul>
