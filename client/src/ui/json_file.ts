@@ -23,3 +23,11 @@ export function read_json_file(
   if (file["version"] !== version) throw damaged(`its version is not ${version}`);
   return file;
 }
+
+/** A JSON file let go on a panel that opens such; anything else is left to the page, which opens recordings anywhere. */
+export function take_dropped_json(event: DragEvent): File | null {
+  const file = event.dataTransfer?.files[0];
+  if (!file || !/\.json$/i.test(file.name)) return null;
+  event.preventDefault();
+  return file;
+}

@@ -11,7 +11,6 @@ interface Props {
   history: ComponentHistory;
   pos: number;
   tokens: readonly TokenChip[];
-  is_signed: boolean;
   on_pick: (pos: number) => void;
 }
 

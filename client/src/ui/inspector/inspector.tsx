@@ -98,7 +98,7 @@ function Selected({ component, info, shown }: { component: Component; info: Mode
       <ComparedFacts component={component} info={info} step={step} />
       <TwinFacts component={component} info={info} shown={shown} />
       <h3>Along the text</h3>
-      <HistoryChart history={history} pos={pos} tokens={store.tokens.value} is_signed={component.kind === "neuron"}
+      <HistoryChart history={history} pos={pos} tokens={store.tokens.value}
         on_pick={(at) => actions.select_pos(at)} />
       <InterveneControls component={component} />
       {component.kind === "head" && <AttendedKeys layer={component.layer} head={component.index} shown={shown} />}

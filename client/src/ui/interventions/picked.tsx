@@ -5,7 +5,7 @@ import { component_id } from "../../layout/component_id";
 import type { Component, ModelInfo } from "../../protocol/generated";
 import { add_notice, component_key, type Store } from "../../store/store";
 import { use_page } from "../page";
-import { has_component } from "./set_file";
+import { can_change } from "./set_file";
 
 const MAX_PICKED = 4096;
 const SHOWN = 40;
@@ -38,7 +38,7 @@ export function parse_components(text: string, info: ModelInfo): Component[] | s
       : match[2] !== undefined ? { kind: "head", layer, index: Number(match[2]) }
       : match[3] !== undefined ? { kind: "neuron", layer, index: Number(match[3]) }
       : { kind: match[4]!.toLowerCase() as "attn" | "mlp", layer, index: 0 };
-    if (!component || !has_component(component, info)) return `“${word}” is no component of this model: write L12H3, L7N1404, L5.attn or L5.mlp.`;
+    if (!component || !can_change(component, info)) return `“${word}” is no component of this model: write L12H3, L7N1404, L5.attn or L5.mlp.`;
     found.push(component);
   }
   return found;

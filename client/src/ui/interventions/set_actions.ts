@@ -2,6 +2,7 @@
 import { fresh_id } from "../../store/interventions";
 import type { InterventionSpec } from "../../protocol/generated";
 import { add_notice } from "../../store/store";
+import { take_dropped_json } from "../json_file";
 import type { Page } from "../page";
 import { hold, put_held } from "./direction_actions";
 import { read_written } from "./direction_text";
@@ -78,9 +79,8 @@ export async function open_set_file(page: Page, file: File): Promise<void> {
   open_set_text(page, text);
 }
 
-/** A file dropped on the panel. */
+/** A set dropped on the panel. */
 export function take_dropped_set(event: DragEvent, page: Page): void {
-  event.preventDefault();
-  const file = event.dataTransfer?.files[0];
+  const file = take_dropped_json(event);
   if (file) void open_set_file(page, file);
 }

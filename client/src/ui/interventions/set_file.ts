@@ -4,6 +4,7 @@ import { component_id } from "../../layout/component_id";
 import { intervention } from "../../protocol/event_checks";
 import { DecodeError } from "../../protocol/errors";
 import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
+import { has_component } from "../../store/query";
 import { read_json_file } from "../json_file";
 import { read_written, written, type WrittenDirection } from "./direction_text";
 
@@ -78,15 +79,13 @@ export function check_set(specs: readonly InterventionSpec[], info: ModelInfo, m
   }
 }
 
-/** Whether `component` is one of the model's. */
-export function has_component(component: Component, info: ModelInfo): boolean {
-  const sizes = { head: info.n_heads, neuron: info.d_mlp, attn: 1, mlp: 1 };
-  return component.layer < info.n_layers && component.index < sizes[component.kind]
-    && info.capabilities.component_kinds.includes(component.kind);
+/** Whether `component` is one of the model's, of a kind that its engine can change. */
+export function can_change(component: Component, info: ModelInfo): boolean {
+  return has_component(info, component) && info.capabilities.component_kinds.includes(component.kind);
 }
 
 function check_component(component: Component, info: ModelInfo): void {
-  if (has_component(component, info)) return;
+  if (can_change(component, info)) return;
   const shape = `${info.n_layers} layers of ${info.n_heads} heads and ${info.d_mlp} neurons`;
   throw new SetFileError(`${info.model_name} has no ${component_id(component)}: it has ${shape}. This set is of another model.`);
 }

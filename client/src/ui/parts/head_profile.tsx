@@ -66,7 +66,7 @@ function Answered({ id, answer, key_pos, pick_key }: AnsweredProps): JSX.Element
       <h3>Pattern over {n} tokens</h3>
       <PatternMap id={id} pattern={answer.pattern} query_pos={answer.query_pos} key_pos={key_pos} on_pick_key={pick_key} />
       <h3 title="Entropy of each query's row: 0 looks at one token, ln(n) at all alike">Entropy of its looks, nat</h3>
-      <HistoryChart history={entropy} pos={answer.query_pos} tokens={store.tokens.value} is_signed={false}
+      <HistoryChart history={entropy} pos={answer.query_pos} tokens={store.tokens.value}
         on_pick={(at) => actions.select_pos(at)} />
       <h3>Habits, measured on repeated random tokens</h3>
       <Scores score={answer.score} />

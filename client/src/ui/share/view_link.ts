@@ -5,6 +5,7 @@ import { fitting_range, peek_shown_layers } from "../../store/layer_range";
 import { add_notice, type Store } from "../../store/store";
 import { has_view, view_of, with_view, type ViewState } from "../../store/view_state";
 import { check_set } from "../interventions/set_file";
+import { has_component } from "../../store/query";
 import { has_twin } from "../../store/twin";
 import type { PageState } from "../page";
 import type { RunForm } from "../run/run_form";
@@ -101,9 +102,8 @@ function still_wanted({ store, state, form }: ViewLinkParts, view: ViewState): V
   scene?.set_camera(view);
   store.display_channel.value = view.channel;
   if (view.is_from_twin && (!run || has_twin(store))) store.analysis.comparison.view.value = "twin";
-  const sizes = { head: info.n_heads, neuron: info.d_mlp, attn: 1, mlp: 1 };
   const { selection } = view;
-  store.selection.value = selection && selection.layer < info.n_layers && selection.index < sizes[selection.kind] ? selection : null;
+  store.selection.value = selection && has_component(info, selection) ? selection : null;
   if (view.pos !== null && view.pos <= store.history.newest_pos) {
     store.follow.value = false;
     store.current_pos.value = view.pos;

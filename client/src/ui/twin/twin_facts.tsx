@@ -51,7 +51,7 @@ function Facts({ component, info, shown, step }: Props & { step: StepRecord }): 
       {history.values.size > 1 && (
         <>
           <h3>Δ along the text, this run − clean</h3>
-          <HistoryChart history={history} pos={step.pos} tokens={store.tokens.value} is_signed
+          <HistoryChart history={history} pos={step.pos} tokens={store.tokens.value}
             on_pick={(pos) => actions.select_pos(pos)} />
         </>
       )}

@@ -96,9 +96,9 @@ function Charts({ rows }: { rows: readonly TwinRow[] }): JSX.Element {
   return (
     <>
       <h3>KL from the clean twin, nat</h3>
-      <HistoryChart history={charts.kl} is_signed={false} {...shared} />
+      <HistoryChart history={charts.kl} {...shared} />
       <h3 title="Probability of the token that this run chose: in this run minus in its clean twin">Chosen token’s probability, this − clean</h3>
-      <HistoryChart history={charts.prob} is_signed {...shared} />
+      <HistoryChart history={charts.prob} {...shared} />
     </>
   );
 }

@@ -108,7 +108,7 @@ function Over({ page, shown }: { page: Page; shown: Shown }): JSX.Element | null
   return (
     <section class="live-over" aria-label={`Measured effect of ${component_id(selection)} over the tokens`}>
       <h3>{component_id(selection)} over {history.values.size} tokens where it was among the strongest, logits</h3>
-      <HistoryChart history={history} pos={store.current_pos.value} tokens={store.tokens.value} is_signed
+      <HistoryChart history={history} pos={store.current_pos.value} tokens={store.tokens.value}
         on_pick={(pos) => actions.select_pos(pos)} />
     </section>
   );

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { add_notice } from "../../store/store";
+import { take_dropped_json } from "../json_file";
 import { use_page, type Page } from "../page";
 import { metric_words } from "./node_words";
 import { GraphFileError, read_graph } from "./graph_file";
@@ -38,10 +39,8 @@ export async function open_file(page: Page, file: File): Promise<void> {
   }
 }
 
-/** A graph dropped on the panel; anything else is left to the page, which opens recordings wherever they are let go. */
+/** A graph dropped on the panel. */
 export function take_dropped(event: DragEvent, page: Page): void {
-  const file = event.dataTransfer?.files[0];
-  if (!file || !/\.json$/i.test(file.name)) return;
-  event.preventDefault();
-  void open_file(page, file);
+  const file = take_dropped_json(event);
+  if (file) void open_file(page, file);
 }
