@@ -26,7 +26,9 @@ from livelens.protocol.messages import (
 
 HEAD = Component("head", 1, 1)
 OUT_OF_REACH = {
-    "a range that the run cannot have": (InterventionSpec("r", "zero", [HEAD], positions=Positions("range", 900)), "512 tokens"),
+    "a range that the run cannot have": (
+        InterventionSpec("r", "zero", [HEAD], positions=Positions("range", 900)), "512 tokens",
+    ),
     "a range that is over": (InterventionSpec("r", "zero", [HEAD], positions=Positions("range", 1, 3)), "Recompute"),
     "a head that the model lacks": (InterventionSpec("r", "zero", [Component("head", 1, 9)]), "0 to 1|has 2"),
     "a reference longer than the model takes": (
