@@ -144,10 +144,14 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       store.follow.value = true;
       store.current_pos.value = store.history.newest_pos;
     },
-    toggle(component) {
-      changes.change((specs) => toggled(specs, component));
-      const is_off = factor_on(store.interventions.peek(), component) === 0;
-      state.announcement.value = `${component_id(component)} ${is_off ? "ablated" : "restored"}`;
+    async toggle(component) {
+      const is_off = (): boolean => factor_on(store.interventions.peek(), component) === 0;
+      const answer = changes.change((specs) => toggled(specs, component));
+      const was_shown_off = is_off();
+      // Told once the server took it, and by the newest change alone where a second one came meanwhile.
+      if ((await answer) === null && is_off() === was_shown_off) {
+        state.announcement.value = `${component_id(component)} ${was_shown_off ? "ablated" : "restored"}`;
+      }
     },
     set_factor: (component, amount) => changes.change((specs) => with_factor(specs, component, amount)),
     set_enabled: (id, enabled) =>

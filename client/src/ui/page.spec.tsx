@@ -114,6 +114,24 @@ describe("interventions", () => {
     expect(text_of(".intervention .where")).toBe("from position 4 (“ t4”) · you · rev 1");
   });
 
+  it("are told to a screen reader when the server took them, and not when it did not", async () => {
+    await begin();
+    store.selection.value = { kind: "head", layer: 0, index: 1 };
+    await press("a");
+    await settle();
+    expect(state.announcement.value).toBe("");
+    const refused = source.last("set_interventions");
+    source.say({ type: "error_report", code: "bad_command", message: "no", request_id: refused.request_id, run_id: "run-1" });
+    await settle();
+    expect(state.announcement.value).toBe("");
+    await press("a");
+    const { request_id, interventions } = source.last("set_interventions");
+    const applied = { revision: 1, from_pos: 4, mode: "from_now" as const, interventions, author: "me" };
+    source.say({ type: "interventions_applied", run_id: "run-1", applied, request_id });
+    await settle();
+    expect(state.announcement.value).toBe("L0H1 ablated");
+  });
+
   it("more than the server takes are refused before they are sent", async () => {
     await begin();
     for (let index = 0; index < 3; index++) store.interventions.value = [...store.interventions.value, {
