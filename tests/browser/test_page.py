@@ -178,6 +178,19 @@ def test_axe_finds_nothing_serious(open_page: OpenPage, fake_server: ServerProce
         assert [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in found] == []
 
 
+def test_every_control_is_within_the_window(open_page: OpenPage, fake_server: ServerProcess) -> None:
+    """The top bar and the interventions wrap where the window is narrow."""
+    page = open_page(fake_server)
+    for width in (1280, 1000, 860, 700):
+        page.set_viewport_size({"width": width, "height": 800})
+        beyond = page.evaluate(
+            "() => [...document.querySelectorAll('.top-bar :is(button, input, textarea, summary),"
+            " .interventions button')].filter((control) => control.checkVisibility()"
+            " && control.getBoundingClientRect().right > innerWidth).map((control) => control.textContent)"
+        )
+        assert beyond == [], f"beyond the edge of a window of {width} pixels"
+
+
 def test_hostile_text_stays_text(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Prompts that are markup are shown, not run; open_page fails on any CSP report."""
     page = open_page(fake_server)
