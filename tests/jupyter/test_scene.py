@@ -46,14 +46,19 @@ print(json.dumps({
     "written": view.array("heads")[-1, 7, 4].item(),
 }))""",
     "print(json.dumps([scene.pose.position, scene.pose.target, view.selection.name]))",
+    "view.select(None)",
     "view.close()\nscene.close()",
 )
 ABLATED = "L7H4"
+CLICKED_LATER = "L3H2"
 CANVAS = ".jp-OutputArea canvas"
 
 
 def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, page: Page) -> None:
-    """Other colours with the tokens; in the midst of a cell a click selects and the button ablates."""
+    """Other colours with the tokens; in the midst of a cell a click selects and the button ablates.
+
+    A click after that, and after a drag and a zoom, is heard too, and so is a second one on the same place.
+    """
     elsewhere: list[str] = []
     page.on("request", lambda sent: elsewhere.append(sent.url) if is_elsewhere(sent.url, lab) else None)
     open_notebook(page, lab, "scene.ipynb", [cell.strip() for cell in CELLS])
@@ -86,8 +91,14 @@ def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, pa
     turn_and_zoom(page, canvas)
     turned = wait_nearer(page, pose)
     assert turned.position[0] != pytest.approx(pose.position[0])
-    run_cell(page, 5)
-    wait_run(page, 5)
+    x, y = pixel_of(turned, *SIZE, *head_places(blocks)[3 * blocks.n_heads + 2])
+    for _ in range(2):
+        canvas.click(position={"x": x, "y": y})
+        expect(cell.get_by_text(f"{CLICKED_LATER} @")).to_be_visible(timeout=30_000)
+        run_cell(page, 5)
+        expect(cell.get_by_text("Click a part")).to_be_visible(timeout=30_000)
+    run_cell(page, 6)
+    wait_run(page, 6)
     expect(canvas).to_have_count(0)
     assert not elsewhere, "it needs no other host"
 

@@ -4,9 +4,11 @@
 together for one token; `network.py` makes pythreejs objects of that, `still.py` a picture; `scene.py` is the widget.
 """
 
+from importlib import import_module
+
 try:
-    import ipywidgets  # noqa: F401 - a clear word when one is missing
-    import pythreejs  # noqa: F401
+    for needed in ("ipywidgets", "pythreejs"):
+        import_module(needed)
 except ImportError as error:
     raise ImportError(
         'view.scene() needs ipywidgets and pythreejs: pip install "livelens[notebook]", then restart the kernel'

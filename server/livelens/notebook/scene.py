@@ -25,6 +25,7 @@ from livelens.client import LivelensError, StepData
 from livelens.notebook.camera import Pose, fit_pose, whole_network
 from livelens.notebook.colours import Display
 from livelens.notebook.displayed import DisplayedPicture
+from livelens.notebook.heard import heard
 from livelens.notebook.layout import F64, Theme, build_blocks, component_at, picture, rect_of
 from livelens.notebook.network import NetworkObjects, camera_at
 from livelens.notebook.pace import CallLater, Pace
@@ -108,19 +109,22 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
     def _make_renderer(self) -> None:
         width, height = self._size
         background = picture()["ground"][self._theme]["background"]
-        self.camera = camera_at(self._pose, width / height)
-        self._controls = three.OrbitControls(
-            controlling=self.camera, minDistance=0.3, maxDistance=120, rotateSpeed=0.35, zoomSpeed=0.6
+        self.camera = heard(camera_at(self._pose, width / height))
+        self.controls = heard(
+            three.OrbitControls(
+                controlling=self.camera, minDistance=0.3, maxDistance=120, rotateSpeed=0.35, zoomSpeed=0.6
+            )
         )
-        self.picker = three.Picker(controlling=self.network.plane, event="click")
+        self.picker = heard(three.Picker(controlling=self.network.plane, event="click"))
         self._facing = self._direction()
         self._turned_at = -math.inf
         self.camera.observe(self._camera_moved, names=["position"])
-        self.picker.observe(self._picked, names=["point"])
+        self.controls.observe(self._target_moved, names=["target"])
+        self.picker.observe(self._picked, names=["modifiers"])
         self.renderer = three.Renderer(
             scene=three.Scene(children=[self.network.group, self.camera], background=background),
             camera=self.camera,
-            controls=[self._controls, self.picker],
+            controls=[self.controls, self.picker],
             antialias=True,
             width=width,
             height=height,
@@ -179,7 +183,14 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
     # ------------------------------------------------------------------ selecting
 
     def _picked(self, _: object) -> None:
-        """A click: somewhere on the sheet, or beside it."""
+        """A click: somewhere on the sheet, or beside it.
+
+        The keys that were held come with it. They are taken back each time, for the page sends only what has changed,
+        and a second click on the same place changes nothing else.
+        """
+        if not self.picker.modifiers:
+            return
+        self.picker.modifiers = []  # at once, also on another thread: nobody else changes the picker
         if self._clock() - self._turned_at < _SAME_GESTURE_SECS:
             self._turned_at = -math.inf
             return
@@ -195,6 +206,10 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
         if component is None:
             self._on_cells(self._say)
 
+    def _target_moved(self, _: object) -> None:
+        """A shift: the camera was told of first, and seemed to have turned."""
+        self._facing = self._direction()
+
     def _camera_moved(self, _: object) -> None:
         """The end of a drag or of a zoom. Browsers report the end of a drag that turned the camera as a click too."""
         facing = self._direction()
@@ -203,7 +218,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     def _direction(self) -> F64:
         """From what the camera turns around to the camera, as the browser last told it."""
-        away = np.subtract(self.camera.position, self._controls.target, dtype=np.float64)
+        away = np.subtract(self.camera.position, self.controls.target, dtype=np.float64)
         facing: F64 = away / np.linalg.norm(away)
         return facing
 
@@ -280,7 +295,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
     @property
     def pose(self) -> Pose:
         """Where the camera is and what it turns around, as the browser last told it; places of the sheet."""
-        centre, target = np.array(self.network.centre), np.array(self._controls.target)
+        centre, target = np.array(self.network.centre), np.array(self.controls.target)
         place = centre + np.array(self.camera.position)
         return Pose(tuple(place.tolist()), tuple((centre + target).tolist()))
 
