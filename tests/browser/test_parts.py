@@ -69,7 +69,7 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
 def test_the_finder_sorts_by_induction_and_its_first_row_selects_that_head(page: Page) -> None:
     """By keys as well; a filter leaves the heads that have enough."""
     page.get_by_role("tab", name="Head finder").click()
-    first = page.locator("#finder-row-0")
+    first = page.locator("#finder-grid-row-0")
     expect(first).to_contain_text("L18H6", timeout=ANSWER_MS)
     first.click()
     assert driving.selected(page) == {"kind": "head", "layer": 18, "index": 6}

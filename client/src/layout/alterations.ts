@@ -1,5 +1,6 @@
 // How each component is changed, as one of a few kinds that the picture tells apart by shape.
 import type { Component, InterventionSpec, StreamPlace } from "../protocol/generated";
+import { component_key } from "../store/store";
 
 /** off: it writes nothing. scaled: more or less of what it writes. replaced: something else. attention: it looks
  * elsewhere. added, removed: a direction, in the residual stream. */
@@ -41,7 +42,7 @@ export function alterations(specs: readonly InterventionSpec[]): Altered {
     const how = alteration_of(spec);
     for (const place of spec.stream ?? []) places.push({ place, how });
     for (const component of spec.components) {
-      const key = `${component.kind}:${component.layer}:${component.index}`;
+      const key = component_key(component);
       const held = found.get(key);
       if (!held || STRONGEST.indexOf(how) < STRONGEST.indexOf(held.how)) found.set(key, { component, how });
     }

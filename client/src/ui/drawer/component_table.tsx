@@ -1,7 +1,7 @@
 // Every component as a row: the way in for the keyboard, for screen readers, and for people who want numbers.
 import { useComputed, useSignal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { component_id } from "../../layout/component_id";
 import type { Component, ModelInfo } from "../../protocol/generated";
 import { explained_step } from "../../store/explained";
@@ -15,9 +15,9 @@ import { range_text } from "../layer_words";
 import { use_page, type ComponentFilter } from "../page";
 import { throttled, type Shown } from "../shown_step";
 import { Switch } from "../switch";
-import { use_virtual_rows } from "./virtual_rows";
+import { GridHeader, GridRow, RowGrid, type GridColumn } from "./row_grid";
 
-const ROW_HEIGHT = 26;
+const GRID = "component-grid";
 const RESORT_MS = 700;
 /** Above this many rows a sort takes long enough to be felt: only on demand. */
 const LIVE_SORT_ROWS = 300_000;
@@ -41,7 +41,7 @@ function Table({ info, shown }: { info: ModelInfo; shown: Shown }): JSX.Element 
     if (event.key !== "Enter" || first === undefined) return;
     event.preventDefault();
     actions.select(rows.component(first));
-    document.getElementById("component-grid")?.focus();
+    document.getElementById(GRID)?.focus();
   };
   return (
     <div class="component-table">
@@ -103,53 +103,22 @@ interface GridProps {
 
 function Grid({ info, rows, order, sort, step }: GridProps): JSX.Element {
   const { store, actions, state } = use_page();
-  const scroller = useRef<HTMLDivElement>(null);
-  const view = use_virtual_rows(scroller, order.length, ROW_HEIGHT, ROW_HEIGHT);
   const selection = store.selection.value;
   const active = useMemo(() => (selection ? order.indexOf(rows.row(selection)) : -1), [selection, order, rows]);
-  useEffect(() => {
-    if (active >= 0) view.reveal(active);
-  }, [selection]);
   const { by, descending } = sort.value;
-  const [search, filter, range] = [state.search.value, state.filter.value, shown_layers(store)];
-  useEffect(() => {
-    if (scroller.current) scroller.current.scrollTop = 0; // another order or choice is read from its beginning
-  }, [by, descending, search, filter, range]);
-  const go = (index: number): void => {
-    const row = order[Math.max(0, Math.min(order.length - 1, index))];
-    if (row !== undefined) actions.select(rows.component(row));
-  };
-  const page_rows = Math.max(1, view.n_visible - 2);
-  const on_key = (event: KeyboardEvent): void => {
-    const moves: Record<string, number> = {
-      ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page_rows, PageUp: active - page_rows,
-      Home: 0, End: order.length - 1,
-    };
-    const to = moves[event.key];
-    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    go(to);
-  };
-  const is_active_drawn = active >= view.first && active < view.first + view.n_visible;
+  const columns = columns_of(step);
   return (
-    <div class="grid" role="grid" aria-label="Components" aria-rowcount={order.length + 1} aria-colcount={5}
-      tabIndex={0} id="component-grid" onKeyDown={on_key}
-      aria-activedescendant={is_active_drawn ? `component-row-${active}` : undefined}>
-      <div class="grid-body" ref={scroller}>
-        <HeaderRow sort={sort} step={step} />
-        <div class="grid-space" role="rowgroup" style={{ height: `${view.height}px` }}>
-          {order.slice(view.first, view.first + view.n_visible).map((row, i) => (
-            <Row key={row} index={view.first + i} top={view.top_of(view.first + i)} component={rows.component(row)}
-              info={info} step={step} />
-          ))}
-        </div>
-      </div>
-    </div>
+    <RowGrid id={GRID} label="Components" n_rows={order.length} n_columns={columns.length} active={active}
+      selection={selection} read_anew={[by, descending, state.search.value, state.filter.value, shown_layers(store)]}
+      header={<GridHeader columns={columns} sort={sort.value} on_sort={(next) => (sort.value = next)} />}
+      on_choose={(index) => actions.select(rows.component(order[index]!))}
+      row={(index, top) => (
+        <Row key={order[index]} index={index} top={top} component={rows.component(order[index]!)} info={info} step={step} />
+      )} />
   );
 }
 
-function columns_of(step: StepRecord | undefined): { by: SortBy | null; label: string }[] {
+function columns_of(step: StepRecord | undefined): GridColumn<SortBy>[] {
   return [
     { by: "id", label: "Component" },
     { by: null, label: "Kind" },
@@ -157,31 +126,6 @@ function columns_of(step: StepRecord | undefined): { by: SortBy | null; label: s
     { by: "direct", label: direct_name(step) },
     { by: null, label: "Ablated" },
   ];
-}
-
-function HeaderRow({ sort, step }: { sort: Signal<Sort>; step: StepRecord | undefined }): JSX.Element {
-  const now = sort.value;
-  const choose = (by: SortBy): void => {
-    sort.value = { by, descending: now.by === by ? !now.descending : by !== "id" };
-  };
-  return (
-    <div role="rowgroup" class="grid-head">
-      <div role="row" aria-rowindex={1} class="grid-row">
-        {columns_of(step).map(({ by, label }) => {
-          const is_sorted = by !== null && now.by === by;
-          return (
-            <div role="columnheader" key={`${by} ${label}`} aria-sort={is_sorted ? (now.descending ? "descending" : "ascending") : undefined}>
-              {by === null ? label : (
-                <button type="button" onClick={() => choose(by)}>
-                  {label}<span aria-hidden="true">{is_sorted ? (now.descending ? " ↓" : " ↑") : ""}</span>
-                </button>
-              )}
-            </div>
-          );
-        })}
-      </div>
-    </div>
-  );
 }
 
 interface RowProps {
@@ -200,9 +144,8 @@ function Row({ index, top, component, info, step }: RowProps): JSX.Element {
   const direct = direct_of(step, component, info);
   const id = component_id(component);
   return (
-    <div role="row" class="grid-row" id={`component-row-${index}`} aria-rowindex={index + 2} aria-selected={is_selected}
-      data-changed={factor !== null || undefined} style={{ transform: `translateY(${top}px)` }}
-      onClick={() => actions.select(component)}>
+    <GridRow id={GRID} index={index} top={top} is_selected={is_selected} is_changed={factor !== null}
+      on_choose={() => actions.select(component)}>
       <div role="gridcell" class="id">{id}</div>
       <div role="gridcell" class="muted">{kind_name(component)}</div>
       <div role="gridcell" class="number" title={value_meaning(component)}>
@@ -214,6 +157,6 @@ function Row({ index, top, component, info, step }: RowProps): JSX.Element {
           on_change={() => actions.toggle(component)} />
         {factor !== null && factor !== 0 && <span class="off-mark">× {number_text(factor)}</span>}
       </div>
-    </div>
+    </GridRow>
   );
 }

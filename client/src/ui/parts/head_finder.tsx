@@ -1,7 +1,7 @@
 // Every head of the model by what it does: sort and filter by any score, choose one to see it in the picture.
 import { useComputed, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { Component, ModelInfo } from "../../protocol/generated";
 import type { HeadScoresAnswer } from "../../protocol/questions";
 import { EMPTY_SLOT } from "../../store/inquiry";
@@ -9,20 +9,15 @@ import { same_component, type StepRecord } from "../../store/types";
 import { count_text, number_text, signed_text } from "../format";
 import { use_page } from "../page";
 import { throttled, type Shown } from "../shown_step";
-import { use_virtual_rows } from "../drawer/virtual_rows";
+import { GridHeader, GridRow, RowGrid, type GridColumn } from "../drawer/row_grid";
 import { use_missing, Working } from "./asking";
 import { filter_rows, finder_rows, sort_rows, type FinderColumn, type FinderRow, type FinderSort } from "./finder_rows";
 import { SCORES } from "./score_words";
 
-const ROW_HEIGHT = 26;
+const GRID = "finder-grid";
 const RESORT_MS = 700;
 
-interface Column {
-  by: FinderColumn | "id";
-  label: string;
-  title: string;
-}
-const COLUMNS: readonly Column[] = [
+const COLUMNS: readonly (GridColumn<FinderSort["by"]> & { by: FinderSort["by"] })[] = [
   { by: "id", label: "Head", title: "Layer and head" },
   ...SCORES.map(({ name, label, means, misleads }) => ({ by: name, label, title: `${means} ${misleads}` })),
   { by: "norm", label: "Norm here", title: "Norm of what the head writes at the shown token" },
@@ -68,7 +63,7 @@ function Finder({ info, answer, shown }: { info: ModelInfo; answer: HeadScoresAn
     if (event.key !== "Enter" || !rows[0]) return;
     event.preventDefault();
     actions.select(head_of(rows[0]));
-    document.getElementById("finder-grid")?.focus();
+    document.getElementById(GRID)?.focus();
   };
   return (
     <div class="component-table head-finder">
@@ -112,72 +107,15 @@ function Least({ column, label }: { column: FinderColumn; label: string }): JSX.
 
 const head_of = (row: FinderRow): Component => ({ kind: "head", layer: row.layer, index: row.head_index });
 
-/** Where a key leads from row `active`; none where it leads nowhere. */
-function row_of_key(event: KeyboardEvent, active: number, n_rows: number, page_rows: number): number | null {
-  if (event.ctrlKey || event.metaKey || event.altKey) return null;
-  const moves: Record<string, number> = {
-    ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page_rows, PageUp: active - page_rows,
-    Home: 0, End: n_rows - 1,
-  };
-  return moves[event.key] ?? null;
-}
-
 function Grid({ rows }: { rows: readonly FinderRow[] }): JSX.Element {
-  const { store, actions } = use_page();
-  const scroller = useRef<HTMLDivElement>(null);
-  const view = use_virtual_rows(scroller, rows.length, ROW_HEIGHT, ROW_HEIGHT);
+  const { store, actions, state: { parts: { finder_sort } } } = use_page();
   const selection = store.selection.value;
   const active = useMemo(() => rows.findIndex((row) => same_component(head_of(row), selection)), [rows, selection]);
-  useEffect(() => {
-    if (active >= 0) view.reveal(active);
-  }, [selection]);
-  const go = (index: number): void => {
-    const row = rows[Math.max(0, Math.min(rows.length - 1, index))];
-    if (row) actions.select(head_of(row));
-  };
-  const on_key = (event: KeyboardEvent): void => {
-    const to = row_of_key(event, active, rows.length, Math.max(1, view.n_visible - 2));
-    if (to === null) return;
-    event.preventDefault();
-    event.stopPropagation();
-    go(to);
-  };
-  const is_active_drawn = active >= view.first && active < view.first + view.n_visible;
   return (
-    <div class="grid" role="grid" aria-label="Heads" aria-rowcount={rows.length + 1} aria-colcount={COLUMNS.length}
-      tabIndex={0} id="finder-grid" onKeyDown={on_key}
-      aria-activedescendant={is_active_drawn ? `finder-row-${active}` : undefined}>
-      <div class="grid-body" ref={scroller}>
-        <HeaderRow />
-        <div class="grid-space" role="rowgroup" style={{ height: `${view.height}px` }}>
-          {rows.slice(view.first, view.first + view.n_visible).map((row, i) => (
-            <Row key={row.id} row={row} index={view.first + i} top={view.top_of(view.first + i)} />
-          ))}
-        </div>
-      </div>
-    </div>
-  );
-}
-
-function HeaderRow(): JSX.Element {
-  const { finder_sort } = use_page().state.parts;
-  const now = finder_sort.value;
-  const choose = (by: FinderSort["by"]): void => {
-    finder_sort.value = { by, descending: now.by === by ? !now.descending : by !== "id" };
-  };
-  return (
-    <div role="rowgroup" class="grid-head">
-      <div role="row" aria-rowindex={1} class="grid-row">
-        {COLUMNS.map(({ by, label, title }) => (
-          <div role="columnheader" key={by} title={title}
-            aria-sort={now.by === by ? (now.descending ? "descending" : "ascending") : undefined}>
-            <button type="button" onClick={() => choose(by)}>
-              {label}<span aria-hidden="true">{now.by === by ? (now.descending ? " ↓" : " ↑") : ""}</span>
-            </button>
-          </div>
-        ))}
-      </div>
-    </div>
+    <RowGrid id={GRID} label="Heads" n_rows={rows.length} n_columns={COLUMNS.length} active={active} selection={selection}
+      header={<GridHeader columns={COLUMNS} sort={finder_sort.value} on_sort={(next) => (finder_sort.value = next)} />}
+      on_choose={(index) => actions.select(head_of(rows[index]!))}
+      row={(index, top) => <Row key={rows[index]!.id} row={rows[index]!} index={index} top={top} />} />
   );
 }
 
@@ -185,8 +123,7 @@ function Row({ row, index, top }: { row: FinderRow; index: number; top: number }
   const { store, actions } = use_page();
   const is_selected = useComputed(() => same_component(store.selection.value, head_of(row))).value;
   return (
-    <div role="row" class="grid-row" id={`finder-row-${index}`} aria-rowindex={index + 2} aria-selected={is_selected}
-      style={{ transform: `translateY(${top}px)` }} onClick={() => actions.select(head_of(row))}>
+    <GridRow id={GRID} index={index} top={top} is_selected={is_selected} on_choose={() => actions.select(head_of(row))}>
       <div role="gridcell" class="id">{row.id}</div>
       {SCORES.map(({ name }) => (
         <div role="gridcell" key={name} class="number score-cell" data-score={name}>
@@ -198,6 +135,6 @@ function Row({ row, index, top }: { row: FinderRow; index: number; top: number }
       <div role="gridcell" class="number" data-sign={row.direct === null ? undefined : Math.sign(row.direct)}>
         {signed_text(row.direct)}
       </div>
-    </div>
+    </GridRow>
   );
 }
