@@ -142,14 +142,30 @@ print(told)
     assert said == "['the widget is gone']"
 
 
-def test_progress_is_one_output_that_is_written_over(kernel: Kernel) -> None:
-    contents = kernel.run('view.generate("When Mary and John went", max_new_tokens=80).finish()')
+@pytest.mark.parametrize(
+    "finish", ["view.generate({}).finish()", "generation = await view.generate.aio({})\nawait generation.finish.aio()"]
+)
+def test_progress_is_one_output_of_its_cell_that_is_written_over(kernel: Kernel, finish: str) -> None:
+    contents = kernel.run(finish.format('"When Mary and John went to the store", max_new_tokens=80'))
     shown = [content for content in contents if content["kind"] == "display_data"]
     updated = [content for content in contents if content["kind"] == "update_display_data"]
     assert len(shown) == 1 and len(updated) >= 2
     ids = {json.dumps(content["transient"]) for content in (*shown, *updated)}
     assert len(ids) == 1 and "display_id" in min(ids)
     assert "80 of 80" in str(updated[-1]["data"])
+
+
+def test_what_a_callback_writes_is_in_the_cell_that_awaits(kernel: Kernel) -> None:
+    said = kernel.said("""
+seen = []
+end = view.on_step(lambda step: (seen.append(step.pos), print(step.pos)))
+generation = await view.generate.aio("When Mary and John went", max_new_tokens=5)
+await generation.finish.aio()
+while len(seen) < len(generation.run.steps):
+    await asyncio.sleep(0.001)
+end()
+""")
+    assert sorted(int(line) for line in said.split()) == list(range(len(said.split()))) != []
 
 
 def test_where_there_is_no_frontend_show_says_so_with_a_still_picture(kernel: Kernel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -27,6 +28,8 @@ class BackgroundLoop:
             self._owner_loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:  # a plain script: there, callbacks wait for the next call that waits
             self._owner_loop = None
+        # What callbacks write belongs to the cell that awaits, not to the one that made this
+        self._context = contextvars.copy_context()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._is_calling = False
         self._loop = asyncio.new_event_loop()
@@ -49,6 +52,7 @@ class BackgroundLoop:
 
     async def awaited(self, work: Coroutine[None, None, _Result]) -> _Result:
         """The same for a coroutine of another loop: cancelling it cancels `work`."""
+        self._context = contextvars.copy_context()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def call_back(self, call: Callable[[], None]) -> None:
@@ -56,7 +60,7 @@ class BackgroundLoop:
         self._calls.put(call)
         if self._owner_loop is not None:
             with contextlib.suppress(RuntimeError):  # that loop has ended, as a script's does
-                self._owner_loop.call_soon_threadsafe(self._call_what_came)
+                self._owner_loop.call_soon_threadsafe(self._call_what_came, context=self._context.copy())
 
     def close(self) -> None:
         """End the thread; harmless when it has ended."""

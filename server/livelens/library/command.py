@@ -31,6 +31,8 @@ _Owner = TypeVar("_Owner", bound=Waiting)
 class BoundCommand(Generic[_P, _R]):
     """A command of one view: call it to wait for it, `aio` to await it."""
 
+    __signature__: inspect.Signature
+
     def __init__(self, owner: Waiting, work: Callable[_P, Coroutine[None, None, _R]]) -> None:
         self._owner = owner
         self.work = work  # for who is on the background loop already
@@ -65,7 +67,7 @@ class Command(Generic[_Owner, _P, _R]):
             return self
         bound: BoundCommand[_P, _R] = BoundCommand(owner, functools.partial(self._work, owner))
         functools.update_wrapper(bound, self._work)
-        _without(bound, self._work, self._n_hidden)
+        bound.__signature__ = _without(self._work, self._n_hidden)
         return bound
 
 
@@ -76,8 +78,7 @@ def command(
     return Command(work)
 
 
-def _without(shown: object, work: Callable[..., object], n_first: int) -> None:
-    """Let `shown`'s help tell the signature of `work` but for the first parameters."""
+def _without(work: Callable[..., object], n_first: int) -> inspect.Signature:
+    """The signature of `work` but for its first parameters."""
     signature = inspect.signature(work)
-    rest = list(signature.parameters.values())[n_first:]
-    shown.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return signature.replace(parameters=list(signature.parameters.values())[n_first:])
