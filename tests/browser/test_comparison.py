@@ -245,7 +245,7 @@ def graph_file(sha: str, shape: dict[str, int], path: Path) -> Path:
 def test_a_graph_from_a_file_is_drawn_with_its_own_tokens_or_the_reason_is_said(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Why", exact=True).click()
     shape = {"n_layers": 30, "n_heads": 9, "d_mlp": 1536}
-    page.locator(".why-file input").set_input_files(graph_file("cd" * 32, shape, tmp_path / "same.json"))
+    page.locator(".why-menu input[type=file]").set_input_files(graph_file("cd" * 32, shape, tmp_path / "same.json"))
     opened = page.locator(".why-opened")
     expect(opened).to_contain_text("Drawn in the picture too, with its own tokens.")
     expect(page.get_by_label("Legend")).to_contain_text("A graph from a file")
@@ -260,7 +260,7 @@ def test_a_graph_from_a_file_is_drawn_with_its_own_tokens_or_the_reason_is_said(
     expect(page.get_by_label("Legend")).not_to_contain_text("A graph from a file")
 
     other = graph_file("cd" * 32, {"n_layers": 12, "n_heads": 12, "d_mlp": 3072}, tmp_path / "other.json")
-    page.locator(".why-file input").set_input_files(other)
+    page.locator(".why-menu input[type=file]").set_input_files(other)
     expect(opened).to_contain_text("It is of a model with 12 layers of 12 heads and 3072 neurons")
     expect(opened).to_contain_text("shown flat only")
     expect(page.locator("#why-graph")).to_be_visible()

@@ -127,7 +127,7 @@ def test_a_copied_link_carries_the_prompt_only_when_asked(open_page: OpenPage, f
     links = []
     for name in ("Copy link", "Copy link with prompt"):
         page.locator("#share").click()
-        page.locator(".share-items").get_by_role("button", name=name, exact=True).click()
+        page.locator(".share-menu").get_by_role("button", name=name, exact=True).click()
         page.wait_for_function("() => document.querySelector('.toast')")
         links.append(page.evaluate("() => navigator.clipboard.readText()"))
     assert "dog" not in links[0] and "dog" in links[1]

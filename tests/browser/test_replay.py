@@ -27,7 +27,7 @@ REASON = "This is a recording: there is no model behind it."
 def menu(page: Page, name: str) -> None:
     """Open the Save menu and press an entry."""
     page.locator("#share").click()
-    page.locator(".share-items").get_by_role("button", name=name).click()
+    page.locator(".share-menu").get_by_role("button", name=name).click()
 
 
 def save(page: Page, name: str, folder: Path) -> Path:
@@ -42,7 +42,7 @@ def save(page: Page, name: str, folder: Path) -> Path:
 def open_in_page(page: Page, path: Path) -> None:
     """Through the file dialog's field."""
     page.locator("#share").click()
-    page.locator(".share-file input").set_input_files(path)
+    page.locator(".share-menu input[type=file]").set_input_files(path)
     page.wait_for_function("() => window.livelens.store.replay.value")
 
 
@@ -252,7 +252,7 @@ def test_damaged_files_are_told_and_leave_the_page_as_it_was(
     other = tmp_path / "letter.livelens"
     other.write_text("Dear Sir or Madam")
     page.locator("#share").click()
-    page.locator(".share-file input").set_input_files(other)
+    page.locator(".share-menu input[type=file]").set_input_files(other)
     expect(page.get_by_text("This is not a livelens recording")).to_be_visible()
     assert driving.run_id(page) == before
     data = path.read_bytes()

@@ -1,51 +1,33 @@
 // What can be kept of a run, opened again, and passed on.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { Menu, MenuFile, type Then } from "../menu";
 import { use_page, type Page } from "../page";
 import { RECORDING_SUFFIX, type Keep, type TableFormat } from "./keep";
 
 export function ShareMenu(): JSX.Element | null {
   const page = use_page();
   const { keep } = page;
-  const menu = useRef<HTMLDetailsElement>(null);
-  const close = (): void => {
-    if (menu.current) menu.current.open = false;
-  };
-  useEffect(() => close_elsewhere(menu), []);
   if (!keep) return null;
-  const busy = keep.busy.value;
-  const part: Part = { page, keep, then: (work) => () => { close(); void work(); } };
+  const is_filming = keep.film.is_filming.value;
   return (
-    <details class="share-menu" ref={menu}>
-      <summary class="button small" id="share" title="Save, open, share"
-        data-filming={keep.film.is_filming.value || undefined}>{keep.film.is_filming.value ? "Filming" : (busy ?? "Save")}</summary>
-      <div class="share-items">
-        <Recordings {...part} />
-        <Pictures {...part} />
-        <Links {...part} />
-      </div>
-    </details>
+    <Menu label={is_filming ? "Filming" : (keep.busy.value ?? "Save")} class="share-menu" id="share" title="Save, open, share"
+      is_marked={is_filming}>
+      {(then) => (
+        <>
+          <Recordings page={page} keep={keep} then={then} />
+          <Pictures page={page} keep={keep} then={then} />
+          <Links keep={keep} then={then} />
+        </>
+      )}
+    </Menu>
   );
-}
-
-/** A press anywhere else, or Escape, closes the menu, until the returned function is called. */
-function close_elsewhere(menu: { current: HTMLDetailsElement | null }): () => void {
-  const abort = new AbortController();
-  const close = (event: Event): void => {
-    const is_inside = event.target instanceof Node && menu.current?.contains(event.target);
-    const is_meant = event instanceof KeyboardEvent ? event.key === "Escape" : !is_inside;
-    if (menu.current && is_meant) menu.current.open = false;
-  };
-  for (const type of ["pointerdown", "keydown"]) window.addEventListener(type, close, { signal: abort.signal });
-  return () => abort.abort();
 }
 
 interface Part {
   page: Page;
   keep: Keep;
-  /** Close the menu, then do it. */
-  then: (work: () => unknown) => () => void;
+  then: Then;
 }
 
 function Recordings({ page, keep, then }: Part): JSX.Element {
@@ -61,13 +43,7 @@ function Recordings({ page, keep, then }: Part): JSX.Element {
         title={keep.has_server ? "One file that opens in any browser, with nothing behind it: to mail" : "This file is such a page already"}>
         Save as web page
       </button>
-      <label class="share-file">Open recording…
-        <input type="file" accept={RECORDING_SUFFIX} class="visually-hidden" onChange={(event) => {
-          const file = event.currentTarget.files?.[0];
-          event.currentTarget.value = "";
-          if (file) then(() => keep.open(file))();
-        }} />
-      </label>
+      <MenuFile label="Open recording…" accept={RECORDING_SUFFIX} on_file={(file) => then(() => keep.open(file))()} />
     </div>
   );
 }
@@ -83,7 +59,7 @@ function Pictures({ page, keep, then }: Part): JSX.Element {
   return (
     <div role="group" aria-label="Pictures and tables">
       <h3>Pictures and tables</h3>
-      <span class="share-picture">
+      <span class="menu-pair">
         <button type="button" disabled={!scene} onClick={then(() => keep.save_picture(scale.peek()))}
           title="PNG with the labels and the legend">Save picture</button>
         <select aria-label="Pixels of the picture to one of the page" value={String(scale.value)}
@@ -96,7 +72,7 @@ function Pictures({ page, keep, then }: Part): JSX.Element {
         onClick={then(() => (is_filming ? film.stop() : scene && film.start(scene)))}>
         {is_filming ? "End and save the film" : "Begin a film"}
       </button>
-      <span class="share-picture">
+      <span class="menu-pair">
         <button type="button" disabled={page.store.tokens.value.length === 0} onClick={then(() => keep.save_tokens(format.peek()))}
           title="Every token with its probability, the entropy, and what else was likely">Save table of tokens</button>
         <select aria-label="Format of the table" value={format.value}
@@ -109,7 +85,7 @@ function Pictures({ page, keep, then }: Part): JSX.Element {
   );
 }
 
-function Links({ keep, then }: Part): JSX.Element {
+function Links({ keep, then }: Omit<Part, "page">): JSX.Element {
   return (
     <div role="group" aria-label="Link">
       <h3>Link to this view</h3>

@@ -1,8 +1,8 @@
 // Saving the shown graph, and opening one.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useRef } from "preact/hooks";
 import { add_notice } from "../../store/store";
+import { Menu, MenuFile } from "../menu";
 import { use_page, type Page } from "../page";
 import { graph_text } from "./graph_file";
 import { open_file } from "./opened_bar";
@@ -11,30 +11,20 @@ import { png_blob, save_file, svg_text } from "./picture_file";
 export function GraphMenu(): JSX.Element {
   const page = use_page();
   const with_text = useSignal(false);
-  const menu = useRef<HTMLDetailsElement>(null);
   const has_graph = page.store.analysis.walk.graph.value !== null && !page.state.why.opened.value;
-  const then_close = (work: () => void) => () => {
-    work();
-    if (menu.current) menu.current.open = false;
-  };
   return (
-    <details class="why-menu" ref={menu} onKeyDown={(event) => event.key === "Escape" && menu.current && (menu.current.open = false)}>
-      <summary class="button small">Graph file</summary>
-      <div class="why-menu-items">
-        <button type="button" disabled={!has_graph} onClick={then_close(() => save_json(page, with_text.peek()))}>Save as JSON</button>
-        <label class="check"><input type="checkbox" checked={with_text.value}
-          onChange={(event) => (with_text.value = event.currentTarget.checked)} />with the whole text</label>
-        <button type="button" onClick={then_close(() => void save_picture(page, "svg"))}>Save as SVG</button>
-        <button type="button" onClick={then_close(() => void save_picture(page, "png"))}>Save as PNG</button>
-        <label class="why-file">Open JSON…
-          <input type="file" accept="application/json,.json" class="visually-hidden" onChange={(event) => {
-            const file = event.currentTarget.files?.[0];
-            event.currentTarget.value = "";
-            if (file) then_close(() => void open_file(page, file))();
-          }} />
-        </label>
-      </div>
-    </details>
+    <Menu label="Graph file" class="why-menu">
+      {(then) => (
+        <div role="group" aria-label="Graph file">
+          <button type="button" disabled={!has_graph} onClick={then(() => save_json(page, with_text.peek()))}>Save as JSON</button>
+          <label class="check"><input type="checkbox" checked={with_text.value}
+            onChange={(event) => (with_text.value = event.currentTarget.checked)} />with the whole text</label>
+          <button type="button" onClick={then(() => save_picture(page, "svg"))}>Save as SVG</button>
+          <button type="button" onClick={then(() => save_picture(page, "png"))}>Save as PNG</button>
+          <MenuFile label="Open JSON…" accept="application/json,.json" on_file={(file) => then(() => open_file(page, file))()} />
+        </div>
+      )}
+    </Menu>
   );
 }
 
