@@ -64,7 +64,7 @@ export function PatchGrid({ answer, map, pointed, selected, on_pick }: Props): J
   });
   const across = map.columns === "tokens" ? "tokens" : "heads";
   return (
-    <figure class="patch-grid" data-kind={map.kind}>
+    <figure class="heat-grid patch-grid" data-kind={map.kind}>
       <figcaption>{map.title}</figcaption>
       <div class="patch-frame">
         <div class="patch-rows" aria-hidden="true">
@@ -72,7 +72,7 @@ export function PatchGrid({ answer, map, pointed, selected, on_pick }: Props): J
             <span key={row} style={{ top: `${(100 * (n_rows - row - 0.5)) / n_rows}%` }}>L{row}</span>
           ))}
         </div>
-        <div class="patch-plot" ref={plot} style={{ "--rows": n_rows }}>
+        <div class="heat-plot patch-plot" ref={plot} style={{ "--rows": n_rows }}>
           <canvas ref={canvas} role="img" tabIndex={0} onKeyDown={on_key}
             aria-label={`${map.title}: ${n_rows} layers by ${n_columns} ${across}. Arrow keys point at a cell, Enter selects it; the table has the strongest.`}
             onMouseMove={(event) => (pointed.value = under(event))} onMouseLeave={() => (pointed.value = null)}

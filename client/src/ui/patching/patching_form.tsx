@@ -1,11 +1,11 @@
 // The second prompt and the two tokens; patch, or compare; progress, cancel.
-import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { MAX_PROMPT_CHARS } from "../../protocol/generated";
 import { token_quote } from "../format";
 import { use_page, type Page } from "../page";
 import { use_missing, Working } from "../parts/asking";
 import type { Shown } from "../shown_step";
+import { TokenField } from "../why/token_field";
 import { question_of } from "../why/why_actions";
 
 /** Patch what predicts the token after `pos`, with the target and distractor of the Why tab. */
@@ -59,8 +59,10 @@ export function PatchingForm({ shown }: { shown: Shown }): JSX.Element {
           onInput={(event) => (patching.corrupted_prompt.value = event.currentTarget.value)} />
       </label>
       <div class="patching-choices">
-        <TokenField label="Target token" says="Target" value={why.target} />
-        <TokenField label="Distractor token" says="Distractor" value={why.distractor} disabled={why.against_mean.value} />
+        <span class="muted" aria-hidden="true">Target</span>
+        <TokenField label="Target token" value={why.target} placeholder="what followed" />
+        <span class="muted" aria-hidden="true">Distractor</span>
+        <TokenField label="Distractor token" value={why.distractor} placeholder="the runner-up" disabled={why.against_mean.value} />
         {progress
           ? <Working progress={progress} on_cancel={() => store.analysis.patching.give_up()} />
           : <button type="submit" class="button small" disabled={!step || written === "" || written === own || !!no_patching}
@@ -91,19 +93,5 @@ function CompareButton({ is_ready, is_other }: { is_ready: boolean; is_other: bo
         other run without my interventions
       </label>
     </>
-  );
-}
-
-function TokenField({ label, says, value, disabled }: {
-  label: string; says: string; value: Signal<string>; disabled?: boolean;
-}): JSX.Element {
-  return (
-    <label>
-      <span class="muted">{says} </span>
-      <input type="text" aria-label={label} value={value.value} disabled={disabled} spellcheck={false} autocomplete="off"
-        placeholder={says === "Target" ? "the one that followed" : "the runner-up"}
-        title={`${label}: write it with its space, for instance “ Mary”; empty takes the default`}
-        onChange={(event) => (value.value = event.currentTarget.value)} />
-    </label>
   );
 }

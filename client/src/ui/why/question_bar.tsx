@@ -1,12 +1,13 @@
 // The question: target, distractor, and what the metric comes to.
-import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useId } from "preact/hooks";
 import { signed_text, token_label } from "../format";
 import { use_page, type Page } from "../page";
 import { GraphMenu } from "./graph_menu";
 import { metric_words } from "./node_words";
+import { TokenField } from "./token_field";
 import { ask_paths, explain, question_of } from "./why_actions";
+
+const label_of = (text: string | null | undefined): string => (text == null ? "" : token_label(text));
 
 export function QuestionBar(): JSX.Element {
   const page = use_page();
@@ -19,9 +20,9 @@ export function QuestionBar(): JSX.Element {
   return (
     <div class="why-question">
       <span>Why</span>
-      <TokenField label="Target token" value={target} fallback={metric?.target_text ?? null} />
+      <TokenField label="Target token" value={target} placeholder={label_of(metric?.target_text)} />
       <span>and not</span>
-      <TokenField label="Distractor token" value={distractor} fallback={metric?.distractor_text ?? null}
+      <TokenField label="Distractor token" value={distractor} placeholder={label_of(metric?.distractor_text)}
         disabled={against_mean.value} />
       <label class="check" title="Against the mean of all tokens' logits">
         <input type="checkbox" checked={against_mean.value}
@@ -46,26 +47,6 @@ export function QuestionBar(): JSX.Element {
         <GraphMenu />
       </span>
     </div>
-  );
-}
-
-/** A token as text; empty is the default that the server takes. */
-function TokenField({ label, value, fallback, disabled }: {
-  label: string; value: Signal<string>; fallback: string | null; disabled?: boolean;
-}): JSX.Element {
-  const { store } = use_page();
-  const list = useId();
-  const step = store.history.get(store.current_pos.value);
-  return (
-    <>
-      <input type="text" class="why-token" aria-label={label} list={list} value={value.value} disabled={disabled}
-        placeholder={fallback === null ? "" : token_label(fallback)} spellcheck={false} autocomplete="off"
-        title={`${label}: write it with its space, for instance “ Mary”; empty takes the default`}
-        onChange={(event) => (value.value = event.currentTarget.value)} />
-      <datalist id={list}>
-        {(step?.top_tokens ?? []).map((top) => <option key={top.token_id} value={top.text} />)}
-      </datalist>
-    </>
   );
 }
 
