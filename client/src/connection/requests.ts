@@ -13,6 +13,16 @@ export class Refusal extends Error {
   }
 }
 
+/** What `work` brings, or the words of the refusal. */
+export async function or_refusal<T extends object>(work: Promise<T>): Promise<T | string> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return error.message;
+  }
+}
+
 interface Waiting {
   resolve: (event: DecodedEvent) => void;
   reject: (reason: Refusal) => void;

@@ -1,6 +1,7 @@
 // Everything that is changed in the network, each with its switch and the position from which it holds.
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import { kept_edits } from "./edits/kept_edits";
 import { IconButton } from "./icons";
 import { Entry } from "./interventions/entry";
 import { kept_directions } from "./interventions/kept_directions";
@@ -18,8 +19,9 @@ export function InterventionsPanel(): JSX.Element {
   useEffect(() => remember_runs(page), [page]);
   const info = store.model_info.value;
   useEffect(() => {
-    const { directions } = page.state.interventions;
+    const { interventions: { directions }, edits: { held } } = page.state;
     if (info && directions.peek().length === 0) directions.value = kept_directions(info);
+    if (info && held.peek().length === 0) held.value = kept_edits(info);
   }, [info?.weights_sha256]);
   const any_on = specs.some((spec) => spec.enabled);
   return (

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import torch
@@ -20,17 +21,19 @@ from torch import Tensor
 from livelens.analysis.edit_key import KeyDirection, scaled_key
 from livelens.analysis.edit_plan import MAX_TEXT_TOKENS, EditPlan, edit_plan, tokenized
 from livelens.analysis.edit_texts import COVARIANCE_TEXTS, SPILLOVER_PROMPTS
-from livelens.analysis.edit_value import Fitted, fitted_value
-from livelens.analysis.progress import Work
+from livelens.analysis.edit_value import EDIT_PIECE_SECS, Fitted, fitted_value
+from livelens.analysis.pacing import Pacing
+from livelens.analysis.progress import Work, as_progress
 from livelens.analysis.words import labelled
 from livelens.model.caches import new_cache
 from livelens.model.capture import CaptureSite
 from livelens.model.edits import Segment
 from livelens.model.engine import AnalysisContext, AnalysisRefusedError
 from livelens.model.frozen import MaskSegment
+from livelens.model.in_turns import in_turns
 from livelens.model.interventions import InterventionMasks
 from livelens.model.operations import EVERYWHERE, MATRIX_SITES, Operation, Place, RankOne
-from livelens.model.replay import ModelParts, replay, replay_plan
+from livelens.model.replay import ModelParts, replay
 from livelens.model.threads import narrow_on_few
 from livelens.protocol.messages import (
     AnalysisProgress,
@@ -44,7 +47,7 @@ from livelens.protocol.rank_one_edits import rank_one_edit_info
 from livelens.protocol.tensors import encode_tensor
 
 _TOP_TOKENS = 5
-_FEW_TOKENS = 32  # that one core computes about as fast as two, and in no more than a piece's time
+_FEW_TOKENS = 32  # that one core computes about as fast as two
 MAX_KEPT_KEYS = 8
 # What enters a matrix in the server's own texts, float32 [n, d_in], by site and layer: those used last.
 KeptKeys = OrderedDict[Place, Tensor]
@@ -84,7 +87,7 @@ def make_rank_one_edit(
     site = MATRIX_SITES[recipe.matrix]
     work = Work(question, total=recipe.n_steps * (len(plan.rows) + (plan.essence is not None)))
     forwards = [*(row.token_ids for row in plan.rows), *texts, *2 * [ids for _, ids in prompts]]
-    work.expect(sum(len(replay_plan(parts, ids, ())) for ids in forwards))
+    work.expect(len(forwards) + len(prompts))
     keyed = yield from _keyed(recipe, plan, parts, work)
     key = yield from _key(recipe, keyed, texts, parts, work, kept_keys)
     essence = None
@@ -104,6 +107,7 @@ def make_rank_one_edit(
         clean = yield from _passed(ids, (), parts, work)
         edited = yield from _passed(ids, segments, parts, work)
         rows = _logits(parts, torch.stack([clean.normed[-1], edited.normed[-1]]))
+        yield work.step()
         spillover.append(_spilled(text, rows, plan.wanted_ids[0], parts))
     kept = _kept_recipe(recipe, plan, parts)
     try:
@@ -146,21 +150,32 @@ def _passed(
     layer: int = 0,
 ) -> Generator[AnalysisProgress, None, _Passed]:
     """A text computed, a piece at a time, and what it left at these sites of one layer."""
+    pieces = in_turns(partial(_pass, parts, token_ids, segments, sites, layer))
+    passed = yield from as_progress(pieces, work, is_counted=False)
+    yield work.step()
+    return passed
+
+
+def _pass(
+    parts: ModelParts,
+    token_ids: Sequence[int],
+    segments: Sequence[Segment],
+    sites: frozenset[CaptureSite],
+    layer: int,
+    between: Callable[[], None],
+) -> _Passed:
     normed: list[Tensor] = []
     found: dict[CaptureSite, list[Tensor]] = {site: [] for site in sites}
-    pieces = replay(parts, token_ids, segments, cache=new_cache(), sites=sites)
-    while True:
-        with narrow_on_few() if len(token_ids) <= _FEW_TOKENS else nullcontext():
-            piece = next(pieces, None)
-        if piece is None:
-            break
-        normed.append(piece.normed[0].clone())
-        for site, rows in found.items():
-            captured = piece.tensors[site][layer]
-            if captured is None:
-                raise RuntimeError(f"{site} of layer {layer} was not captured")
-            rows.append(captured[0].float().cpu())
-        yield work.step()
+    pacing = Pacing(between, piece_secs=EDIT_PIECE_SECS)
+    with narrow_on_few() if len(token_ids) <= _FEW_TOKENS else nullcontext():
+        for piece in replay(parts, token_ids, segments, cache=new_cache(), sites=sites, pacing=pacing):
+            normed.append(piece.normed[0].clone())
+            for site, rows in found.items():
+                captured = piece.tensors[site][layer]
+                if captured is None:
+                    raise RuntimeError(f"{site} of layer {layer} was not captured")
+                rows.append(captured[0].float().cpu())
+            pacing.stop()
     return _Passed(normed=torch.cat(normed), captured={site: torch.cat(rows) for site, rows in found.items()})
 
 
@@ -216,12 +231,14 @@ def _key(
         while len(kept) > MAX_KEPT_KEYS:
             kept.popitem(last=False)
     direction = KeyDirection(_own_head(recipe, seen, parts), ridge=recipe.ridge)
-    work.expect(direction.n_pieces)
+    work.expect(direction.n_pieces + 1)
     for _ in direction.prepare():
         yield work.step()
     if not float(keyed.mean.norm()) > 0:
         return scaled_key(keyed.mean, keyed.plain)  # refused there
-    return scaled_key(_own_head(recipe, direction.solve(keyed.mean), parts), keyed.plain)
+    solved = direction.solve(keyed.mean)
+    yield work.step()
+    return scaled_key(_own_head(recipe, solved, parts), keyed.plain)
 
 
 def _covariance_ids(recipe: RankOneRecipe, plan: EditPlan, parts: ModelParts) -> list[list[int]]:
@@ -250,7 +267,8 @@ def _in_force(place: Place, key: Tensor, fitted: Fitted) -> list[MaskSegment]:
 @torch.inference_mode()
 def _logits(parts: ModelParts, normed: Tensor) -> Tensor:
     """float32 [n, d_vocab], on the CPU."""
-    return parts.readout.logits(normed).float().cpu()
+    with narrow_on_few():
+        return parts.readout.logits(normed).float().cpu()
 
 
 def _top(logits: Tensor, parts: ModelParts, n_tokens: int = _TOP_TOKENS) -> list[TopToken]:
@@ -260,10 +278,12 @@ def _top(logits: Tensor, parts: ModelParts, n_tokens: int = _TOP_TOKENS) -> list
 
 def _spilled(text: str, rows: Tensor, wanted_id: int, parts: ModelParts) -> Spillover:
     """rows [2, d_vocab]: clean and edited logits after a prompt."""
-    clean, edited = rows.double().log_softmax(-1)
+    with narrow_on_few():
+        clean, edited = rows.double().log_softmax(-1)
+        kl = max(0.0, float((clean.exp() * (clean - edited)).sum()))
     return Spillover(
         prompt=text,
-        kl=max(0.0, float((clean.exp() * (clean - edited)).sum())),
+        kl=kl,
         top_before=_top(rows[0], parts, 1)[0],
         top_after=_top(rows[1], parts, 1)[0],
         wanted_before=float(clean[wanted_id].exp()),

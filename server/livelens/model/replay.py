@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,10 +18,12 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from livelens.analysis.direct_logit import unembed_direction
+from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy
 from livelens.model.capture import CaptureSite, ForwardHooks
 from livelens.model.edits import Segment, SiteEdits, edits_from
 from livelens.model.engine import AnalysisRefusedError, EngineError
+from livelens.model.freeze_hooks import StopHooks
 from livelens.model.interventions import InterventionMasks
 from livelens.model.operations import Place, Span
 from livelens.model.readout import Readout, WriteWeights
@@ -141,16 +143,18 @@ def run_piece(
     edits: SiteEdits,
     sites: frozenset[CaptureSite] = frozenset(),
     n_rows: int = 1,
+    pacing: Pacing | None = None,
 ) -> Piece:
     """One forward call over `token_ids`, the positions from `start` on, in `n_rows` equal rows. Raises EngineError.
 
-    edits: bound to these positions here, where they depend on them.
+    edits: bound to these positions here, where they depend on them. pacing: the call may stop between layers.
     """
     edits = edits.bound(Span(start, tuple(token_ids)))
     ids = torch.tensor([list(token_ids)], device=parts.model.device).expand(n_rows, -1)
     with (
         _told_when_memory_runs_out(len(token_ids) * n_rows),
         ForwardHooks(parts.anatomy, edits=edits, sites=sites | {"resid"}) as hooks,
+        nullcontext() if pacing is None else StopHooks(parts.anatomy, (hooks,), pacing),
     ):
         normed = parts.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
     return Piece(
@@ -169,8 +173,12 @@ def replay(
     *,
     cache: Cache,
     sites: frozenset[CaptureSite] = frozenset(),
+    pacing: Pacing | None = None,
 ) -> Iterator[Piece]:
-    """The run's forward pass over `token_ids`, filling `cache`, one piece at a time. Raises EngineError."""
+    """The run's forward pass over `token_ids`, filling `cache`, one piece at a time. Raises EngineError.
+
+    pacing: a piece may stop between its layers too.
+    """
     check_tokens(parts, token_ids)
     for stretch in replay_plan(parts, token_ids, segments):
         yield run_piece(
@@ -180,6 +188,7 @@ def replay(
             cache=cache,
             edits=own_edits(parts, stretch.masks),
             sites=sites,
+            pacing=pacing,
         )
 
 

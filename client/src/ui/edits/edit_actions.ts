@@ -1,7 +1,5 @@
 // Keeping, putting in force, saving and opening rank-1 edits of a weight matrix.
-import { Refusal } from "../../connection/connection";
-import { DecodeError } from "../../protocol/errors";
-import { rank_one_recipe } from "../../protocol/event_checks";
+import { or_refusal, Refusal } from "../../connection/requests";
 import type { Component, InterventionSpec, RankOneRecipe } from "../../protocol/generated";
 import type { RankOneEditAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
@@ -9,7 +7,9 @@ import { named_spec } from "../interventions/draft";
 import { read_vectors, SafetensorsError, write_vectors, type Notes } from "../interventions/safetensors";
 import type { Page } from "../page";
 import { save_file } from "../why/picture_file";
+import { read_edit_recipe } from "./edit_text";
 import type { HeldEdit } from "./edits_state";
+import { keep_edits } from "./kept_edits";
 
 const MAX_HELD = 64;
 const FORMAT = "livelens rank-1 edit";
@@ -21,16 +21,18 @@ export function keep_answer(page: Page, answer: RankOneEditAnswer): void {
 }
 
 /** Keep `held` here, newest first; equal edits are one. */
-export function hold({ state }: Page, held: HeldEdit): void {
+export function hold({ state, store }: Page, held: HeldEdit): void {
   const before = state.edits.held.peek();
   const same = before.find(({ info }) => info.edit_id === held.info.edit_id);
   state.edits.held.value = [{ ...held, made: held.made ?? same?.made ?? null }, ...before.filter((other) => other !== same)]
     .slice(0, MAX_HELD);
+  keep_edits(state.edits.held.peek(), store.model_info.peek());
 }
 
 /** Forget an edit here; the server keeps it for interventions that use it. */
-export function forget_edit({ state }: Page, edit_id: string): void {
+export function forget_edit({ state, store }: Page, edit_id: string): void {
   state.edits.held.value = state.edits.held.peek().filter(({ info }) => info.edit_id !== edit_id);
+  keep_edits(state.edits.held.peek(), store.model_info.peek());
 }
 
 /** What the edited matrix belongs to. */
@@ -48,7 +50,11 @@ export async function switch_edit(page: Page, held: HeldEdit, enabled: boolean):
   const { store, actions } = page;
   const { edit_id, recipe } = held.info;
   const listed = listed_spec(store.interventions.peek(), edit_id);
-  if (enabled && !(await put_held(page, held))) return;
+  const problem = enabled ? await put_held(page, held) : null;
+  if (problem) {
+    add_notice(store, "fault", problem);
+    return;
+  }
   if (listed) {
     actions.set_enabled(listed.intervention_id, enabled);
     return;
@@ -60,16 +66,12 @@ export async function switch_edit(page: Page, held: HeldEdit, enabled: boolean):
   void actions.change((specs) => [...specs, spec]);
 }
 
-/** Have the server hold `held` (it may have been started anew since); false where it refuses, which is told. */
-async function put_held({ store, actions }: Page, { info, key, value }: HeldEdit): Promise<boolean> {
-  try {
-    await actions.put_rank_one_edit({ name: info.name, recipe: info.recipe, key: bytes_of(key), value: bytes_of(value) });
-    return true;
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    add_notice(store, "fault", error.message);
-    return false;
-  }
+/** Have the server hold `held` (it may have been started anew since); why not, where it does not. */
+export async function put_held({ actions }: Page, { info, key, value }: HeldEdit): Promise<string | null> {
+  const { name, recipe, edit_id } = info;
+  const stored = await or_refusal(actions.put_rank_one_edit({ name, recipe, key: bytes_of(key), value: bytes_of(value) }));
+  if (typeof stored === "string") return stored;
+  return stored.edit_id === edit_id ? null : `The edit “${name}” does not hold the numbers that its id says: it was changed.`;
 }
 
 const bytes_of = (numbers: Float32Array): Uint8Array => new Uint8Array(numbers.slice().buffer);
@@ -93,7 +95,7 @@ export async function open_edit(page: Page, file: File): Promise<void> {
     if (file.size > 20_000_000) throw new SafetensorsError("This cannot be opened as an edit: it is too large.");
     const { vectors, notes } = read_vectors(new Uint8Array(await file.arrayBuffer()), "edit of a weight matrix", 2);
     const { key, value } = vectors;
-    const recipe = read_recipe(notes["recipe"]);
+    const recipe = read_edit_recipe(notes["recipe"]);
     if (!key || !value || !recipe) {
       throw new SafetensorsError("This cannot be opened as an edit: it does not hold a key, a value and what made them.");
     }
@@ -106,14 +108,5 @@ export async function open_edit(page: Page, file: File): Promise<void> {
   } catch (error) {
     if (!(error instanceof SafetensorsError || error instanceof Refusal)) throw error;
     add_notice(store, "fault", error.message);
-  }
-}
-
-function read_recipe(text: string | undefined): RankOneRecipe | null {
-  try {
-    return text === undefined ? null : rank_one_recipe(JSON.parse(text), "recipe");
-  } catch (error) {
-    if (error instanceof DecodeError || error instanceof SyntaxError) return null;
-    throw error;
   }
 }

@@ -83,7 +83,7 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
             }} />
         )}
       </div>
-      {held.made ? <EditResult made={held.made} recipe={recipe} /> : <p class="muted">From a file: it was not measured here.</p>}
+      {held.made ? <EditResult made={held.made} recipe={recipe} /> : <p class="muted">From a file, a set, or before the page was loaded anew: what it does was not measured here.</p>}
     </article>
   );
 }

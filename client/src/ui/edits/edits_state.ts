@@ -15,7 +15,7 @@ export interface HeldEdit {
   /** float32 [d_in] and [d_model]. */
   key: Float32Array;
   value: Float32Array;
-  /** None for one from a file. */
+  /** None for one from a file or a set, and after a reload. */
   made: Made | null;
 }
 

@@ -1,5 +1,5 @@
 // Making, keeping, saving and opening directions of the residual stream.
-import { Refusal } from "../../connection/connection";
+import { or_refusal, Refusal } from "../../connection/requests";
 import type { Component, DirectionRecipe, InterventionSpec, ModelInfo, StreamPlace } from "../../protocol/generated";
 import type { DirectionAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
@@ -32,22 +32,23 @@ export function hold({ state, store }: Page, held: HeldDirection): void {
   keep_directions(directions.peek(), store.model_info.peek());
 }
 
-/** Have the server hold `held` (it may have been started anew since); false where it refuses, which is told. */
-export async function put_held({ store, actions }: Page, { info, vector }: HeldDirection): Promise<boolean> {
-  try {
-    const { name, recipe, layer } = info;
-    await actions.put_direction({ name, recipe, layer, data: new Uint8Array(vector.slice().buffer) });
-    return true;
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    add_notice(store, "fault", error.message);
-    return false;
-  }
+/** Have the server hold `held` (it may have been started anew since); why not, where it does not. */
+export async function put_held({ actions }: Page, { info, vector }: HeldDirection): Promise<string | null> {
+  const { name, recipe, layer } = info;
+  const stored = await or_refusal(actions.put_direction({ name, recipe, layer, data: new Uint8Array(vector.slice().buffer) }));
+  return typeof stored === "string" ? stored : null;
+}
+
+/** The same; false where it does not, which is told. */
+async function is_put(page: Page, held: HeldDirection): Promise<boolean> {
+  const problem = await put_held(page, held);
+  if (problem) add_notice(page.store, "fault", problem);
+  return problem === null;
 }
 
 /** Put a whole layer's attention or MLP to `held`: what it writes is the direction, times the amount. */
 export async function put_layer_to(page: Page, held: HeldDirection, layer: Component): Promise<void> {
-  if (!(await put_held(page, held))) return;
+  if (!(await is_put(page, held))) return;
   const draft: InterventionSpec = {
     intervention_id: "layer", operation: "set", components: [layer], amount: 1, enabled: true,
     direction_id: held.info.direction_id,
@@ -135,7 +136,7 @@ export type StreamOperation = "add_direction" | "project_out";
 export async function use_direction(
   page: Page, held: HeldDirection, operation: StreamOperation, stream: StreamPlace[],
 ): Promise<void> {
-  if (!(await put_held(page, held))) return;
+  if (!(await is_put(page, held))) return;
   // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
   const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";
   const is_adding = operation === "add_direction";

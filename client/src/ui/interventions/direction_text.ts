@@ -1,7 +1,8 @@
-// Directions as text: inside a set's file, and in this browser's storage. Numbers are float32, base64.
+// Directions as text: inside a set's file, and in this browser's storage.
 import { direction_recipe } from "../../protocol/event_checks";
 import { DecodeError } from "../../protocol/errors";
 import type { DirectionRecipe } from "../../protocol/generated";
+import { floats_text, length_of, text_floats } from "./float_text";
 import type { HeldDirection } from "./held_direction";
 
 /** A direction with its numbers; `data` is float32 little-endian [d_model]. */
@@ -14,9 +15,8 @@ export interface WrittenDirection {
 }
 
 export function written({ info, vector }: HeldDirection): WrittenDirection {
-  const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
   const { direction_id, name, recipe, layer } = info;
-  return { direction_id, name, recipe, layer, data: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")) };
+  return { direction_id, name, recipe, layer, data: floats_text(vector) };
 }
 
 /** The direction that `value` says, of `d_model` numbers; null where it says none. */
@@ -25,11 +25,13 @@ export function read_written(value: unknown, d_model: number): HeldDirection | n
   const { direction_id, name, layer, data, recipe } = value as Record<string, unknown>;
   if (typeof direction_id !== "string" || typeof name !== "string" || typeof data !== "string") return null;
   if (layer !== null && !(Number.isInteger(layer) && (layer as number) >= 0)) return null;
-  const vector = read_numbers(data, d_model);
+  const vector = text_floats(data);
   const made_by = read_recipe(recipe);
-  if (!vector || !made_by) return null;
-  const norm = Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0));
-  const info = { direction_id: direction_id.slice(0, 64), name: name.slice(0, 120), recipe: made_by, d_model, norm, layer: layer as number | null };
+  if (vector?.length !== d_model || !made_by) return null;
+  const info = {
+    direction_id: direction_id.slice(0, 64), name: name.slice(0, 120), recipe: made_by, d_model, norm: length_of(vector),
+    layer: layer as number | null,
+  };
   return { info, vector, separation: null, accuracy: null };
 }
 
@@ -41,17 +43,4 @@ export function read_recipe(value: unknown): DirectionRecipe | null {
     if (error instanceof DecodeError || error instanceof SyntaxError) return null;
     throw error;
   }
-}
-
-function read_numbers(data: string, d_model: number): Float32Array | null {
-  let binary: string;
-  try {
-    binary = atob(data);
-  } catch {
-    return null;
-  }
-  if (binary.length !== 4 * d_model || d_model === 0) return null;
-  const bytes = Uint8Array.from(binary, (char) => char.charCodeAt(0));
-  const vector = new Float32Array(bytes.buffer);
-  return vector.every(Number.isFinite) && vector.some((number) => number !== 0) ? vector : null;
 }

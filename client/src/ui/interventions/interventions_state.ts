@@ -20,6 +20,8 @@ export interface InterventionsState {
   /** The list of who changed what. */
   history_open: Signal<boolean>;
   set_name: Signal<string>;
+  /** Why the last set could not be opened, kept or sent. */
+  set_problem: Signal<string | null>;
   /** Sets kept in this browser, newest first. */
   saved: Signal<readonly SavedSet[]>;
   /** The inspector's form; null while it is closed. Its components are chosen when it is applied. */
@@ -43,6 +45,7 @@ export function create_interventions_state(): InterventionsState {
     sets_open: signal(false),
     history_open: signal(false),
     set_name: signal(""),
+    set_problem: signal<string | null>(null),
     saved: signal<readonly SavedSet[]>(read_saved_sets()),
     draft: signal<InterventionSpec | null>(null),
     opened: signal<string | null>(null),

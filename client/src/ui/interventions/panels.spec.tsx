@@ -199,20 +199,21 @@ describe("whole sets", () => {
     await click('[aria-label="Remove the intervention on L1H1"]');
     await applied();
     await click('[aria-label="Use one head"]');
+    await settle();
     expect((await applied()).map((spec) => spec.intervention_id)).toEqual(["L1H1"]);
     const before = n_sent();
     const big = { ...model_of(HELLO.model_info), n_layers: 30 };
-    state.interventions.saved.value = [{ name: "big", model: big, interventions: toggled([], { ...HEAD, layer: 29 }), directions: [] }];
+    state.interventions.saved.value = [{ name: "big", model: big, interventions: toggled([], { ...HEAD, layer: 29 }), directions: [], edits: [] }];
     await settle();
     await click('[aria-label="Use big"]');
     await settle();
     expect(n_sent()).toBe(before);
-    expect(text_of(".toast:last-child")).toMatch(/tiny has no L29H1/);
+    expect(text_of(".sets [role=alert]")).toMatch(/tiny has no L29H1/);
   });
 
   it("dropped on the panel are opened", async () => {
     await begin();
-    const text = set_text({ name: "dropped", model: model_of(HELLO.model_info), interventions: toggled([], NEURON), directions: [] });
+    const text = set_text({ name: "dropped", model: model_of(HELLO.model_info), interventions: toggled([], NEURON), directions: [], edits: [] });
     const event = Object.assign(new Event("drop", { bubbles: true, cancelable: true }), { dataTransfer: { files: [{ name: "x.json", text: () => Promise.resolve(text) }] } });
     await act(() => void $(".interventions").dispatchEvent(event));
     await settle();

@@ -1,7 +1,9 @@
 // Bringing a set onto the page: from this browser, a file, the clipboard, or dropped on the panel.
 import { fresh_id } from "../../store/interventions";
-import type { InterventionSpec } from "../../protocol/generated";
+import type { InterventionSpec, ModelInfo } from "../../protocol/generated";
 import { add_notice } from "../../store/store";
+import { hold as hold_edit, put_held as put_held_edit } from "../edits/edit_actions";
+import { read_written_edit, why_not_of } from "../edits/edit_text";
 import { take_dropped_json } from "../json_file";
 import type { Page } from "../page";
 import { hold, put_held } from "./direction_actions";
@@ -13,38 +15,60 @@ export async function use_set(page: Page, set: SavedSet, how: "replace" | "add")
   const { store, actions, state } = page;
   const info = store.model_info.peek();
   if (!info) {
-    add_notice(store, "fault", "There is no model yet: wait for the server.");
+    say_problem(page, "There is no model yet: wait for the server.");
     return;
   }
+  state.interventions.set_problem.value = null;
   const listed = how === "add" ? store.interventions.peek() : [];
   const next = joined(listed, set.interventions);
   try {
     check_set(next, info, store.limits.peek()?.max_interventions ?? Infinity);
   } catch (error) {
     if (!(error instanceof SetFileError)) throw error;
-    add_notice(store, "fault", error.message);
+    say_problem(page, error.message);
     return;
   }
   if (info.weights_sha256 !== set.model.weights_sha256) {
     add_notice(store, "info", `“${set.name}” was made with ${set.model.model_name}: other weights than the running model's.`);
   }
-  if (!(await put_all(page, set, info.d_model))) return;
+  const problem = (await put_directions(page, set, info)) ?? (await put_edits(page, set, info));
+  if (problem) {
+    say_problem(page, problem);
+    return;
+  }
   state.interventions.set_name.value = set.name;
   actions.change(() => next);
   state.announcement.value = `${set.name}: ${set.interventions.length} interventions`;
 }
 
-/** Give the server the set's directions; false where it does not take one, which is then told. */
-async function put_all(page: Page, set: SavedSet, d_model: number): Promise<boolean> {
+/** Why a set could not be opened, kept or sent, beside the buttons that do so. */
+export function say_problem({ state }: Page, problem: string): void {
+  state.interventions.sets_open.value = true;
+  state.interventions.set_problem.value = problem;
+}
+
+/** Give the server the set's directions; why not, where it does not take one. */
+async function put_directions(page: Page, set: SavedSet, info: ModelInfo): Promise<string | null> {
   for (const entry of set.directions) {
-    const held = read_written(entry, d_model);
-    if (!held || !(await put_held(page, held))) {
-      if (!held) add_notice(page.store, "fault", `The direction “${entry.name}” is of a stream of another width.`);
-      return false;
-    }
+    const held = read_written(entry, info.d_model);
+    if (!held) return `The direction “${entry.name}” is of a stream of another width.`;
+    const problem = await put_held(page, held);
+    if (problem) return problem;
     hold(page, held);
   }
-  return true;
+  return null;
+}
+
+/** The same of its rank-1 edits. */
+async function put_edits(page: Page, set: SavedSet, info: ModelInfo): Promise<string | null> {
+  for (const entry of set.edits) {
+    const held = read_written_edit(entry, set.model);
+    if (typeof held === "string") return `This set cannot be used: ${held}.`;
+    const problem = why_not_of(held, info) ?? (await put_held_edit(page, held));
+    if (problem) return problem;
+    hold_edit(page, held);
+  }
+  return null;
 }
 
 /** `added` behind `listed`; an id that is taken is changed. */
@@ -64,7 +88,7 @@ export function open_set_text(page: Page, text: string): void {
     void use_set(page, read_set(text), "replace");
   } catch (error) {
     if (!(error instanceof SetFileError)) throw error;
-    add_notice(page.store, "fault", error.message);
+    say_problem(page, error.message);
   }
 }
 
@@ -73,7 +97,7 @@ export async function open_set_file(page: Page, file: File): Promise<void> {
   try {
     text = await file.text();
   } catch {
-    add_notice(page.store, "fault", `${file.name} could not be read.`);
+    say_problem(page, `${file.name} could not be read.`);
     return;
   }
   open_set_text(page, text);

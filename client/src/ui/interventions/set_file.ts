@@ -5,14 +5,16 @@ import { intervention } from "../../protocol/event_checks";
 import { DecodeError } from "../../protocol/errors";
 import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
 import { has_component } from "../../store/query";
+import { read_written_edit, written_edit, type WrittenEdit } from "../edits/edit_text";
 import { read_json_file } from "../json_file";
 import { read_written, written, type WrittenDirection } from "./direction_text";
 
 const FORMAT = "livelens-interventions";
 const VERSION = 1;
-const MAX_FILE_CHARS = 4_000_000;
+const MAX_FILE_CHARS = 6_000_000;
 const MAX_NAME = 80;
 const MAX_DIRECTIONS = 64;
+const MAX_EDITS = 32;
 
 /** The model that a set was made with, as far as a set cares. */
 export type SetModel = Pick<ModelInfo, "model_name" | "weights_sha256" | "n_layers" | "n_heads" | "d_mlp" | "d_model">;
@@ -23,6 +25,8 @@ export interface SavedSet {
   interventions: InterventionSpec[];
   /** The directions that the interventions name, as far as the page that kept the set had them. */
   directions: WrittenDirection[];
+  /** The rank-1 edits of weight matrices that they name, likewise. */
+  edits: WrittenEdit[];
 }
 
 /** One sentence for the person: why a file is no set for this model. */
@@ -35,8 +39,14 @@ export function model_of(info: ModelInfo): SetModel {
   return { model_name, weights_sha256, n_layers, n_heads, d_mlp, d_model };
 }
 
+/** Raises SetFileError where the set is so large that it could not be opened again. */
 export function set_text(set: SavedSet): string {
-  return JSON.stringify({ format: FORMAT, version: VERSION, ...set }, null, 1);
+  if (set.directions.length > MAX_DIRECTIONS || set.edits.length > MAX_EDITS) {
+    throw new SetFileError(`A set brings at most ${MAX_DIRECTIONS} directions and ${MAX_EDITS} edits: take some out.`);
+  }
+  const text = JSON.stringify({ format: FORMAT, version: VERSION, ...set }, null, 1);
+  if (text.length > MAX_FILE_CHARS) throw new SetFileError("This set is too large for a file: take some of its edits out.");
+  return text;
 }
 
 /** The set in a file's `text`; raises SetFileError on anything that is none. The model is not asked yet. */
@@ -51,14 +61,19 @@ export function read_saved_set(value: unknown): SavedSet {
   if (typeof name !== "string") throw damaged("it has no name");
   if (!Array.isArray(interventions)) throw damaged("it has no interventions");
   const model = read_model(file["model"]);
-  const directions = Array.isArray(file["directions"]) ? file["directions"] : [];
-  if (directions.length > MAX_DIRECTIONS) throw damaged("it has too many directions");
+  const directions = entries(file["directions"], MAX_DIRECTIONS, "directions");
+  const edits = entries(file["edits"], MAX_EDITS, "edits");
   return {
     name: name.slice(0, MAX_NAME), model, interventions: interventions.map(read_spec),
     directions: directions.map((entry) => {
       const held = read_written(entry, model.d_model);
       if (!held) throw damaged("a direction in it is damaged");
       return written(held);
+    }),
+    edits: edits.map((entry) => {
+      const held = read_written_edit(entry, model);
+      if (typeof held === "string") throw damaged(held);
+      return written_edit(held);
     }),
   };
 }
@@ -92,6 +107,13 @@ function check_component(component: Component, info: ModelInfo): void {
 
 function damaged(what: string): SetFileError {
   return new SetFileError(`This cannot be opened as a set of interventions: ${what}.`);
+}
+
+/** Vectors that a file may leave out: sets of earlier versions bring none. */
+function entries(value: unknown, most: number, what: string): unknown[] {
+  const list: unknown[] = Array.isArray(value) ? value : [];
+  if (list.length > most) throw damaged(`it has more than ${most} ${what}`);
+  return list;
 }
 
 function fields(value: unknown, what: string): Record<string, unknown> {

@@ -1,17 +1,18 @@
 // Whole sets: named and kept in this browser, sent as a file or through the clipboard, opened from either.
 import type { JSX } from "preact";
 import { add_notice } from "../../store/store";
+import { written_edit } from "../edits/edit_text";
 import { IconButton } from "../icons";
 import { use_page, type Page } from "../page";
 import { save_file } from "../why/picture_file";
 import { written } from "./direction_text";
 import { with_set, write_saved_sets } from "./saved_sets";
-import { model_of, set_text, type SavedSet } from "./set_file";
-import { open_set_file, open_set_text, use_set } from "./set_actions";
+import { model_of, set_text, SetFileError, type SavedSet } from "./set_file";
+import { open_set_file, open_set_text, say_problem, use_set } from "./set_actions";
 
 export function Sets(): JSX.Element {
   const page = use_page();
-  const { saved, set_name } = page.state.interventions;
+  const { saved, set_name, set_problem } = page.state.interventions;
   const is_empty = page.store.interventions.value.length === 0;
   return (
     <div class="sets" role="group" aria-label="Kept sets">
@@ -37,6 +38,7 @@ export function Sets(): JSX.Element {
             }} />
         </label>
       </div>
+      {set_problem.value && <p class="off-mark" role="alert">{set_problem.value}</p>}
       {saved.value.length > 0 && (
         <ul class="set-list" aria-label="Sets kept in this browser">
           {saved.value.map((set, i) => <SetEntry key={`${set.name} ${set.model.weights_sha256}`} set={set} at={i} />)}
@@ -72,9 +74,23 @@ function listed_set(page: Page): SavedSet | null {
   if (!info) return null;
   const name = page.state.interventions.set_name.peek().trim() || "interventions";
   const interventions = [...page.store.interventions.peek()];
-  const named = new Set(interventions.map((spec) => spec.direction_id));
+  const named = new Set(interventions.flatMap((spec) => [spec.direction_id, spec.edit_id]));
   const directions = page.state.interventions.directions.peek().filter((held) => named.has(held.info.direction_id)).map(written);
-  return { name, model: model_of(info), interventions, directions };
+  const edits = page.state.edits.held.peek().filter((held) => named.has(held.info.edit_id)).map(written_edit);
+  return { name, model: model_of(info), interventions, directions, edits };
+}
+
+/** The listed set and its file; null where there is none, which is told. */
+function set_file(page: Page): { set: SavedSet; text: string } | null {
+  const set = listed_set(page);
+  page.state.interventions.set_problem.value = null;
+  try {
+    return set && { set, text: set_text(set) };
+  } catch (error) {
+    if (!(error instanceof SetFileError)) throw error;
+    say_problem(page, error.message);
+    return null;
+  }
 }
 
 function store_sets(page: Page, sets: readonly SavedSet[]): void {
@@ -84,27 +100,27 @@ function store_sets(page: Page, sets: readonly SavedSet[]): void {
 }
 
 function keep_set(page: Page): void {
-  const set = listed_set(page);
-  if (!set) return;
-  store_sets(page, with_set(page.state.interventions.saved.peek(), set));
-  page.state.announcement.value = `${set.name} kept`;
+  const file = set_file(page);
+  if (!file) return;
+  store_sets(page, with_set(page.state.interventions.saved.peek(), file.set));
+  page.state.announcement.value = `${file.set.name} kept`;
 }
 
 function download_set(page: Page): void {
-  const set = listed_set(page);
-  if (!set) return;
-  const file_name = set.name.replaceAll(/[^\p{L}\p{N} ._-]/gu, "_").replace(/^\.+/, "_");
-  save_file(set_text(set), `${file_name}.livelens.json`, "application/json");
+  const file = set_file(page);
+  if (!file) return;
+  const file_name = file.set.name.replaceAll(/[^\p{L}\p{N} ._-]/gu, "_").replace(/^\.+/, "_");
+  save_file(file.text, `${file_name}.livelens.json`, "application/json");
 }
 
 async function copy_set(page: Page): Promise<void> {
-  const set = listed_set(page);
-  if (!set) return;
+  const file = set_file(page);
+  if (!file) return;
   try {
-    await navigator.clipboard.writeText(set_text(set));
-    add_notice(page.store, "info", `Copied: ${set.interventions.length} interventions as JSON.`);
+    await navigator.clipboard.writeText(file.text);
+    add_notice(page.store, "info", `Copied: ${file.set.interventions.length} interventions as JSON.`);
   } catch {
-    add_notice(page.store, "fault", "This browser does not let the page write to the clipboard: use Download.");
+    say_problem(page, "This browser does not let the page write to the clipboard: use Download.");
   }
 }
 
@@ -113,7 +129,7 @@ async function paste_set(page: Page): Promise<void> {
   try {
     text = await navigator.clipboard.readText();
   } catch {
-    add_notice(page.store, "fault", "This browser does not let the page read the clipboard: use Open.");
+    say_problem(page, "This browser does not let the page read the clipboard: use Open.");
     return;
   }
   open_set_text(page, text);
