@@ -9,6 +9,7 @@ export interface KnownRun {
   run_id: string;
   /** Counts the page's runs from 1: a short name for a run that has a long id. */
   number: number;
+  prompt: string;
   branch: BranchPoint | null;
   tokens: readonly TokenChip[];
   n_prompt_tokens: number;
@@ -40,9 +41,9 @@ export function remember_runs(store: Store): void {
     if (!run) return;
     const known = store.known_runs.peek();
     const number = known.get(run.run_id)?.number ?? ++last_number;
-    const { run_id, branch, n_prompt_tokens, sampling, state, intervention_log } = run;
+    const { run_id, prompt, branch, n_prompt_tokens, sampling, state, intervention_log } = run;
     const next = new Map(known).set(run_id, {
-      run_id, number, branch, tokens, n_prompt_tokens, sampling, state, intervention_log,
+      run_id, number, prompt, branch, tokens, n_prompt_tokens, sampling, state, intervention_log,
     });
     const oldest = next.keys().next().value;
     if (next.size > MAX_RUNS && oldest !== undefined) next.delete(oldest);

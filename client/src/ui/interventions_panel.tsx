@@ -8,7 +8,7 @@ import { kept_directions } from "./interventions/kept_directions";
 import { take_dropped_set } from "./interventions/set_actions";
 import { SetHistory } from "./interventions/set_history";
 import { Sets } from "./interventions/sets";
-import { use_page, type Page } from "./page";
+import { use_page } from "./page";
 import { TwinSwitch } from "./twin/twin_switch";
 
 export function InterventionsPanel(): JSX.Element {
@@ -16,7 +16,6 @@ export function InterventionsPanel(): JSX.Element {
   const { store, actions } = page;
   const { sets_open } = page.state.interventions;
   const specs = store.interventions.value;
-  useEffect(() => remember_runs(page), [page]);
   const info = store.model_info.value;
   useEffect(() => {
     const { interventions: { directions }, edits: { held } } = page.state;
@@ -48,18 +47,6 @@ export function InterventionsPanel(): JSX.Element {
       <SetHistory />
     </section>
   );
-}
-
-const MAX_RUNS = 20;
-
-/** Keep the runs that were shown, so that a value can be taken from one of them. */
-function remember_runs({ store, state }: Page): () => void {
-  return store.run.subscribe((run) => {
-    const { runs } = state.interventions;
-    if (!run || runs.peek()[0]?.run_id === run.run_id) return;
-    const others = runs.peek().filter((seen) => seen.run_id !== run.run_id);
-    runs.value = [{ run_id: run.run_id, prompt: run.prompt }, ...others].slice(0, MAX_RUNS);
-  });
 }
 
 function ApplyMode(): JSX.Element {

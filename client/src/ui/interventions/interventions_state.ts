@@ -8,11 +8,6 @@ import type { HeldDirection } from "./held_direction";
 import { new_turn, type MarkMode } from "./turn_draft";
 import { read_saved_sets, type SavedSet } from "./saved_sets";
 
-export interface SeenRun {
-  run_id: string;
-  prompt: string;
-}
-
 export interface InterventionsState {
   /** Ids that were on before the whole set was switched off: the same come back. */
   were_on: Signal<ReadonlySet<string>>;
@@ -35,8 +30,6 @@ export interface InterventionsState {
   /** The attention edit that is being drawn, and what a click on a token marks. */
   turn: Signal<InterventionSpec>;
   turn_marks: Signal<MarkMode>;
-  /** Runs that this page has shown, newest first. */
-  runs: Signal<readonly SeenRun[]>;
 }
 
 export function create_interventions_state(): InterventionsState {
@@ -57,6 +50,5 @@ export function create_interventions_state(): InterventionsState {
     direction_inquiry: new Inquiry(),
     turn: signal(new_turn()),
     turn_marks: signal<MarkMode>("query"),
-    runs: signal<readonly SeenRun[]>([]),
   };
 }

@@ -7,6 +7,9 @@ import { use_page } from "../page";
 import { NumberWritten, TextWritten } from "../written_field";
 import { read_text_file, TextFileError } from "./text_file";
 
+/** As many of the page's runs are offered, the newest. */
+const MAX_RUNS = 20;
+
 interface Props {
   spec: InterventionSpec;
   /** Told what becomes of the reference as it is, which may be more than was drawn. */
@@ -14,11 +17,11 @@ interface Props {
 }
 
 export function ReferenceField({ spec, edit }: Props): JSX.Element {
-  const { store, state } = use_page();
+  const { store } = use_page();
   const reference = spec.reference ?? {};
   const source = reference.source ?? "prompt";
   const is_mean = spec.operation === "mean";
-  const runs = state.interventions.runs.value.filter((run) => run.run_id !== store.run.value?.run_id);
+  const runs = [...store.known_runs.value.values()].reverse().filter((run) => run.run_id !== store.run.value?.run_id);
   const choose = (next: string): void => edit((held) => {
     const kept: Reference = is_mean ? { pooled: held.pooled ?? true } : { pos: held.pos ?? null };
     if (next === "text") return { ...kept, source: "text", texts: held.texts?.length ? held.texts : [""] };
@@ -32,7 +35,9 @@ export function ReferenceField({ spec, edit }: Props): JSX.Element {
           onChange={(event) => choose(event.currentTarget.value)}>
           <option value="prompt">this run's prompt, untouched</option>
           <option value="text">{is_mean ? "other texts, or a file" : "another text, or a file"}</option>
-          {runs.map((run) => <option key={run.run_id} value={run.run_id}>run “{run.prompt.slice(0, 30)}”</option>)}
+          {runs.slice(0, MAX_RUNS).map(({ run_id, number, prompt }) => (
+            <option key={run_id} value={run_id}>run {number}: “{prompt.slice(0, 30)}”</option>
+          ))}
         </select>
       </label>
       {source === "text" && <TextFields reference={reference} is_mean={is_mean} edit={edit} />}
