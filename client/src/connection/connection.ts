@@ -194,6 +194,7 @@ export class Connection {
     try {
       await this.ask({ type: "set_twin", run_id: run.run_id, mode });
     } catch (error) {
+      if (error instanceof Refusal && error.code === "superseded") return; // a newer one of this page holds instead
       const watched = this.store.run.peek();
       if (watched) this.store.twin_mode.value = watched.twin;
       throw error;

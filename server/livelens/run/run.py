@@ -160,6 +160,11 @@ class Run:
         )
 
     @property
+    def brings_up_twin(self) -> bool:
+        """The next forward call is of its clean twin's past."""
+        return self._rows.is_behind
+
+    @property
     def is_catching_up(self) -> bool:
         """Its prompt, or what a recompute voided, is still being computed."""
         return self.finish_reason is None and self._rows.n_positions < self._catch_up_to

@@ -89,9 +89,13 @@ class Scheduler:
             run.wants_forward or run.reporter.has_unread or run.has_unread_lens for run in self._runs.values()
         )
 
-    def work(self) -> None:
-        """One token of the run whose turn it is, then one position that waits; in idle time, a question or a lens."""
+    def work(self) -> bool:
+        """One token of the run whose turn it is, then one position that waits; in idle time, a question or a lens.
+
+        False where the run's turn went to the past of its clean twin and no token was made.
+        """
         run = self._next_run()
+        makes_tokens = run is None or not run.brings_up_twin
         if run is not None:
             self._guarded(run, run.advance)
             self._n_since_turn += 1
@@ -106,6 +110,7 @@ class Scheduler:
             if lens is not None:
                 self._guarded(lens, lens.reporter.tell_one_lens)
         self._settle()
+        return makes_tokens
 
     def handle(self, job: Job) -> None:
         """Carry out one job."""
@@ -122,14 +127,15 @@ class Scheduler:
                 self._handle_for(self._runs.get(job.run_id), job)
                 self._settle()
 
-    def handle_sets(self, jobs: Sequence[InterveneJob]) -> None:
-        """Sets for one position of one run, oldest first: the newest that can be put in force leaves the others out."""
+    def handle_newest(self, jobs: Sequence[InterveneJob | TwinJob]) -> None:
+        """Sets, or switches, for one position of one run, oldest first: the newest that can hold is taken alone."""
         run = self._runs.get(jobs[-1].run_id)
         left = list(jobs)
         while left and not self._command(run, left.pop()):
             pass
         for job in left:
-            self._refuse(job.run_id, job.tag, "superseded", "a newer set came before this one could hold anywhere")
+            what = "set" if isinstance(job, InterveneJob) else "switch"
+            self._refuse(job.run_id, job.tag, "superseded", f"a newer {what} came before this one could hold anywhere")
         self._settle()
 
     def _handle_for(self, run: Run | None, job: RunJob) -> None:
@@ -197,7 +203,7 @@ class Scheduler:
         self._ask_early()
 
     def _command(self, run: Run | None, job: ControlJob | InterveneJob | TwinJob) -> bool:
-        """False where a set was refused."""
+        """False where a set or a switch was refused."""
         if run is None or run.finish_reason is not None:
             self._refuse(job.run_id, job.tag, "run_ended", "this run has ended: start a new one")
             return False
@@ -206,8 +212,8 @@ class Scheduler:
             self._analyses.forget_from(run.run_id, run.n_computed)
             return is_taken
         if isinstance(job, TwinJob):
-            self._set_twin(run, job)
-        elif job.action == "pause":
+            return self._set_twin(run, job)
+        if job.action == "pause":
             run.pause(job.tag)
         elif job.action == "resume":
             run.resume(job.tag)
@@ -232,17 +238,18 @@ class Scheduler:
             )
         return fault is None and not refused
 
-    def _set_twin(self, run: Run, job: TwinJob) -> None:
+    def _set_twin(self, run: Run, job: TwinJob) -> bool:
         try:
             if job.mode != "off":
                 self._check_memory(run.n_most)
         except RefusedError as error:
             self._refuse(job.run_id, job.tag, error.code, str(error))
-        else:
-            fault = self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
-            if fault is not None:
-                message = f"the engine failed at this switch, and the run ended: {fault}"
-                self._refuse(job.run_id, job.tag, "engine_fault", message)
+            return False
+        fault = self._guarded(run, lambda: run.set_twin(job.mode, job.tag))
+        if fault is not None:
+            message = f"the engine failed at this switch, and the run ended: {fault}"
+            self._refuse(job.run_id, job.tag, "engine_fault", message)
+        return fault is None
 
     def _run_context(self, run_id: str) -> AnalysisContext | None:
         run = self._runs.get(run_id)

@@ -14,7 +14,7 @@ from typing import Final
 from livelens.model.background import yield_to_model
 from livelens.model.engine import Engine
 from livelens.run.job_turns import JobTurns
-from livelens.run.jobs import InterveneJob, Job, Report, StepMade
+from livelens.run.jobs import InterveneJob, Job, Report, StepMade, TwinJob
 from livelens.run.quantise import quantised
 from livelens.run.scheduler import Scheduler
 from livelens.run.steps import FinishStep
@@ -60,8 +60,9 @@ class Worker:
             self._take_jobs(wait=not self._scheduler.has_work)
             if self._scheduler.has_work:
                 began = time.perf_counter()
-                self._scheduler.work()
-                self._turns.worked(time.perf_counter() - began)
+                made_tokens = self._scheduler.work()
+                secs = time.perf_counter() - began
+                self._turns.worked(secs) if made_tokens else self._turns.brought_up(secs)
         self._scheduler.close()
 
     def _take_jobs(self, *, wait: bool) -> None:
@@ -77,9 +78,9 @@ class Worker:
             pass
         while turns.has_ready and not self._is_closing:
             jobs, began = turns.take(), time.perf_counter()
-            sets = [job for job in jobs if isinstance(job, InterveneJob)]
-            if len(sets) > 1:
-                self._scheduler.handle_sets(sets)
+            changes = [job for job in jobs if isinstance(job, InterveneJob | TwinJob)]
+            if len(changes) > 1:
+                self._scheduler.handle_newest(changes)
             else:
                 self._scheduler.handle(jobs[0])
             turns.took(jobs, time.perf_counter() - began)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from tests.unit.run.driving import zero
 
-from livelens.run.job_turns import MOST_CREDIT_SECS, SETS_SHARE, JobTurns
-from livelens.run.jobs import ControlJob, InterveneJob, Job, Tag
+from livelens.protocol.messages import TwinMode
+from livelens.run.job_turns import MOST_CREDIT_SECS, MOST_DEBT_SECS, SETS_SHARE, TWINS_SHARE, JobTurns
+from livelens.run.jobs import ControlJob, InterveneJob, Job, Tag, TwinJob
 
 
 def change(number: int, viewer: str = "flood", *, mode: Literal["from_now", "recompute"] = "from_now") -> InterveneJob:
@@ -18,6 +19,10 @@ def change(number: int, viewer: str = "flood", *, mode: Literal["from_now", "rec
 
 def control(action: Literal["pause", "resume", "step_once"], viewer: str = "flood") -> ControlJob:
     return ControlJob(run_id="run", tag=Tag(viewer, 0), action=action)
+
+
+def switch(number: int, mode: TwinMode = "off", viewer: str = "flood", *, run_id: str = "run") -> TwinJob:
+    return TwinJob(run_id=run_id, tag=Tag(viewer, number), mode=mode)
 
 
 def in_debt() -> JobTurns:
@@ -92,3 +97,30 @@ def test_the_next_viewer_has_the_next_turn_and_a_recompute_is_never_left_out() -
         ["other"],
         ["flood"],
     ]
+
+
+def test_switches_of_the_twin_wait_until_tokens_have_had_their_time_and_the_newest_counts() -> None:
+    turns = JobTurns()
+    first, *others = [switch(number, mode) for number, mode in enumerate(("teacher_forced", "off", "free_running"))]
+    turns.put(first)
+    assert taken(turns) == [[first]], "a lone one is carried out at once"
+    turns.brought_up(10.0)
+    for job in others:
+        turns.put(job)
+    assert not turns.has_ready and turns.has_waiting
+    turns.worked(1.1 * MOST_DEBT_SECS / TWINS_SHARE)
+    assert taken(turns) == [others]
+
+
+def test_what_twins_cost_keeps_no_set_waiting_nor_the_other_way_round() -> None:
+    turns = JobTurns()
+    turns.brought_up(10.0)
+    late, one, other = switch(1), change(2, "other"), switch(3, run_id="another")
+    for job in (late, one, other):
+        turns.put(job)
+    assert taken(turns) == [[one]]
+    turns.idle()
+    assert taken(turns) == [[late], [other]], "of two runs, neither replaces the other"
+    turns = in_debt()
+    turns.put(late)
+    assert taken(turns) == [[late]]
