@@ -1,9 +1,11 @@
-"""The same protocol over both transports: what a viewer sees must not tell which of them it came over."""
+"""The same protocol over every way in: what a viewer sees must not tell which of them it came over."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from tests.integration.serving import PROMPT, serving
+from tests.integration.serving import PROMPT, TOKEN, serving
 from tests.jupyter.jupyter_process import TOKEN as JUPYTER_TOKEN
 from tests.jupyter.jupyter_process import JupyterProcess
 from websockets.asyncio.client import ClientConnection
@@ -22,6 +24,7 @@ from livelens.client import Client, LivelensError, ablate, connect
 from livelens.model.fake.engine import fake_engine
 from livelens.protocol.codec import decode_event, encode_command
 from livelens.protocol.messages import SUBPROTOCOL, ErrorReport, Hello, JoinRun, Ping, Pong, RunJoined, Subscribe
+from livelens.transport.kernel_files import ViewFile, view_path, write_file
 
 MODEL = "fake:3x2x24"
 CHANNELS = ("neurons", "heads", "attention", "residual", "logit_lens", "direct_logit")
@@ -29,13 +32,16 @@ CHANNELS = ("neurons", "heads", "attention", "residual", "logit_lens", "direct_l
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server is, and its token."""
+    """Where a server is, and its token; `tells`: where it tells of itself, if elsewhere."""
 
     url: str
     token: str
+    tells: Place | None = None
 
     def health(self) -> dict[str, Any]:
         """What the server tells of itself; blocks."""
+        if self.tells is not None:
+            return self.tells.health()
         request = Request(self.url + "health", headers={"Authorization": f"Bearer {self.token}"})
         with urlopen(request, timeout=10) as reply:
             return json.load(reply)  # type: ignore[no-any-return]
@@ -51,16 +57,25 @@ class Place:
         )  # type: ignore[list-item]
 
 
-@pytest.fixture(params=["websockets", "jupyter"])
+@pytest.fixture(params=["websockets", "jupyter", "kernel"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    """The same fake model over each transport."""
-    if request.param == "jupyter":
-        server: JupyterProcess = request.getfixturevalue("jupyter")
-        yield Place(server.url.partition("?")[0], JUPYTER_TOKEN)
+    """The same fake model over each transport, and as a notebook's kernel offers it through the extension."""
+    if request.param == "websockets":
+        async with serving(fake_engine(MODEL), grace_secs=3.0, base_url="/user/me/livelens/") as served:
+            url, _, query = served.url.partition("?token=")
+            yield Place(url, query)
         return
-    async with serving(fake_engine(MODEL), grace_secs=3.0, base_url="/user/me/livelens/") as served:
-        url, _, query = served.url.partition("?token=")
-        yield Place(url, query)
+    server: JupyterProcess = request.getfixturevalue("jupyter")
+    url = server.url.partition("?")[0]
+    if request.param == "jupyter":
+        yield Place(url, JUPYTER_TOKEN)
+        return
+    async with serving(fake_engine(MODEL), grace_secs=3.0) as served:
+        view_id = secrets.token_urlsafe(24)
+        path = view_path(server.folder / "jupyter_runtime_dir", view_id)
+        write_file(path, ViewFile(port=served.port, token=TOKEN, pid=os.getpid()))
+        yield Place(f"{url}kernel/{view_id}/", JUPYTER_TOKEN, Place(served.url.partition("?")[0], TOKEN))
+        path.unlink()
 
 
 async def closed_with(websocket: ClientConnection) -> tuple[int, str]:
