@@ -11,11 +11,12 @@ import type { TwinMode } from "../store/types";
 import { NO_MODEL } from "../store/replay";
 import { add_notice, type Store } from "../store/store";
 import { apply_events } from "./apply";
-import { Holes } from "./holes";
+import { HoleFiller } from "./hole_filler";
 import { Lifeline } from "./lifeline";
 import { ask_question, type QuestionLine } from "./questions";
 import { Refusal, Requests } from "./requests";
 import type { RunLink } from "./run_link";
+import { SentSet } from "./sent_set";
 import type { Source } from "./source";
 import { Speed } from "./speed";
 
@@ -41,23 +42,20 @@ export interface ConnectionOptions {
   probe: () => Promise<string | null>;
 }
 
-const HOLE_DELAY_MS = 800;
 /** Asked for by a switch. Differences are asked for always: they come, and cost, only while a clean twin is carried. */
 const SWITCHED_CHANNELS: readonly string[] = MEASURED_CHANNELS.filter((channel) => channel !== "difference");
 const MAX_OWN_IDS = 20;
 
 export class Connection {
   private readonly requests = new Requests();
-  private readonly holes = new Holes();
+  private readonly holes: HoleFiller;
+  private readonly sent_set: SentSet;
   private readonly speed = new Speed();
   private readonly lifeline: Lifeline;
   private queue: DecodedEvent[] = [];
   private readonly listeners: ((event: DecodedEvent) => void)[] = [];
   private frame_asked = false;
   private last_seq = -1;
-  private hole_timer: ReturnType<typeof setTimeout> | null = null;
-  /** The newest set sent and not yet answered; older answers must not undo it on the page. */
-  private unanswered: { request_id: number; interventions: readonly InterventionSpec[] } | null = null;
 
   constructor(
     readonly store: Store,
@@ -75,8 +73,11 @@ export class Connection {
       event: (event) => this.receive(event),
       damaged: (message) => add_notice(store, "fault", `A message from the server could not be read: ${message}`),
     });
+    this.sent_set = new SentSet(store);
+    this.holes = new HoleFiller(store, options.is_hidden, (run_id, positions) => {
+      this.ask({ type: "request_positions", run_id, positions }).catch((error: unknown) => this.report(error));
+    });
     options.run_link.on_change(() => void this.follow_link());
-    store.current_pos.subscribe((pos) => this.ask_for_shown(pos));
     let is_live = store.is_measuring_live.peek();
     store.is_measuring_live.subscribe((wanted) => {
       if (wanted !== is_live && store.connection.peek() === "open") {
@@ -164,26 +165,11 @@ export class Connection {
     this.store.interventions.value = interventions;
     if (!run || run.state === "finished") return; // kept here: the next run starts with it
     const { request_id, answer } = this.requests.expect();
-    this.unanswered = { request_id, interventions };
     this.lifeline.send({
       type: "set_interventions", request_id, run_id: run.run_id, interventions: [...interventions],
       mode: options.mode, recompute_from: 0, restart: options.mode === "recompute" && options.restart,
     });
-    try {
-      await answer;
-    } catch (error) {
-      if (this.unanswered?.request_id === request_id) this.show_in_force();
-      if (error instanceof Refusal && error.code === "superseded") return; // a newer one of this page holds instead
-      throw error;
-    } finally {
-      if (this.unanswered?.request_id === request_id) this.unanswered = null;
-    }
-  }
-
-  /** Of the watched run's log, and not what this page showed before: that may have been refused as well. */
-  private show_in_force(): void {
-    const run = this.store.run.peek();
-    if (run) this.store.interventions.value = run.intervention_log.at(-1)?.interventions ?? [];
+    await this.sent_set.await_answer(request_id, interventions, answer);
   }
 
   /** Carry the clean twin so from the next token on, or no longer; without a run that goes on, with the next one. */
@@ -238,7 +224,7 @@ export class Connection {
     if (this.store.connection.peek() !== "open") return;
     try {
       await this.subscribe();
-      if (is_visible) this.ask_for_holes();
+      if (is_visible) this.holes.fill();
     } catch (error) {
       this.report(error);
     }
@@ -293,7 +279,7 @@ export class Connection {
     }
     if (event.type === "step") {
       this.last_seq = Math.max(this.last_seq, event.seq);
-      if (event.detail_dropped || event.lost.length > 0) this.ask_for_holes_soon();
+      if (event.detail_dropped || event.lost.length > 0) this.holes.fill_soon();
     }
     this.queue.push(event);
     if (this.frame_asked) return;
@@ -308,14 +294,12 @@ export class Connection {
     this.queue = [];
     apply_events(this.store, events, this.speed);
     for (const event of events) this.after(event);
-    if (this.unanswered) this.store.interventions.value = this.unanswered.interventions;
+    this.sent_set.show();
   }
 
   /** What follows from an event once the store knows it. */
   private after(event: DecodedEvent): void {
-    if (event.type === "interventions_applied" && event.request_id === this.unanswered?.request_id) {
-      this.unanswered = null;
-    }
+    this.sent_set.hear(event);
     if (event.type === "run_started" || event.type === "run_joined") {
       this.options.run_link.write(event.run.run_id);
       this.holes.forget();
@@ -359,7 +343,7 @@ export class Connection {
     try {
       // The run of an address that was loaded again or pasted: nobody is taken along.
       await this.ask({ type: "join_run", run_id, last_seq: this.last_seq, follows: true });
-      if (is_held) this.ask_for_holes_soon();
+      if (is_held) this.holes.fill_soon();
     } catch (error) {
       if (error instanceof Refusal && error.code !== "connection_lost") this.lose_run(run_id, error.message);
     }
@@ -380,28 +364,5 @@ export class Connection {
     if (error.code !== "connection_lost" && error.code !== "not_connected") {
       add_notice(this.store, "fault", error.message);
     }
-  }
-
-  // -------------------------------------------------------------------------------------- holes
-
-  private ask_for_holes_soon(): void {
-    if (this.hole_timer !== null) clearTimeout(this.hole_timer);
-    this.hole_timer = setTimeout(() => this.ask_for_holes(), HOLE_DELAY_MS);
-  }
-
-  private ask_for_holes(): void {
-    if (this.options.is_hidden()) return;
-    this.ask_for_positions(this.holes.take(this.store));
-  }
-
-  private ask_for_shown(pos: number): void {
-    if (!this.store.follow.peek()) this.ask_for_positions(this.holes.take_one(this.store, pos));
-  }
-
-  private ask_for_positions(positions: number[]): void {
-    const run = this.store.run.peek();
-    if (!run || positions.length === 0) return;
-    const asked = this.ask({ type: "request_positions", run_id: run.run_id, positions });
-    asked.catch((error: unknown) => this.report(error));
   }
 }
