@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import os
 from typing import Final
 from urllib.parse import urlencode
 
@@ -16,6 +17,10 @@ from livelens.transport.http_assets import Assets
 
 AUTH_RESOURCE: Final = "livelens"
 _NO_ASSETS: Final = Assets({})
+# A JupyterHub's default for all of a user's server. What the frame of a notebook or a panel is in comes from the same
+# server. Where users share one address, another's page could open our websocket without any frame: only a hub with a
+# subdomain for each user keeps them apart, and there 'self' is that user alone.
+_HUB_POLICY: Final = "frame-ancestors 'none'"
 _CONTENT_POLICY: Final = (
     "default-src 'self'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'"
@@ -39,7 +44,10 @@ class LivelensHandler(JupyterHandler):
     @property
     def content_security_policy(self) -> str:
         """Jupyter's own (who may frame it), and what the page needs, which is nothing from elsewhere."""
-        return f"{super().content_security_policy}; {_CONTENT_POLICY}"
+        policy: str = super().content_security_policy
+        if policy == _HUB_POLICY and "JUPYTERHUB_SERVICE_PREFIX" in os.environ:
+            policy = "frame-ancestors 'self'"
+        return f"{policy}; {_CONTENT_POLICY}"
 
     def set_default_headers(self) -> None:
         """Jupyter's, and what keeps addresses and contents from other sites."""
@@ -75,6 +83,17 @@ class PageHandler(LivelensHandler):
         super().initialize(watched)
         self._assets = assets
         self._etag: str | None = None
+
+    async def prepare(self, *, _redirect_to_login: bool = True) -> None:
+        """Who asks is checked as for any page.
+
+        A JupyterHub's cookie opens to scripts and workers nothing but what they could not read, or with a key that a
+        module's imports cannot carry. These files are everybody's who installed livelens: they pass as such.
+        """
+        headers = self.request.headers
+        if headers.get("Sec-Fetch-Site") == "same-origin" and headers.get("Sec-Fetch-Mode") in ("cors", "same-origin"):
+            headers["Sec-Fetch-Mode"] = "no-cors"
+        await super().prepare(_redirect_to_login=_redirect_to_login)
 
     @web.authenticated
     @authorized

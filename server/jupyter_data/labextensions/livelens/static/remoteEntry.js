@@ -23,8 +23,9 @@
   }
 
   /** Names of the models that the server's configuration allows; none where its extension is off. */
-  async function allowed_models(base_url) {
-    const reply = await fetch(`${base_url}livelens/models`, { credentials: "same-origin" });
+  async function allowed_models(settings) {
+    const { ServerConnection } = await shared_module("@jupyterlab/services"); // its requests have a JupyterHub's key
+    const reply = await ServerConnection.makeRequest(`${settings.baseUrl}livelens/models`, {}, settings);
     if (!reply.ok) throw new Error(`livelens: the server extension does not answer (${reply.status})`);
     return (await reply.json()).map((model) => model.name);
   }
@@ -55,7 +56,7 @@
       );
 
     async function activate(app, launcher, palette, restorer) {
-      const base_url = app.serviceManager.serverSettings.baseUrl;
+      const settings = app.serviceManager.serverSettings;
       const icon = new LabIcon({ name: "livelens:icon", svgstr: ICON });
       const tracker = new WidgetTracker({ namespace: "livelens" });
       app.commands.addCommand(COMMAND, {
@@ -64,8 +65,8 @@
         describedBy: { args: { type: "object", properties: { name: { type: "string" } } } },
         icon: (given) => (given.isPalette ? undefined : icon),
         execute: async (given) => {
-          const name = given.name ?? (await allowed_models(base_url))[0];
-          const panel = panel_of(name, base_url, icon, { MainAreaWidget, Widget });
+          const name = given.name ?? (await allowed_models(settings))[0];
+          const panel = panel_of(name, settings.baseUrl, icon, { MainAreaWidget, Widget });
           await tracker.add(panel);
           app.shell.add(panel, "main");
           app.shell.activateById(panel.id);
@@ -80,7 +81,7 @@
         });
       }
       try {
-        (await allowed_models(base_url)).forEach((name, rank) => {
+        (await allowed_models(settings)).forEach((name, rank) => {
           launcher?.add({ command: COMMAND, args: { name }, category: "Other", rank: 10 + rank });
           palette?.addItem({ command: COMMAND, args: { name, isPalette: true }, category: "livelens" });
         });
