@@ -10,6 +10,11 @@ from fixture_frames import D_MLP, N_HEADS, N_LAYERS, Writer, floats, nested_tens
 from livelens.protocol import messages as m
 from livelens.protocol import tensors
 
+IDS: dict[str, Any] = {"request_id": 10, "run_id": "fixture-run"}
+METRIC = m.Metric(7, 1001, " Mary", 1002, " John", 1.75, "' Mary Ann' is 2 tokens: its first is taken")
+HEAD, NEURON = m.Component("head", 0, 1), m.Component("neuron", 2, 40)
+PROMOTED, SUPPRESSED = [m.TopToken(1001, " Mary", 1.5)], [m.TopToken(7, "<b>é漢</b>", -1.5)]
+
 
 def rank_one_edit() -> m.RankOneEditInfo:
     """One of a head's rows, with every field of its recipe that has no default."""
@@ -53,34 +58,39 @@ def write_comparison(out: Writer) -> None:
 
 
 def write_answers(out: Writer) -> None:
-    """Every answer to a question about a run once; `attributed` is none, as for neurons that nobody attributed."""
+    """Every answer to a question about a run once."""
+    for event in (
+        m.AnalysisProgress(**IDS, done=3, total=12),
+        *attributed_answers(),
+        *measured_answers(),
+        *head_answers(),
+        *lens_answers(),
+        *made_answers(),
+        neuron_answer(),
+    ):
+        out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
 
-    metric = m.Metric(7, 1001, " Mary", 1002, " John", 1.75, "' Mary Ann' is 2 tokens: its first is taken")
+
+def attributed_answers() -> list[m.Event]:
+    """Why this token."""
     of_mean = m.Metric(7, 1001, " Mary", None, None, 2.5)
     edge = m.Edge("L0H1@3", "L2N40@7", "input", -0.25)
     looked = m.Edge("embed@3", "L1H1@7", "query", 0.5)
     part = m.AttributionPart("value", 1.0, [edge], 1.125, 3, 0.125, 0.0)
     scored = m.AttributionPart("query", 2.0, [looked], 1.0, 2, 0.5, 0.0, 3, [edge])
-    score = m.HeadScore(1, 1, 0.5, 0.25, 0.75, -0.125)
-    head, neuron = m.Component("head", 0, 1), m.Component("neuron", 2, 40)
-    promoted, suppressed = [m.TopToken(1001, " Mary", 1.5)], [m.TopToken(7, "<b>é漢</b>", -1.5)]
-    pattern = tensors.encode_tensor(tensors.to_float16(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)))
-    contrast = m.DirectionRecipe("contrast", positive=["glad", "happy"], negative=["sad", "sorry"])
-    ids = {"request_id": 10, "run_id": "fixture-run"}
-    for event in (
-        m.AnalysisProgress(**ids, done=3, total=12),
+    return [
         m.AttributionReady(
-            **ids, metric=metric, node="L1H1@7", direction="incoming", relevance=1.0, parts=[part, scored]
+            **IDS, metric=METRIC, node="L1H1@7", direction="incoming", relevance=1.0, parts=[part, scored]
         ),
         m.PathsReady(
-            **ids,
-            metric=metric,
+            **IDS,
+            metric=METRIC,
             nodes=[m.GraphNode("logit@7", 1.75, " Mary"), m.GraphNode("L2N40@7", -0.25, "L2N40")],
             edges=[edge],
             shown=0.875,
         ),
         m.OverviewReady(
-            **ids,
+            **IDS,
             metric=of_mean,
             layer_line=floats(N_LAYERS + 1),
             direct_heads=floats(N_LAYERS, N_HEADS),
@@ -90,18 +100,24 @@ def write_answers(out: Writer) -> None:
             relevance_mlps=floats(N_LAYERS),
             embed=0.5,
             final_bias=0.0,
-            neurons=[neuron],
+            neurons=[NEURON],
             neuron_values=floats(1),
             shown=1.0,
         ),
-        m.RelevanceReady(**ids, metric=metric, method="frozen", tokens=floats(8), bias=0.5, total=1.75, error=0.0),
+        m.RelevanceReady(**IDS, metric=METRIC, method="frozen", tokens=floats(8), bias=0.5, total=1.75, error=0.0),
+    ]
+
+
+def measured_answers() -> list[m.Event]:
+    """What ablating and patching do; `attributed` is none, as for neurons that nobody attributed."""
+    return [
         m.EffectsReady(
-            **ids,
-            metric=metric,
+            **IDS,
+            metric=METRIC,
             scope="listed",
             ablation="zero",
             everywhere=False,
-            components=[head, neuron],
+            components=[HEAD, NEURON],
             effects=floats(2),
             probs=floats(2),
             clean_prob=0.5,
@@ -111,8 +127,8 @@ def write_answers(out: Writer) -> None:
             secs=0.25,
         ),
         m.PatchingReady(
-            **ids,
-            metric=metric,
+            **IDS,
+            metric=METRIC,
             corrupted_value=-1.25,
             clean_tokens=["When", " Mary"],
             corrupted_tokens=["When", " John"],
@@ -127,21 +143,35 @@ def write_answers(out: Writer) -> None:
             n_patches=21,
             secs=0.5,
         ),
-        m.HeadScoresReady(**ids, scores=[score], n_random_tokens=64),
+    ]
+
+
+def head_answers() -> list[m.Event]:
+    """What heads do."""
+    score = m.HeadScore(1, 1, 0.5, 0.25, 0.75, -0.125)
+    pattern = tensors.encode_tensor(tensors.to_float16(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)))
+    return [
+        m.HeadScoresReady(**IDS, scores=[score], n_random_tokens=64),
         m.HeadProfileReady(
-            **ids,
+            **IDS,
             layer=1,
             head_index=1,
             query_pos=1,
             pattern=pattern,
             entropy=floats(2),
             score=score,
-            reads=[m.ReadToken(0, "Hi", 0.25, promoted, suppressed)],
-            feeders=[m.Feeder(head, "key", 0.25)],
+            reads=[m.ReadToken(0, "Hi", 0.25, PROMOTED, SUPPRESSED)],
+            feeders=[m.Feeder(HEAD, "key", 0.25)],
         ),
-        *lens_answers(ids, promoted, suppressed),
+    ]
+
+
+def made_answers() -> list[m.Event]:
+    """What was made to be put in force."""
+    contrast = m.DirectionRecipe("contrast", positive=["glad", "happy"], negative=["sad", "sorry"])
+    return [
         m.RankOneEditReady(
-            **ids,
+            **IDS,
             edit=rank_one_edit(),
             key=floats(D_MLP),
             value=floats(8),
@@ -150,43 +180,46 @@ def write_answers(out: Writer) -> None:
             wanted_tokens=[m.TopToken(1001, " Mary", 0.25), m.TopToken(7, "<b>é漢</b>", 0.5)],
             prob_before=0.125,
             prob_after=0.875,
-            top_before=suppressed,
-            top_after=promoted,
+            top_before=SUPPRESSED,
+            top_after=PROMOTED,
             losses=floats(3),
             output_norm=1.5,
             n_covariance_tokens=0,
-            spillover=[m.Spillover("Hi", 0.25, suppressed[0], promoted[0], 0.0, 0.5)],
+            spillover=[m.Spillover("Hi", 0.25, SUPPRESSED[0], PROMOTED[0], 0.0, 0.5)],
             notice="' Mary Ann' is 2 tokens",
             secs=0.5,
         ),
         m.DirectionReady(
-            **ids,
+            **IDS,
             direction=m.DirectionInfo("cd" * 16, "glad", contrast, 8, 2.5, 1),
             vector=floats(8),
             separation=floats(N_LAYERS),
             accuracy=floats(N_LAYERS),
         ),
-        m.NeuronProfileReady(
-            **ids,
-            layer=2,
-            neuron_index=40,
-            promoted=promoted,
-            suppressed=suppressed,
-            driven_by=promoted,
-            contexts=[m.NeuronContext(3, 2.25, "When", " Mary")],
-            alike_in=[m.Feeder(neuron, "input", 0.5)],
-            alike_out=[m.Feeder(neuron, "value", -0.5)],
-            histogram=floats(4),
-            histogram_edges=floats(5),
-            past_contexts=[m.NeuronContext(1, -1.5, "", "é漢", "fixture-run-before")],
-            n_past_runs=1,
-            n_past_tokens=12,
-        ),
-    ):
-        out.frame("events", f"event_{event.__struct_config__.tag}", event, tensors_of(event))
+    ]
 
 
-def lens_answers(ids: dict[str, Any], promoted: list[m.TopToken], suppressed: list[m.TopToken]) -> list[m.Event]:
+def neuron_answer() -> m.Event:
+    """What a neuron does."""
+    return m.NeuronProfileReady(
+        **IDS,
+        layer=2,
+        neuron_index=40,
+        promoted=PROMOTED,
+        suppressed=SUPPRESSED,
+        driven_by=PROMOTED,
+        contexts=[m.NeuronContext(3, 2.25, "When", " Mary")],
+        alike_in=[m.Feeder(NEURON, "input", 0.5)],
+        alike_out=[m.Feeder(NEURON, "value", -0.5)],
+        histogram=floats(4),
+        histogram_edges=floats(5),
+        past_contexts=[m.NeuronContext(1, -1.5, "", "é漢", "fixture-run-before")],
+        n_past_runs=1,
+        n_past_tokens=12,
+    )
+
+
+def lens_answers() -> list[m.Event]:
     """What lies at a token."""
 
     def floats(*shape: int) -> m.Tensor:
@@ -198,7 +231,7 @@ def lens_answers(ids: dict[str, Any], promoted: list[m.TopToken], suppressed: li
     target = {"pos": 7, "target_id": 1001, "target_text": " Mary", "notice": None}
     return [
         m.LensReady(
-            **ids,
+            **IDS,
             **target,
             top=[[m.TopToken(1001, " Mary", 0.5), m.TopToken(7, "<b>é漢</b>", 0.25)]] * N_LAYERS,
             entropy=floats(N_LAYERS),
@@ -206,7 +239,7 @@ def lens_answers(ids: dict[str, Any], promoted: list[m.TopToken], suppressed: li
             logprob=floats(N_LAYERS),
         ),
         m.HeadLensReady(
-            **ids,
+            **IDS,
             **target,
             head_token_id=ints(N_LAYERS, N_HEADS, 2),
             head_value=floats(N_LAYERS, N_HEADS, 2),
@@ -223,16 +256,16 @@ def lens_answers(ids: dict[str, Any], promoted: list[m.TopToken], suppressed: li
             total=12.5,
         ),
         m.StreamPcaReady(
-            **ids,
+            **IDS,
             scaling="rms",
             skip_first=1,
             coordinates=floats(2, N_LAYERS + 1, 3),
             explained=floats(3),
-            promoted=[promoted] * 3,
-            suppressed=[suppressed] * 3,
+            promoted=[PROMOTED] * 3,
+            suppressed=[SUPPRESSED] * 3,
         ),
         m.AttentionEntropyReady(
-            **ids,
+            **IDS,
             pos=7,
             entropy=floats(N_LAYERS, N_HEADS),
             top_key=ints(N_LAYERS, N_HEADS),

@@ -128,9 +128,9 @@ def write_twin(out: Writer) -> None:
     out.frame("twin", "step_twin", step, arrays)
 
 
-def write_events(out: Writer) -> None:
-    """Every other event once."""
-    info = m.ModelInfo(
+def model_info() -> m.ModelInfo:
+    """A small model that lacks a channel and a question."""
+    return m.ModelInfo(
         "tiny",
         "LlamaForCausalLM",
         N_LAYERS,
@@ -153,6 +153,10 @@ def write_events(out: Writer) -> None:
             [m.MissingAnalysis("effects", "its MLPs have no single output matrix")],
         ),
     )
+
+
+def applied_interventions() -> m.AppliedInterventions:
+    """One of each shape: factors, attention, the stream, a reference, an edited matrix."""
     spec = m.InterventionSpec("i1", "scale", [m.Component("head", 1, 1), m.Component("attn", 2)], 0.5)
     turn = m.InterventionSpec(
         "i2",
@@ -166,8 +170,12 @@ def write_events(out: Writer) -> None:
     )
     mean = m.InterventionSpec("i4", "mean", [m.Component("mlp", 0)], reference=m.Reference("text", ["some words"]))
     edited = m.InterventionSpec("i5", "rank_one_edit", [m.Component("mlp", 1)], 0.75, edit_id="ef" * 16)
-    applied = m.AppliedInterventions(1, 7, "from_now", [spec, turn, steer, mean, edited], "viewer-1")
-    run = m.RunSnapshot(
+    return m.AppliedInterventions(1, 7, "from_now", [spec, turn, steer, mean, edited], "viewer-1")
+
+
+def snapshot(applied: m.AppliedInterventions) -> m.RunSnapshot:
+    """A paused run of two tokens."""
+    return m.RunSnapshot(
         run_id="fixture-run",
         prompt="Hi",
         apply_chat_template=False,
@@ -182,11 +190,17 @@ def write_events(out: Writer) -> None:
         n_steps=2,
         author="viewer-1",
     )
+
+
+def write_events(out: Writer) -> None:
+    """Every other event once."""
+    applied = applied_interventions()
+    run = snapshot(applied)
     component = m.Component("neuron", 2, 40)
     row = tensors.encode_tensor(np.array([0.25, 0.75], np.float32))
     values = tensors.encode_tensor(np.array([[1.5, np.nan]], np.float32))
     for event in (
-        m.Hello(m.PROTOCOL_VERSION, "0.1.0", "viewer-1", info, m.Limits(65536, 49152, 256, 10.0)),
+        m.Hello(m.PROTOCOL_VERSION, "0.1.0", "viewer-1", model_info(), m.Limits(65536, 49152, 256, 10.0)),
         m.RunStarted(1, run),
         m.RunJoined(2, run),
         m.RunStateChanged("fixture-run", "running", 3, "viewer-1"),
