@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Sequence
 from typing import Literal
 
-from tests.unit.run.driving import zero
+import pytest
+from tests.unit.run.driving import PROMPT, zero
 
-from livelens.protocol.messages import TwinMode
+from livelens.model.fake import FakeEngine
+from livelens.model.fake.captured import FakeCaptured
+from livelens.model.fake.sequence import FakeSequence
+from livelens.protocol.messages import Channel, InterventionSegment, RunFinished, Sampling, TwinMode
 from livelens.run.job_turns import MOST_CREDIT_SECS, MOST_DEBT_SECS, SETS_SHARE, TWINS_SHARE, JobTurns
-from livelens.run.jobs import ControlJob, InterveneJob, Job, Tag, TwinJob
+from livelens.run.jobs import ControlJob, InterveneJob, Job, Refused, Report, StartJob, Tag, TwinJob, TwinSet
+from livelens.run.worker import Worker
+
+MODES: tuple[TwinMode, ...] = ("teacher_forced", "off", "free_running")
 
 
 def change(number: int, viewer: str = "flood", *, mode: Literal["from_now", "recompute"] = "from_now") -> InterveneJob:
@@ -101,7 +111,7 @@ def test_the_next_viewer_has_the_next_turn_and_a_recompute_is_never_left_out() -
 
 def test_switches_of_the_twin_wait_until_tokens_have_had_their_time_and_the_newest_counts() -> None:
     turns = JobTurns()
-    first, *others = [switch(number, mode) for number, mode in enumerate(("teacher_forced", "off", "free_running"))]
+    first, *others = [switch(number, mode) for number, mode in enumerate(MODES)]
     turns.put(first)
     assert taken(turns) == [[first]], "a lone one is carried out at once"
     turns.brought_up(10.0)
@@ -124,3 +134,48 @@ def test_what_twins_cost_keeps_no_set_waiting_nor_the_other_way_round() -> None:
     turns = in_debt()
     turns.put(late)
     assert taken(turns) == [[late]]
+
+
+def test_a_viewer_that_switches_the_twin_on_and_off_all_the_time_leaves_the_run_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each switching on has the run's whole past computed once more: unbounded, no token would ever be made."""
+    past_secs = 0.0
+    forward = FakeSequence.forward
+
+    def timed(self: FakeSequence, ids: Sequence[int], *, masks: object, channels: frozenset[Channel]) -> FakeCaptured:
+        nonlocal past_secs
+        began = time.perf_counter()
+        captured = forward(self, ids, masks=masks, channels=channels)  # type: ignore[arg-type]
+        if not channels and masks is None:
+            past_secs += time.perf_counter() - began
+        return captured
+
+    monkeypatch.setattr(FakeSequence, "forward", timed)
+    ended, answered = threading.Event(), set[int]()
+
+    def on_report(report: Report) -> None:
+        if isinstance(report, RunFinished):
+            ended.set()
+        elif isinstance(report, TwinSet | Refused) and report.tag is not None:
+            answered.add(report.tag.request_id)
+
+    engine = FakeEngine(n_layers=3, n_heads=2, d_mlp=24, n_ctx=1024, tokens_per_second=300)
+    worker = Worker(engine, on_report=on_report)
+    log = [InterventionSegment(from_pos=0, interventions=[zero(("head", 0, 0))])]
+    worker.submit(
+        StartJob(
+            run_id="run", tag=Tag("flood", 0), prompt=PROMPT + " nine" * 116, apply_chat_template=False,
+            sampling=Sampling(max_new_tokens=300, stop_at_eos=False), start_paused=False, intervention_log=log,
+            target_token=None, distractor_token=None, channels=frozenset(("heads",)),
+        )
+    )  # fmt: skip
+    began, n_sent = time.perf_counter(), 0
+    while not ended.wait(0.002) and time.perf_counter() - began < 60:
+        n_sent += 1
+        worker.submit(switch(n_sent, "teacher_forced" if n_sent % 2 else "off"))
+    secs = time.perf_counter() - began
+    worker.close()
+    assert ended.is_set(), "the run never came to its end"
+    assert 0 < past_secs < MOST_CREDIT_SECS + MOST_DEBT_SECS + TWINS_SHARE * secs
+    assert len(answered) > n_sent / 2, "each is answered, but those that the run's end found waiting"
