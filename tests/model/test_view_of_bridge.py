@@ -99,6 +99,8 @@ def test_a_bridge_that_is_not_the_plain_model_is_refused(tiny_folder: Callable[[
     bridge.enable_compatibility_mode()
     with pytest.raises(ModelSourceError, match="process"):
         livelens.view(bridge)
+    with pytest.raises(ModelSourceError, match=r"^Linear is no TransformerBridge.*or the name or folder"):
+        livelens.view(torch.nn.Linear(1, 1))
     bridge = bridge_of(tiny_folder("llama"))
     bridge.tokenizer = None
     with pytest.raises(ModelSourceError, match="tokenizer"):

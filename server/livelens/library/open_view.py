@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from livelens.library.live_view import LiveView
@@ -20,20 +21,20 @@ class LoadingOptions(TypedDict, total=False):
     trust_remote_code: bool
 
 
-def view(model: str | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
+def view(model: str | os.PathLike[str] | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
     """Watch a model from Python.
 
     model: what `livelens serve --model` takes, or a TransformerBridge, whose parameters are used where they lie (no
     second copy; its hooks and flags are not touched). Raises ModelSourceError.
     """
-    if not isinstance(model, str):
-        from livelens.model.plain_twin import engine_of_bridge  # torch is there already
+    if isinstance(model, str | os.PathLike):
+        return LiveView(load_engine(os.fspath(model), **loading))
+    from livelens.model.plain_twin import engine_of_bridge  # torch is there already
 
-        return LiveView(engine_of_bridge(model))
-    return LiveView(load_engine(model, **loading))
+    return LiveView(engine_of_bridge(model))
 
 
-def serve(model: str | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
+def serve(model: str | os.PathLike[str] | TransformerBridge = "smollm2", **loading: Unpack[LoadingOptions]) -> LiveView:
     """`view`, offered at once to the Jupyter server of this kernel: its page is at `jupyter_address` there.
 
     Where there is no Jupyter server with our extension, the page is at `url` alone.

@@ -22,6 +22,13 @@ _WRAPPED: Final = "._original_component"
 
 def engine_of_bridge(bridge: TransformerBridge) -> TorchEngine:
     """An engine on the bridge's own parameters; raises ModelSourceError when they no longer are the plain model's."""
+    from livelens.model.bridge import TransformerBridge  # slow to import, and there already where it is given
+
+    if not isinstance(bridge, TransformerBridge):
+        raise ModelSourceError(
+            f"{type(bridge).__name__} is no TransformerBridge: give one (TransformerBridge.boot_transformers), "
+            "or the name or folder of a model"
+        )
     if bridge._weights_processed:  # folded, centred: other numbers under the plain model's names
         raise ModelSourceError("the bridge's weights were processed: make it without compatibility mode")
     devices = sorted({str(parameter.device) for parameter in bridge.original_model.parameters()})
