@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from livelens.cli_errors import fail
 
+if TYPE_CHECKING:
+    from livelens.protocol.messages import Component, TwinMode
+
 RECORDING_COMMANDS = ("replay", "record")
+_TWINS: dict[str, TwinMode] = {"off": "off", "same": "teacher_forced", "free": "free_running"}
 
 
 def add_recording_commands(app: typer.Typer) -> None:
@@ -61,16 +65,31 @@ def record(
     temperature: Annotated[float, typer.Option(min=0, max=100, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same text.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, help="Most megabytes of the file.")] = 1024,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch this component off in the whole run: L12H3, L7N1404, L5.attn or L5.mlp. Repeatable."),
+    ] = None,
+    twin: Annotated[
+        Literal["off", "same", "free"],
+        typer.Option(help="Carry the clean twin: fed the same text, or free to write its own."),
+    ] = "off",
 ) -> None:
     """Run a prompt and write everything captured to one file."""
     from livelens.client.errors import LivelensError
     from livelens.model.source_errors import ModelSourceError
     from livelens.protocol.messages import Sampling
-    from livelens.recordings.command import run_record
+    from livelens.recordings.command import RecordedRun, run_record
 
     sampling = Sampling(temperature=temperature, seed=seed, max_new_tokens=length)
+    asked = RecordedRun(
+        prompt=prompt,
+        sampling=sampling,
+        twin=_TWINS[twin],
+        ablate=_components(ablate or []),
+        max_bytes=max_mb * 1_000_000,
+    )
     try:
-        note = run_record(prompt, output, model=model, sampling=sampling, max_bytes=max_mb * 1_000_000)
+        note = run_record(asked, output, model=model)
     except (ModelSourceError, RuntimeError) as error:
         fail(f"--model {model}: {error}", code=1)
     except LivelensError as error:
@@ -80,3 +99,12 @@ def record(
     typer.echo(str(output))
     if note is not None:
         typer.secho(f"livelens: {note}", err=True, fg="yellow")
+
+
+def _components(names: list[str]) -> tuple[Component, ...]:
+    from livelens.protocol.components import parse_component
+
+    try:
+        return tuple(parse_component(name) for name in names)
+    except ValueError as error:
+        fail(f"--ablate: {error}", code=2)

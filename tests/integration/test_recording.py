@@ -182,6 +182,7 @@ def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
         (("replay", str(letter)), 2, "not a livelens recording"),
         (("replay", str(tmp_path)), 2, "directory"),
         (("record", "x", "-o", str(tmp_path / "no" / "run"), "--model", "fake:2x2x24", "--length", "1"), 1, "No such"),
+        (("record", "x", "-o", str(tmp_path / "run"), "--ablate", "head 3"), 2, "names no component"),
     ]:
         refused = livelens(*arguments)
         assert (refused.returncode, words in refused.stderr) == (code, True), (arguments, refused)
@@ -192,6 +193,20 @@ def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
     else:
         assert written.returncode == 0, written.stderr
         assert page.read_text().count('id="livelens-recording"') >= 1
+
+
+@pytest.mark.parametrize(("twin", "mode"), [("same", "teacher_forced"), ("free", "free_running")])
+def test_a_clean_twin_is_recorded_on_the_command_line(twin: str, mode: str, tmp_path: Path) -> None:
+    """What it says of each position and every difference from it are in the file."""
+    path = tmp_path / "run.livelens"
+    arguments = ("record", "The cat", "-o", str(path), "--model", "fake:2x2x24", "--length", "6", "--twin", twin)
+    done = livelens(*arguments, "--ablate", "L0H1", "--ablate", "L1.mlp")
+    assert done.returncode == 0, done.stderr
+    recording = open_recording(path)
+    assert (recording.snapshot.twin, recording.snapshot.twin_from_pos, recording.problems) == (mode, 0, [])
+    assert recording.steps[0].tensors["difference_heads"][0, 1] != 0
+    assert all("difference_neurons" in step.tensors and step.info.twin is not None for step in recording.steps)
+    assert max(step.info.twin.kl for step in recording.steps if step.info.twin is not None) > 0
 
 
 def test_replay_loads_no_torch(tmp_path: Path) -> None:

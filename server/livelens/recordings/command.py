@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from livelens.client import Client, connect
+from livelens.client import Client, ablate, connect
 from livelens.client.run import ClientRun
 from livelens.model.engine import Engine
 from livelens.model.loading import load_engine
-from livelens.protocol.messages import CHANNELS, MEASURED_CHANNELS, Sampling
+from livelens.protocol.messages import (
+    CHANNELS,
+    MEASURED_CHANNELS,
+    Component,
+    InterventionSegment,
+    Sampling,
+    TwinMode,
+)
 from livelens.serving import bind
 from livelens.transport.http_assets import Assets
 from livelens.transport.security import AccessPolicy, new_token
@@ -21,8 +29,19 @@ from livelens.transport.websocket_server import LivelensServer
 _HOST = "127.0.0.1"
 
 
-def run_record(prompt: str, path: Path, *, model: str, sampling: Sampling, max_bytes: int) -> str | None:
-    """Run `prompt` and write the recording; returns why it is not all of the run, or none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """What is run and kept, in at most `max_bytes`. ablate: switched off in the whole run."""
+
+    prompt: str
+    sampling: Sampling
+    twin: TwinMode
+    ablate: tuple[Component, ...]
+    max_bytes: int
+
+
+def run_record(asked: RecordedRun, path: Path, *, model: str) -> str | None:
+    """Run what is asked and write the recording; returns why it is not all of the run, or none.
 
     Raises ModelSourceError, LivelensError and OSError.
     """
@@ -32,14 +51,12 @@ def run_record(prompt: str, path: Path, *, model: str, sampling: Sampling, max_b
             model, device="auto", dtype="auto", n_threads=None, trust_remote_code=False, progress=status.update
         )
         try:
-            return asyncio.run(_record(engine, prompt, path, sampling, max_bytes, status.update))
+            return asyncio.run(_record(engine, asked, path, status.update))
         finally:
             engine.close()
 
 
-async def _record(
-    engine: Engine, prompt: str, path: Path, sampling: Sampling, max_bytes: int, say: Callable[[str], None]
-) -> str | None:
+async def _record(engine: Engine, asked: RecordedRun, path: Path, say: Callable[[str], None]) -> str | None:
     token = new_token()
     sockets = bind(_HOST, 0)
     port = int(sockets[0].getsockname()[1])
@@ -48,23 +65,26 @@ async def _record(
     await server.start(sockets)
     try:
         async with connect(f"http://{_HOST}:{port}/", token=token) as client:
-            return await _run_and_save(client, prompt, path, sampling, max_bytes, say)
+            return await _run_and_save(client, asked, path, say)
     finally:
         await server.close()
 
 
-async def _run_and_save(
-    client: Client, prompt: str, path: Path, sampling: Sampling, max_bytes: int, say: Callable[[str], None]
-) -> str | None:
+async def _run_and_save(client: Client, asked: RecordedRun, path: Path, say: Callable[[str], None]) -> str | None:
     given = client.model_info.capabilities.channels
     channels = [channel for channel in CHANNELS if channel in given and channel not in MEASURED_CHANNELS]
-    run = await client.start_run(prompt, channels=channels, sampling=sampling)
+    if asked.twin != "off":
+        channels.append("difference")
+    log = [InterventionSegment(0, [ablate(*asked.ablate, intervention_id="ablate")])] if asked.ablate else []
+    run = await client.start_run(
+        asked.prompt, channels=channels, sampling=asked.sampling, intervention_log=log, twin=asked.twin
+    )
 
     async for step in run:
         say(f"token {step.pos + 1}")
     await run.finished()
     await _lenses(client, run)
-    return await client.save_recording(run, path, max_bytes=max_bytes)
+    return await client.save_recording(run, path, max_bytes=asked.max_bytes)
 
 
 async def _lenses(client: Client, run: ClientRun) -> None:
