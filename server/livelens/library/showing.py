@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from livelens.library.progress import is_notebook
 from livelens.library.registration import runtime_folder
@@ -26,9 +26,15 @@ _FRAME: Final = (
 )
 _STILL_SIZE: Final = (960, 420)
 _CAPTION: Final = '<div style="font-size:12px;opacity:.75;margin-top:2px">{text}</div>'
-_LOCAL_HINT: Final = (
-    "If the frame stays empty, this browser does not run on the machine of the kernel: "
+_ELSEWHERE: Final = "If the frame stays empty, this {frontend} does not run on the machine of the kernel: "
+_LOCAL_HINT: Final = _ELSEWHERE.format(frontend="browser") + (
     'pip install "livelens[jupyter]" beside Jupyter and restart it, and the page comes through Jupyter.'
+)
+_VS_CODE_HINT: Final = _ELSEWHERE.format(frontend="editor") + (
+    "forward port {port} to the same port here (the panel Ports), and run the cell again."
+)
+_PICTURE: Final = (
+    '<details style="font-size:12px;opacity:.75"><summary>The newest token as a picture</summary>{image}</details>'
 )
 _NOTHING: Final = "Nothing interactive can be shown here: open {url} in a browser on this machine."
 
@@ -50,7 +56,8 @@ def show_page(view: LiveView, *, frame_url: str, height: int) -> None:
         return
     run_id = None if view.generation is None else view.generation.run.run_id
     address = frame_address(place.address, share_key=view.share_key, run_id=run_id)
-    show_output(frame_html(place, address, height=height), f"livelens at {view.url}")
+    picture = None if place.kind == "jupyter" else still_picture(view)
+    show_output(frame_html(place, address, height=height, picture=picture), f"livelens at {view.url}")
 
 
 def place_here(*, frame_url: str, jupyter_address: str | None) -> Place:
@@ -73,21 +80,25 @@ def frame_address(address: str, *, share_key: str, run_id: str | None) -> str:
     return f"{address}#{urlencode(keys)}"
 
 
-def frame_html(place: Place, address: str, *, height: int) -> str:
-    """The frame, and under a local one what to do where it stays empty."""
+def frame_html(place: Place, address: str, *, height: int, picture: bytes | None = None) -> str:
+    """The frame; under a local one, what to do where it stays empty, and the picture for that case."""
     frame = _FRAME.format(address=escape(address, quote=True), height=height)
-    return frame if place.kind == "jupyter" else frame + _CAPTION.format(text=escape(_LOCAL_HINT))
+    if place.kind == "jupyter":
+        return frame
+    hint = _VS_CODE_HINT.format(port=urlsplit(address).port) if _is_vs_code() else _LOCAL_HINT
+    still = "" if picture is None else _PICTURE.format(image=_image(picture))
+    return frame + _CAPTION.format(text=escape(hint)) + still
 
 
 def still_html(picture: bytes | None, text: str) -> str:
     """A picture of what there is, and why it does not move."""
-    image = (
-        ""
-        if picture is None
-        else '<img alt="the network at the newest token" style="max-width:100%" src="data:image/png;base64,'
-        f'{base64.b64encode(picture).decode()}">'
-    )
-    return image + _CAPTION.format(text=escape(text))
+    return ("" if picture is None else _image(picture)) + _CAPTION.format(text=escape(text))
+
+
+def _image(picture: bytes) -> str:
+    data = base64.b64encode(picture).decode()
+    alt = "the network at the newest token"
+    return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
 def show_output(html: str, text: str) -> None:
@@ -123,7 +134,11 @@ def _has_frontend_here() -> bool:
     """
     if "google.colab" in sys.modules:
         return False
-    if "VSCODE_PID" in os.environ or "VSCODE_IPC_HOOK_CLI" in os.environ:
+    if _is_vs_code():
         return True
     folder, parent = runtime_folder(), os.environ.get("JPY_PARENT_PID", "")
     return folder is not None and parent.isdigit() and (folder / f"jpserver-{parent}.json").exists()
+
+
+def _is_vs_code() -> bool:
+    return "VSCODE_PID" in os.environ or "VSCODE_IPC_HOOK_CLI" in os.environ

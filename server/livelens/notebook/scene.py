@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 MAX_UPDATES_PER_SEC: Final = 15
 MAX_BYTES_PER_SEC: Final = 6_000_000  # of neurons' colours: 2.3 million neurons are shown once a second
 _SAME_GESTURE_SECS: Final = 0.5
+_IN_WORDS: Final = (
+    "livelens: the network as a widget where widgets can be shown, else as a picture; view.show() is the whole page"
+)
 _STILL_SHARE: Final = 0.75  # of the widget's size: enough for a file
 ViewName = Literal["three_quarter", "front"]
 
@@ -307,6 +310,7 @@ class NetworkScene(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no t
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The widget, and a picture for where there is none: a saved notebook, an export."""
         bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs) or {}
+        bundle["text/plain"] = _IN_WORDS
         bundle["image/png"] = base64.b64encode(self.still()).decode("ascii")
         return bundle
 

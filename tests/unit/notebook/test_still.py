@@ -38,7 +38,8 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
 def test_the_picture_has_every_part_in_its_colour(view: LiveView, look_from: str) -> None:
     scene = view.scene(look_from=look_from, width=960, height=420)
     bundle = scene._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert set(bundle) == {"text/plain", "application/vnd.jupyter.widget-view+json", "image/png"}
+    assert "widgets" in str(bundle["text/plain"]) and "picture" in str(bundle["text/plain"])
     dark = decode_png(base64.b64decode(str(bundle["image/png"])))
     view.generate(PROMPT, max_new_tokens=4).finish()
     scene.refresh()
