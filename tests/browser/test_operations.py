@@ -216,7 +216,7 @@ def test_a_direction_from_a_file_steers_and_comes_back_bit_for_bit(paused: Page,
     wrong = tmp_path / "wrong.safetensors"
     save_file({"direction": vector[:-1]}, str(wrong))
     page.get_by_label("Open a direction from a file").set_input_files(wrong)
-    expect(page.locator(".toast")).to_contain_text(f"has {d_model - 1} numbers")
+    expect(page.locator(".direction-make [role=alert]")).to_contain_text(f"has {d_model - 1} numbers")
 
 
 def test_two_viewers_change_one_run_at_once_and_both_pages_say_who(

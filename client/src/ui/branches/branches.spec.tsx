@@ -85,7 +85,10 @@ describe("a branch", () => {
     expect(rows[0]).toContain("seed 7");
     expect(rows[1]).toContain("from token 3, seed 8");
     expect(document.querySelector(".branch-tree li[aria-current]")?.textContent).toContain("Run 2");
+    const panel = document.querySelector(".branches")!;
+    panel.scrollTop = 40;
     await act(() => button("Compare").click());
+    expect(panel.scrollTop).toBe(0);
     expect(text_of(".branch-compared")).toContain("Run 2 and run 1 have the same 6 tokens");
     await act(() => button("Run 1").click());
     expect(source.last("join_run")).toMatchObject({ run_id: "run-1", last_seq: -1 });

@@ -1,5 +1,6 @@
 // The tree of branches: begin one, walk to any, compare two.
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { tree_rows, type KnownRun, type TreeRow } from "../../store/branches";
 import { token_quote } from "../format";
 import { use_page } from "../page";
@@ -12,9 +13,14 @@ export function BranchesPanel(): JSX.Element {
   const { store, actions, state: { branches } } = use_page();
   const known = store.known_runs.value;
   const watched = store.run.value && known.get(store.run.value.run_id);
-  const compared = branches.compared.value === null ? null : known.get(branches.compared.value);
+  const panel = useRef<HTMLDivElement>(null);
+  const compared_id = branches.compared.value;
+  const compared = compared_id === null ? null : known.get(compared_id);
+  useEffect(() => { // the two texts stand above a list that may be long
+    if (compared_id !== null && panel.current) panel.current.scrollTop = 0;
+  }, [compared_id]);
   return (
-    <div class="branches" tabIndex={0} role="region" aria-label="Branches">
+    <div class="branches" tabIndex={0} role="region" aria-label="Branches" ref={panel}>
       <BranchForm />
       {watched && compared && compared !== watched && (
         <ComparedTexts one={named(watched)} other={named(compared)} on_pick={(pos) => actions.select_pos(pos)} />

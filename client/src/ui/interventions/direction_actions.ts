@@ -83,8 +83,9 @@ export function save_direction(page: Page, { info, vector }: HeldDirection): voi
 
 /** Read a direction from `file`, give it to the server, and keep it; says in one sentence why not. */
 export async function open_direction(page: Page, file: File): Promise<void> {
-  const { store, actions } = page;
+  const { store, actions, state } = page;
   const model = store.model_info.peek();
+  state.interventions.direction_problem.value = null;
   try {
     if (!model) throw new SafetensorsError("There is no model yet: wait for the server.");
     if (file.size > 20_000_000) throw new SafetensorsError("This cannot be opened as a direction: it is too large.");
@@ -103,7 +104,7 @@ export async function open_direction(page: Page, file: File): Promise<void> {
     hold(page, { info, vector, separation: null, accuracy: null });
   } catch (error) {
     if (!(error instanceof SafetensorsError || error instanceof Refusal)) throw error;
-    add_notice(store, "fault", error.message);
+    state.interventions.direction_problem.value = error.message;
   }
 }
 

@@ -19,7 +19,7 @@ export function DirectionsPanel(): JSX.Element {
   const { store, state } = page;
   const info = store.model_info.value;
   const missing = use_missing("direction");
-  const { directions, direction_draft } = state.interventions;
+  const { directions, direction_draft, direction_problem } = state.interventions;
   if (!info) return <p class="muted pad">No model yet.</p>;
   return (
     <div class="directions" onDragOver={(event) => event.preventDefault()} onDrop={(event) => {
@@ -37,6 +37,7 @@ export function DirectionsPanel(): JSX.Element {
               if (file) void open_direction(page, file);
             }} />
         </label>
+        {direction_problem.value && <p class="off-mark" role="alert">{direction_problem.value}</p>}
       </section>
       <section class="direction-list" aria-label="Directions" tabIndex={0}>
         {directions.value.length === 0 && (

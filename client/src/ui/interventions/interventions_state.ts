@@ -25,6 +25,8 @@ export interface InterventionsState {
   opened: Signal<string | null>;
   /** Directions that this page has made or opened, newest first. */
   directions: Signal<readonly HeldDirection[]>;
+  /** Why the last file could not be opened as a direction. */
+  direction_problem: Signal<string | null>;
   direction_draft: DirectionDraft;
   direction_inquiry: Inquiry<Extract<Question, { type: "request_direction" }>>;
   /** The attention edit that is being drawn, and what a click on a token marks. */
@@ -43,6 +45,7 @@ export function create_interventions_state(): InterventionsState {
     draft: signal<InterventionSpec | null>(null),
     opened: signal<string | null>(null),
     directions: signal<readonly HeldDirection[]>([]),
+    direction_problem: signal<string | null>(null),
     direction_draft: {
       kind: signal("contrast"), positive: signal(""), negative: signal(""), token: signal(""), layer: signal(""), axis: signal("1"),
       is_here: signal(false),

@@ -281,6 +281,17 @@ describe("turning attention", () => {
     expect(store.current_pos.value).toBe(3);
   });
 
+  it("begun anew, the next arc says where to look again, whatever a click marked before", async () => {
+    await begin();
+    store.selection.value = HEAD;
+    await click("#tab-turn");
+    await click('[data-mark-mode="from_keys"]');
+    await act(() => [...document.querySelectorAll<HTMLElement>(".turn-tools button")].find((one) => one.textContent === "Clear")!.click());
+    await click('.arc-token[data-pos="3"]');
+    await click('.arc-token[data-pos="1"]');
+    expect(text_of(".turn-words")).toBe("looks at “ t1” (1) instead of all else.");
+  });
+
   it("a token cannot look ahead, and weights must sum to something", async () => {
     await begin();
     store.selection.value = HEAD;
@@ -296,6 +307,23 @@ describe("turning attention", () => {
 });
 
 describe("directions", () => {
+  it("a file that holds none is refused beside the button that opens one, and the next try begins anew", async () => {
+    await begin();
+    await click("#tab-directions");
+    const open = async (...bytes: number[]): Promise<void> => {
+      const field = labelled<HTMLInputElement>("Open a direction from a file");
+      Object.defineProperty(field, "files", { value: [new File([Uint8Array.of(...bytes)], "x.safetensors")], configurable: true });
+      await act(() => void field.dispatchEvent(new Event("change", { bubbles: true })));
+      await settle();
+    };
+    await open(1, 2, 3);
+    expect(text_of(".direction-make [role=alert]")).toBe("This cannot be opened as a direction: it is too short.");
+    expect(document.querySelector(".toast")).toBeNull();
+    await open(255, 255, 255, 255, 0, 0, 0, 0, 123);
+    expect(text_of(".direction-make [role=alert]")).toBe("This cannot be opened as a direction: its header does not fit into it.");
+    expect(n_sent()).toBe(0);
+  });
+
   it("are asked for, judged by what was held out, and steered with", async () => {
     await begin();
     await click("#tab-directions");

@@ -42,7 +42,7 @@ export function operation_words(spec: InterventionSpec, tokens: Tokens, directio
     case "scale":
       return `× ${number_text(spec.amount)}`;
     case "mean":
-      return `its mean over ${reference_words(spec.reference)}${spec.reference?.pooled === false ? ", position by position" : ""}`;
+      return `its mean over ${reference_words(spec.reference)}, ${spec.reference?.pooled === false ? "position by position" : "one for all positions"}`;
     case "resample":
       return `as in ${reference_words(spec.reference)}, ${taken_words(spec.reference)}`;
     case "set":
@@ -87,7 +87,8 @@ function attention_words(operation: Operation, edit: AttentionEdit, tokens: Toke
   }
   const weights = edit.weights?.length ? ` with ${edit.weights.map((weight) => number_text(weight)).join(", ")}` : "";
   const rest = edit.rest === "scaled" ? "the rest scaled to fill up"
-    : edit.renormalise === false ? "nothing else, weights as they stand" : "nothing else";
+    : edit.renormalise === false ? "nothing else, weights as they stand"
+      : edit.weights?.length ? "nothing else, weights divided by their sum" : "nothing else";
   return `looks at ${keys}${weights}, ${rest}`;
 }
 

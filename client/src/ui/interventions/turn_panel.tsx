@@ -69,7 +69,10 @@ export function TurnPanel({ shown }: { shown: Shown }): JSX.Element {
                 onClick={() => (turn_marks.value = mode)}>{mode === "keys" && draft.operation === "attention_knockout" ? "Not at" : label}</button>
             ))}
           </div>
-          <button type="button" class="button small" onClick={() => (turn.value = new_turn())}>Clear</button>
+          <button type="button" class="button small" onClick={() => {
+            turn.value = new_turn();
+            turn_marks.value = "query";
+          }}>Clear</button>
           <Apply draft={draft} heads={heads} />
         </div>
         <ArcStrip draft={draft} shown_query={query} weights={weights} on_mark={mark} on_drag={drag} />
