@@ -2,6 +2,7 @@
 // rest and without a step of history; an address that is opened or pasted is looked at.
 import { effect, signal } from "@preact/signals";
 import { fitting_range, peek_shown_layers } from "../../store/layer_range";
+import { hash_keys } from "../../store/page_hash";
 import { add_notice, type Store } from "../../store/store";
 import { has_view, view_of, with_view, type ViewState } from "../../store/view_state";
 import { check_set } from "../interventions/set_file";
@@ -86,18 +87,28 @@ function write_address(hash: string): void {
   }
 }
 
+/** A run is to come by itself, from the address or out of a recording, and is not yet here as far as the token `pos`. */
+function is_run_awaited(store: Store, pos: number | null): boolean {
+  const replay = store.replay.peek();
+  const run = store.run.peek();
+  if (!replay && !hash_keys(location.hash).has("run")) return false;
+  if (!run) return true;
+  const { newest_pos } = store.history;
+  if (pos === null || newest_pos >= pos) return false;
+  // A recording tells all that it has at once, and then it is as far as it comes by itself.
+  return replay ? newest_pos < 0 && replay.n_steps > 0 : run.state !== "finished";
+}
+
 /**
  * Bring about what can be now; null once nothing is left to wait for: the model and its picture, and where a run is
- * in the address, that run with the wanted token.
+ * in the address or the page, that run with the wanted token.
  */
 function still_wanted({ store, state, form }: ViewLinkParts, view: ViewState): ViewState | null {
   const info = store.model_info.peek();
   const scene = state.scene.peek();
   if (!info || (!scene && state.scene_problem.peek() === null)) return view;
-  const is_joining = new URLSearchParams(location.hash.slice(1)).has("run");
+  if (is_run_awaited(store, view.pos)) return view;
   const run = store.run.peek();
-  if (is_joining && !run) return view;
-  if (is_joining && view.pos !== null && store.history.newest_pos < view.pos && run?.state !== "finished") return view;
   store.layer_range.value = fitting_range(view.layer_range, info.n_layers); // the camera frames what is shown
   scene?.set_camera(view);
   store.display_channel.value = view.channel;
