@@ -59,7 +59,8 @@ export function fit_pose(points: readonly Vec3[], azimuth: number, polar: number
   );
   const x = (max_right - z * to_right + z * to_left - max_left) / 2;
   const y = (max_top - z * to_top + z * to_bottom - max_bottom) / 2;
-  const place = (depth: number): Vec3 => [0, 1, 2].map((i) => x * right[i]! + y * up[i]! + depth * back[i]!) as unknown as Vec3;
+  const along = (i: 0 | 1 | 2, depth: number): number => x * right[i] + y * up[i] + depth * back[i];
+  const place = (depth: number): Vec3 => [along(0, depth), along(1, depth), along(2, depth)];
   return { position: place(z), target: place(Math.min(middle, z - 1e-2)) };
 }
 

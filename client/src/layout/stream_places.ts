@@ -68,10 +68,10 @@ export function stream_scale(blocks: Blocks, coordinates: StreamCoordinates, pos
   // A path that hardly leaves a plane still has a box to be seen in.
   const [width, height, depth] = ranges.map((range) => Math.max((range * unit) / FILLED, LEAST_SIDE)) as [number, number, number];
   const [left, bottom] = [(SHEET_WIDTH - width) / 2, blocks.top + BOX_GAP];
-  const middle = [0, 1, 2].map((axis) => (Number.isFinite(low[axis]) ? (low[axis]! + high[axis]!) / 2 : 0));
+  const middle = (axis: number): number => (Number.isFinite(low[axis]) ? (low[axis]! + high[axis]!) / 2 : 0);
   return {
     box: { low: [left, bottom, -depth], high: [left + width, bottom + height, 0] },
-    unit, middle: middle as unknown as Vec3,
+    unit, middle: [middle(0), middle(1), middle(2)],
   };
 }
 

@@ -114,8 +114,11 @@ function layers_of(text: string): LayerRange | null {
 
 function pose_of(text: string | null): CameraPose | null {
   const values = (text ?? "").split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
-  const fits = values.length === 6 && values.every((value) => Math.abs(value) < FAR);
-  return fits ? (values as unknown as CameraPose) : null;
+  return is_pose(values) ? values : null;
+}
+
+function is_pose(values: readonly number[]): values is CameraPose {
+  return values.length === 6 && values.every((value) => Math.abs(value) < FAR);
 }
 
 /** Whether `hash` says anything of a view at all. */
