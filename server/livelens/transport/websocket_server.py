@@ -7,14 +7,13 @@ import contextlib
 import logging
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from websockets.asyncio.server import Server as WebsocketsServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from livelens.model.engine import Engine
@@ -114,17 +113,14 @@ class LivelensServer:
         class Connection(ServerConnection):
             """Adds our headers to every response, also those that the library makes of broken requests."""
 
-            def __init__(self, protocol: ServerProtocol, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
-                super().__init__(protocol, *args, **kwargs)
-                send_response = protocol.send_response
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                send_response = self.protocol.send_response
 
                 def send_with_headers(response: Response) -> None:
                     owner._handshake.add_security_headers(response)
                     send_response(response)
 
-                protocol.send_response = send_with_headers  # type: ignore[method-assign]
-
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                self.protocol.send_response = send_with_headers  # type: ignore[method-assign]
                 bound_kernel_queue(transport.get_extra_info("socket"))
                 super().connection_made(transport)
                 owner._opened(self)
