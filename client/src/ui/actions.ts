@@ -104,6 +104,8 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
   }
 
   return {
+    ...looking(store),
+    ...changing(store, state, changes),
     can_undo: steps.can_undo,
     can_redo: steps.can_redo,
     start,
@@ -129,21 +131,41 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     },
     watch_run: (run_id) => attempt(() => connection.watch_run(run_id)),
     retry: () => connection.retry(),
+    set_twin: (mode) => attempt(() => connection.set_twin(mode)),
+    exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
+    ask: connection.ask_about_run,
+    put_direction: (direction) => connection.put_direction(direction),
+    put_rank_one_edit: (edit) => connection.put_rank_one_edit(edit),
+    exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),
+  };
+}
+
+type Looking = Pick<Actions, "select" | "select_pos" | "move_pos" | "follow">;
+
+function looking(store: Store): Looking {
+  const select_pos = (pos: number): void => {
+    const newest = store.history.newest_pos;
+    store.follow.value = pos >= newest;
+    store.current_pos.value = Math.max(0, Math.min(pos, newest));
+  };
+  return {
     select(component) {
       store.selection.value = component;
     },
-    select_pos(pos) {
-      const newest = store.history.newest_pos;
-      store.follow.value = pos >= newest;
-      store.current_pos.value = Math.max(0, Math.min(pos, newest));
-    },
-    move_pos(by) {
-      this.select_pos(store.current_pos.peek() + by);
-    },
+    select_pos,
+    move_pos: (by) => select_pos(store.current_pos.peek() + by),
     follow() {
       store.follow.value = true;
       store.current_pos.value = store.history.newest_pos;
     },
+  };
+}
+
+type Changing = Pick<Actions, "toggle" | "set_factor" | "set_enabled" | "set_all_enabled" | "remove" | "change" | "change_live"
+  | "end_gesture" | "undo" | "redo">;
+
+function changing(store: Store, state: PageState, changes: SetChanges): Changing {
+  return {
     async toggle(component) {
       const is_off = (): boolean => factor_on(store.interventions.peek(), component) === 0;
       const answer = changes.change((specs) => toggled(specs, component));
@@ -168,11 +190,5 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
     end_gesture: () => changes.end_gesture(),
     undo: () => changes.undo(),
     redo: () => changes.redo(),
-    set_twin: (mode) => attempt(() => connection.set_twin(mode)),
-    exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
-    ask: connection.ask_about_run,
-    put_direction: (direction) => connection.put_direction(direction),
-    put_rank_one_edit: (edit) => connection.put_rank_one_edit(edit),
-    exact_attention: (layer, head, pos) => connection.request_attention(layer, head, pos),
   };
 }

@@ -5,7 +5,7 @@ import { edge_share, type ShownNode } from "../../store/graph";
 import type { TokenChip } from "../../store/types";
 import { count_text, signed_text, word_label } from "../format";
 import { use_page } from "../page";
-import { lay_graph, NODE_HEIGHT, NODE_WIDTH } from "./graph_layout";
+import { lay_graph, NODE_HEIGHT, NODE_WIDTH, type PlacedNode } from "./graph_layout";
 import { node_words } from "./node_words";
 import { go } from "./why_actions";
 
@@ -47,24 +47,30 @@ export function GraphView(): JSX.Element {
           <path key={i} class="edge" d={edge.path} fill="none" stroke-width={edge.width.toFixed(2)}
             data-negative={edge.is_negative || undefined} stroke-dasharray={edge.is_score ? "4 3" : undefined}><title>{edge.title}</title></path>
         ))}
-        {picture.nodes.map(({ shown, x, y, label }) => {
-          const choose = (): void => void (opened || go(page, shown.node));
-          return (
-            <g key={shown.node} class="graph-node" tabIndex={0} role="button" aria-label={`${shown.node}, ${signed_text(shown.relevance)}`}
-              data-here={(!opened && shown.node === here) || undefined} data-pinned={shown.pin ? true : undefined}
-              onClick={choose} onKeyDown={(event) => {
-                if (event.key !== "Enter" && event.key !== " ") return;
-                event.preventDefault(); // Space would pause the run
-                choose();
-              }}>
-              <rect x={x - NODE_WIDTH / 2} y={y - NODE_HEIGHT / 2} width={NODE_WIDTH} height={NODE_HEIGHT} rx={4} />
-              <text x={x} y={y + 4} text-anchor="middle">{label}</text>
-              <title>{shown.node}{shown.pin?.group ? ` · ${shown.pin.group}` : ""}: {signed_text(shown.relevance)} logits</title>
-            </g>
-          );
-        })}
+        {picture.nodes.map((node) => (
+          <GraphNode key={node.shown.node} node={node} is_here={!opened && node.shown.node === here}
+            on_choose={() => opened || go(page, node.shown.node)} />
+        ))}
       </svg>
     </>
+  );
+}
+
+function GraphNode({ node: { shown, x, y, label }, is_here, on_choose }: {
+  node: PlacedNode; is_here: boolean; on_choose: () => void;
+}): JSX.Element {
+  return (
+    <g class="graph-node" tabIndex={0} role="button" aria-label={`${shown.node}, ${signed_text(shown.relevance)}`}
+      data-here={is_here || undefined} data-pinned={shown.pin ? true : undefined}
+      onClick={on_choose} onKeyDown={(event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault(); // Space would pause the run
+        on_choose();
+      }}>
+      <rect x={x - NODE_WIDTH / 2} y={y - NODE_HEIGHT / 2} width={NODE_WIDTH} height={NODE_HEIGHT} rx={4} />
+      <text x={x} y={y + 4} text-anchor="middle">{label}</text>
+      <title>{shown.node}{shown.pin?.group ? ` · ${shown.pin.group}` : ""}: {signed_text(shown.relevance)} logits</title>
+    </g>
   );
 }
 
