@@ -101,7 +101,7 @@ export class Picture {
   set_layer_range(range: LayerRange | null): void {
     this.view?.set_layer_range(range);
     this.rig.set_layer_range(range);
-    this.mark_dirty("marks", "arcs", "paths", "causal");
+    this.mark_dirty("marks", "arcs", "paths", "stream", "causal");
   }
 
   /** Draw once; true where another frame must follow. */

@@ -10,6 +10,7 @@ import {
 } from "../layout/stream_places";
 import { token_label } from "../layout/token_text";
 import type { StreamPcaAnswer } from "../protocol/questions";
+import { is_stream_point_shown, peek_shown_layers, type LayerRange } from "../store/layer_range";
 import type { Store } from "../store/store";
 import { chosen_paths, stream_answer, type ChosenPath } from "../store/stream_paths";
 import type { Theme } from "../store/types";
@@ -22,6 +23,8 @@ const CAPACITY = 4096;
 /** Above the box, world units: for what is written there, below the page's own buttons. */
 const TITLE_ROOM = 1;
 const REACH_PX = 9;
+/** What is left of a line in layers that are not looked at. */
+const FAINT = 0.12;
 /** Half widths in CSS pixels: of the line before the first and after the last layer. */
 const [THIN, THICK] = [0.5, 1.7];
 
@@ -49,6 +52,7 @@ export class StreamPathOverlay {
   /** What the camera must make room for; empty while nothing is shown. */
   corners: readonly Vec3[] = [];
   private paths: readonly DrawnPath[] = [];
+  private layer_range: LayerRange | null = null;
   private hovered: StreamDot | null = null;
   private scaled: { answer: StreamPcaAnswer; blocks: Blocks; key: string; scale: StreamScale } | null = null;
   private theme: SceneTheme | null = null;
@@ -64,6 +68,7 @@ export class StreamPathOverlay {
       this.segments.set([]);
       return;
     }
+    this.layer_range = peek_shown_layers(this.store);
     const { coordinates } = answer;
     const [n_positions = 0] = coordinates.shape;
     const chosen = chosen_paths(this.store.stream.pinned.peek(), this.store.current_pos.peek(), n_positions, MAX_STREAM_PATHS);
@@ -98,6 +103,11 @@ export class StreamPathOverlay {
     return axes;
   }
 
+  /** Points of a path in the shown layers. */
+  private shown_points(path: DrawnPath): number[] {
+    return [...path.points.keys()].filter((point) => is_stream_point_shown(this.layer_range, point));
+  }
+
   private path_lines(): Segment[] {
     return this.paths.flatMap((path) => {
       const [r, g, b] = parse_hex(stream_colour(this.theme_name, path.order));
@@ -105,11 +115,14 @@ export class StreamPathOverlay {
       const strong = path.is_current ? 1.5 : 1;
       const last = path.points.length - 1;
       const width = (point: number): number => strong * (THIN + ((THICK - THIN) * point) / Math.max(1, last));
+      const shown = this.shown_points(path);
+      const is_shown = (point: number): boolean => is_stream_point_shown(this.layer_range, point);
       const lines = path.points.slice(1).map((to, i): Segment => (
-        { from: path.points[i]!, to, rgb, half_width: width(i + 1), alpha: path.is_current ? 1 : 0.82 }
+        { from: path.points[i]!, to, rgb, half_width: width(i + 1),
+          alpha: (path.is_current ? 1 : 0.82) * (is_shown(i) && is_shown(i + 1) ? 1 : FAINT) }
       ));
-      const dots = path.points.map((at, point): Segment => (
-        { from: at, to: at, rgb, half_width: width(point) + (point === last ? 3 : 1), alpha: 1 }
+      const dots = shown.map((point): Segment => (
+        { from: path.points[point]!, to: path.points[point]!, rgb, half_width: width(point) + (point === shown.at(-1) ? 3 : 1), alpha: 1 }
       ));
       return [...lines, ...dots];
     });
@@ -134,7 +147,8 @@ export class StreamPathOverlay {
   }
 
   private path_labels(path: DrawnPath): PlacedLabel[] {
-    const last = path.points.length - 1;
+    const shown = this.shown_points(path);
+    const last = shown.at(-1) ?? path.points.length - 1;
     const text = token_label(this.store.tokens.peek()[path.pos]?.text ?? "");
     const end: PlacedLabel = {
       key: `se${path.pos}`, text: path.is_current ? text : `${text}  ${path.pos}`, point: path.points[last]!,
@@ -142,11 +156,11 @@ export class StreamPathOverlay {
       priority: path.is_current ? 99 : 88 - path.order * 0.1, pos: path.pos,
     };
     if (!path.is_current) return [end];
-    const every = Math.max(1, Math.round(last / 5));
-    const named = path.points.flatMap((point, i): PlacedLabel[] => (i % every === 0 && i < last
-      ? [{ key: `sl${i}`, text: i === 0 ? "embed" : `L${i - 1}`, point, kind: "layer", align: "centre", dx: 0, dy: -11,
-          sizes: [10, 12], priority: 65 }]
-      : []));
+    const every = Math.max(1, Math.round((shown.length - 1) / 5));
+    const named = shown.filter((i, at) => at % every === 0 && i < last).map((i): PlacedLabel => (
+      { key: `sl${i}`, text: i === 0 ? "embed" : `L${i - 1}`, point: path.points[i]!, kind: "layer", align: "centre", dx: 0, dy: -11,
+        sizes: [10, 12], priority: 65 }
+    ));
     return [end, ...named];
   }
 
@@ -154,8 +168,8 @@ export class StreamPathOverlay {
   pick(camera: PerspectiveCamera, size: readonly [number, number], x: number, y: number): StreamDot | null {
     let [found, nearest]: [StreamDot | null, number] = [null, REACH_PX];
     for (const path of [...this.paths].reverse()) {
-      path.points.forEach((place, point) => {
-        const at = project(place, camera, ...size);
+      this.shown_points(path).forEach((point) => {
+        const at = project(path.points[point]!, camera, ...size);
         const distance = at ? Math.hypot(at.x - x, at.y - y) : Infinity;
         if (distance < nearest) [found, nearest] = [{ pos: path.pos, point }, distance];
       });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { ModelInfo } from "../protocol/generated";
-import { fitting_range, is_layer_shown, shown_layers } from "./layer_range";
+import { fitting_range, is_layer_shown, is_stream_point_shown, shown_layers } from "./layer_range";
 import { create_store } from "./store";
 
 const bound = fc.oneof(fc.integer({ min: -3, max: 40 }), fc.constantFrom(Number.NaN, Infinity, 1.5));
@@ -25,4 +25,10 @@ it("another model's range is none of this one's", () => {
   expect(shown_layers(store)).toEqual({ first_layer: 1, last_layer: 1 });
   store.model_info.value = { n_layers: 1 } as ModelInfo;
   expect(shown_layers(store)).toBeNull();
+});
+
+it("of a stream's points, what enters the shown layers and what each of them leaves are shown", () => {
+  const points = Array.from({ length: 6 }, (_, point) => point);
+  expect(points.filter((point) => is_stream_point_shown({ first_layer: 2, last_layer: 3 }, point))).toEqual([2, 3, 4]);
+  expect(points.filter((point) => is_stream_point_shown(null, point))).toEqual(points);
 });

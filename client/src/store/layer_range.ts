@@ -40,3 +40,8 @@ export function peek_shown_layers(store: RangedStore): LayerRange | null {
 export function is_layer_shown(range: LayerRange | null, layer: number): boolean {
   return range === null || (layer >= range.first_layer && layer <= range.last_layer);
 }
+
+/** Of a stream's points, 0 before layer 0 and then one after each layer: what enters the shown layers, and what each leaves. */
+export function is_stream_point_shown(range: LayerRange | null, point: number): boolean {
+  return range === null || (point >= range.first_layer && point <= range.last_layer + 1);
+}

@@ -1,8 +1,9 @@
-// The grid of the logit lens: layers by tokens, each cell the layer's top token. Arrow keys walk from cell to cell.
+// The grid of the logit lens: the shown layers by tokens, each cell the layer's top token. Arrow keys walk from cell to cell.
 import type { Signal } from "@preact/signals";
 import type { JSX, RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { ModelInfo } from "../../protocol/generated";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import type { StepRecord } from "../../store/types";
 import { number_text, percent_text, token_label } from "../format";
 import { use_page } from "../page";
@@ -27,6 +28,7 @@ export function LensGrid({ info, shown, place, hovered }: GridProps): JSX.Elemen
   const { store, state } = use_page();
   const { focused } = state.lens;
   const { pos, step } = shown.step.value;
+  const { first_layer, last_layer } = shown_layers(store) ?? { first_layer: 0, last_layer: info.n_layers - 1 };
   void shown.version.value; // other columns change without the shown one
   const is_walking = useRef(false);
   const n_columns = store.history.newest_pos + 1;
@@ -44,7 +46,7 @@ export function LensGrid({ info, shown, place, hovered }: GridProps): JSX.Elemen
   }, [focused.value, view.first, view.n_visible]);
   const walk = (event: KeyboardEvent): void => {
     const at = focused.peek();
-    const next = at && next_cell(at, event.key, info.n_layers, n_columns);
+    const next = at && next_cell(at, event.key, { first_layer, last_layer }, n_columns);
     if (!next) return;
     event.preventDefault(); // the page's own arrow keys walk along the text
     event.stopPropagation();
@@ -52,8 +54,9 @@ export function LensGrid({ info, shown, place, hovered }: GridProps): JSX.Elemen
     view.reveal(next.pos);
     focused.value = next;
   };
-  const entry = focused.value ?? { pos, layer: info.n_layers - 1 };
-  const layers = Array.from({ length: info.n_layers }, (_, i) => info.n_layers - 1 - i);
+  const is_there = focused.value !== null && is_layer_shown({ first_layer, last_layer }, focused.value.layer);
+  const entry = is_there ? focused.value! : { pos, layer: last_layer };
+  const layers = Array.from({ length: last_layer - first_layer + 1 }, (_, i) => last_layer - i);
   if (!step) return <p class="muted pad">Run a prompt: each layer’s guess appears here.</p>;
   const columns = Array.from({ length: view.n_visible }, (_, i) => view.first + i)
     .map((at) => ({ at, step: store.history.get(at) }));

@@ -186,3 +186,14 @@ it("says why there are no paths where there is no picture", async () => {
   expect(text_of(".lens-scroll")).toContain("No paths: there is no picture");
   expect(store.stream.is_shown.value).toBe(false);
 });
+
+it("the grid has the layers that are looked at, and the keys stay in them", async () => {
+  await act(() => void (store.layer_range.value = { first_layer: 0, last_layer: 0 }));
+  await settle();
+  expect([...document.querySelectorAll(".lens-table tbody .layer-name")].map((name) => name.textContent)).toEqual(["L0"]);
+  const entry = document.querySelector<HTMLElement>('.lens-table .cell[tabindex="0"]')!;
+  expect(entry.dataset["cell"]).toBe("3 0");
+  await act(() => entry.focus());
+  await act(() => void entry.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true, cancelable: true })));
+  expect(state.lens.focused.value).toEqual({ pos: 3, layer: 0 });
+});

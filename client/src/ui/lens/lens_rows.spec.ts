@@ -59,13 +59,15 @@ describe("how widely heads look", () => {
 describe("walking the grid", () => {
   it("goes along the text and through the layers, last on top, and stops at the edges", () => {
     const at = { pos: 4, layer: 1 };
-    expect(next_cell(at, "ArrowRight", 3, 6)).toEqual({ pos: 5, layer: 1 });
-    expect(next_cell({ pos: 5, layer: 1 }, "ArrowRight", 3, 6)).toEqual({ pos: 5, layer: 1 });
-    expect(next_cell(at, "ArrowUp", 3, 6)).toEqual({ pos: 4, layer: 2 });
-    expect(next_cell(at, "PageDown", 3, 6)).toEqual({ pos: 4, layer: 0 });
-    expect(next_cell(at, "Home", 3, 6)).toEqual({ pos: 0, layer: 1 });
-    expect(next_cell(at, "End", 3, 6)).toEqual({ pos: 5, layer: 1 });
-    expect(next_cell(at, "a", 3, 6)).toBeNull();
-    expect(next_cell(at, "constructor", 3, 6)).toBeNull();
+    const ALL = { first_layer: 0, last_layer: 2 };
+    expect(next_cell(at, "ArrowRight", ALL, 6)).toEqual({ pos: 5, layer: 1 });
+    expect(next_cell({ pos: 5, layer: 1 }, "ArrowRight", ALL, 6)).toEqual({ pos: 5, layer: 1 });
+    expect(next_cell(at, "ArrowUp", ALL, 6)).toEqual({ pos: 4, layer: 2 });
+    expect(next_cell(at, "PageDown", ALL, 6)).toEqual({ pos: 4, layer: 0 });
+    expect(next_cell(at, "Home", ALL, 6)).toEqual({ pos: 0, layer: 1 });
+    expect(next_cell(at, "End", ALL, 6)).toEqual({ pos: 5, layer: 1 });
+    expect(next_cell(at, "a", ALL, 6)).toBeNull();
+    expect(next_cell(at, "constructor", ALL, 6)).toBeNull();
+    expect(next_cell(at, "PageDown", { first_layer: 1, last_layer: 2 }, 6)).toEqual(at);
   });
 });

@@ -1,10 +1,13 @@
-// A signed heat map of layers (across) by heads (down): orange adds, blue takes away, the strong cells say so too.
+// A signed heat map of layers (across) by heads (down): orange adds, blue takes away, the strong cells say so too. Layers
+// that are not looked at are veiled and cannot be pointed at; the colours' scale is that of all.
 import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../../layout/colour";
 import { axis_labels } from "../drawer/axis_labels";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { use_page } from "../page";
+import { HeatVeils } from "./heat_veils";
 import { cell_under, paint_cells } from "./paint";
 
 export interface GridCell {
@@ -45,13 +48,17 @@ export function HeatGrid(props: Props): JSX.Element {
     };
     if (canvas.current) paint_cells(canvas.current, n_rows, n_columns, lut, place);
   }, [values, scale, colours, n_rows, n_columns, theme]);
-  const under = (event: MouseEvent): GridCell | null =>
-    canvas.current && cell_under(event, canvas.current, n_rows, n_columns);
+  const range = shown_layers(store);
+  const under = (event: MouseEvent): GridCell | null => {
+    const cell = canvas.current && cell_under(event, canvas.current, n_rows, n_columns);
+    return cell && is_layer_shown(range, cell.column) ? cell : null;
+  };
   const box = ({ row, column }: GridCell): Record<string, string> => ({
     left: `${(100 * column) / n_columns}%`, top: `${(100 * row) / n_rows}%`,
     width: `${100 / n_columns}%`, height: `${100 / n_rows}%`,
   });
-  const strong = colours === "size" ? [] : Array.from(values.keys()).filter((i) => Math.abs(values[i]!) >= SIGNED_SHARE * scale);
+  const strong = colours === "size" ? [] : Array.from(values.keys()).filter((i) => Math.abs(values[i]!) >= SIGNED_SHARE * scale
+    && is_layer_shown(range, i % n_columns));
   return (
     <figure class="heat-grid">
       <figcaption>{title}</figcaption>
@@ -62,6 +69,7 @@ export function HeatGrid(props: Props): JSX.Element {
             const cell = under(event);
             if (cell) on_pick(cell);
           }} />
+        <HeatVeils range={range} n_layers={n_columns} along="right" />
         {strong.map((i) => (
           <span key={i} class="heat-sign" data-strong={Math.abs(values[i]!) > 0.7 * scale || undefined} aria-hidden="true"
             style={box({ row: Math.floor(i / n_columns), column: i % n_columns })}>{values[i]! > 0 ? "+" : "−"}</span>

@@ -266,6 +266,27 @@ describe("the causal map", () => {
     await click(document.querySelector<HTMLElement>(".measured [role=switch]")!);
     expect(store.interventions.value.map((spec) => spec.intervention_id)).toEqual(["L1.attn"]);
   });
+
+  it("veils the layers that are not looked at, and nothing in them can be pointed at", async () => {
+    await open_finished_run();
+    await click("Causal map");
+    await act(() => document.querySelector<HTMLFormElement>(".causal-map form")!.requestSubmit());
+    source.say(answer(source.last("request_effects").request_id));
+    await settle();
+    const pick = async (share: number): Promise<void> => {
+      const canvas = document.querySelector<HTMLCanvasElement>(".heat-grid canvas")!;
+      canvas.getBoundingClientRect = () => new DOMRect(0, 0, 100, 10);
+      await act(() => void canvas.dispatchEvent(new MouseEvent("click", { clientX: 100 * share, clientY: 5, bubbles: true })));
+    };
+    expect(document.querySelectorAll(".heat-veil")).toHaveLength(0);
+    await act(() => void (store.layer_range.value = { first_layer: 1, last_layer: 1 }));
+    const veils = [...document.querySelectorAll<HTMLElement>(".heat-veil")].map(({ style }) => [style.left, style.width]);
+    expect(veils).toEqual([["0%", "50%"], ["0%", "50%"]]);
+    await pick(0.25);
+    expect(store.selection.value).toBeNull();
+    await pick(0.75);
+    expect(store.selection.value).toEqual({ kind: "attn", layer: 1, index: 0 });
+  });
 });
 
 it("the lens shows every token, those without one as such, and a click shows token and layer", async () => {

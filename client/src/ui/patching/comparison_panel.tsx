@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { component_id } from "../../layout/component_id";
 import type { ComparisonAnswer } from "../../protocol/questions";
-import { shown_layers } from "../../store/layer_range";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { same_component } from "../../store/types";
 import { number_text, percent_text, signed_text, token_quote } from "../format";
 import { use_page } from "../page";
@@ -93,7 +93,9 @@ function StrongestTable({ title, rows }: { title: string; rows: readonly Differi
 
 function LayerTable({ answer, shown, n_layers }: { answer: ComparisonAnswer; shown: Shown; n_layers: number }): JSX.Element {
   const { step } = shown.step.value;
-  const rows = useMemo(() => layer_rows(answer, step, n_layers), [answer, step, n_layers]);
+  const range = shown_layers(use_page().store);
+  const rows = useMemo(() => layer_rows(answer, step, n_layers), [answer, step, n_layers])
+    .filter(({ layer }) => is_layer_shown(range, layer));
   const number = (value: number | null): JSX.Element => (
     <td class="number" data-sign={value === null ? undefined : Math.sign(value)}>{signed_text(value)}</td>
   );

@@ -5,9 +5,11 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { colour_map } from "../../layout/colour";
 import type { PatchingAnswer } from "../../protocol/questions";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { watch_size } from "../drawer/attention_map";
 import { axis_labels } from "../drawer/axis_labels";
 import { use_page } from "../page";
+import { HeatVeils } from "../parts/heat_veils";
 import { cell_under, paint_cells } from "../parts/paint";
 import { column_label, differing_positions, type MapCell, type PatchMap } from "./patch_maps";
 
@@ -35,6 +37,7 @@ export function PatchGrid({ answer, map, pointed, selected, on_pick }: Props): J
   const size = useSignal({ width: 0, height: 0 });
   const theme = store.theme.value;
   const [n_rows = 0, n_columns = 0] = map.tensor.shape;
+  const range = shown_layers(store);
   useEffect(() => {
     const { lut } = colour_map("direct_logit", theme);
     const place = (row: number, column: number): number =>
@@ -45,15 +48,17 @@ export function PatchGrid({ answer, map, pointed, selected, on_pick }: Props): J
   const own = pointed.value?.map.title === map.title ? pointed.value.cell : null;
   const under = (event: MouseEvent): Pointed | null => {
     const cell = canvas.current && cell_under(event, canvas.current, n_rows, n_columns);
-    return cell && { map, cell: { row: n_rows - 1 - cell.row, column: cell.column } };
+    return cell && is_layer_shown(range, n_rows - 1 - cell.row) ? { map, cell: { row: n_rows - 1 - cell.row, column: cell.column } } : null;
   };
   const on_key = (event: KeyboardEvent): void => {
-    const now = own ?? selected ?? { row: n_rows - 1, column: n_columns - 1 };
+    const [least, most] = [range?.first_layer ?? 0, range?.last_layer ?? n_rows - 1];
+    const now = own ?? selected ?? { row: most, column: n_columns - 1 };
     const step = STEPS[event.key];
     if (event.key === "Enter" || event.key === " ") on_pick({ map, cell: now });
     else if (step) {
-      const clamp = (at: number, n: number): number => Math.max(0, Math.min(n - 1, at));
-      pointed.value = { map, cell: own ? { row: clamp(now.row + step[0], n_rows), column: clamp(now.column + step[1], n_columns) } : now };
+      const clamp = (at: number, from: number, to: number): number => Math.max(from, Math.min(to, at));
+      const [up, right] = own ? step : [0, 0];
+      pointed.value = { map, cell: { row: clamp(now.row + up, least, most), column: clamp(now.column + right, 0, n_columns - 1) } };
     } else return;
     event.preventDefault();
     event.stopPropagation();
@@ -80,6 +85,7 @@ export function PatchGrid({ answer, map, pointed, selected, on_pick }: Props): J
               const cell = under(event);
               if (cell) on_pick(cell);
             }} />
+          <HeatVeils range={range} n_layers={n_rows} along="up" />
           {[selected, own].map((cell, i) => cell && <i key={i} class="patch-mark" style={box(cell)} />)}
         </div>
         <ColumnNames answer={answer} map={map} n={n_columns} length_px={size.value.width} own={own} />
