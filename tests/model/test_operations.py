@@ -285,6 +285,36 @@ def test_the_mean_of_a_one_prompt_reference_is_that_prompt(
     close(under.logits, torch.from_numpy(clean.logits), relative=1e-6, what="logits")
 
 
+def test_the_mean_of_another_one_prompt_reference_is_what_that_prompt_had(
+    tiny: Engines, tiny_reference: References, one_thread: None
+) -> None:
+    """Position by position, in a run of other tokens: each component holds what plain Hugging Face has in that one."""
+    from livelens.protocol.messages import Component
+    from livelens.protocol.messages import Reference as ValuesFrom
+
+    engine, other = tiny("llama"), IDS[::-1]
+    components = [Component("head", 1, 2), Component("neuron", 0, 7), Component("mlp", 2)]
+    spec = InterventionSpec("m", "mean", components, reference=ValuesFrom("prompt", pooled=False))
+    masks = masks_from([spec], engine.info, RunResources(engine, other, Surroundings(directions={})))
+    context = AnalysisContext(
+        token_ids=tuple(IDS),
+        n_prompt=N_PROMPT,
+        n_positions=len(IDS),
+        segments=(ContextSegment(from_pos=0, revision=0, masks=masks),),
+    )
+    values = engine.values_of(context, [("z", 1), ("neurons", 0), ("mlp_out", 2)])
+    seen, own = (forward_by_hand(tiny_reference("llama"), ids, {}) for ids in (other, IDS))
+    d_head = engine.info.d_head
+    head, neuron, whole = slice(2 * d_head, 3 * d_head), slice(7, 8), slice(None)
+    for place, columns, expected, plain in (
+        (("z", 1), head, seen.z[1], own.z[1]),
+        (("neurons", 0), neuron, seen.neurons[0], own.neurons[0]),
+        (("mlp_out", 2), whole, seen.mlp[2], own.mlp[2]),
+    ):
+        close(values[place][:, columns], expected[:, columns], relative=1e-6, what=str(place))
+        assert not torch.allclose(expected[:, columns], plain[:, columns], rtol=1e-3), "the prompts differ there"
+
+
 def test_values_of_another_run_are_those_under_its_own_interventions(
     tiny: Engines, tiny_reference: References, tiny_world: Callable[[str], World], one_thread: None
 ) -> None:
