@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
 
@@ -238,7 +238,7 @@ def test_a_lost_webgl_context_comes_back(open_page: OpenPage, fake_server: Serve
     assert picked == {"kind": "head", "layer": 3, "index": 3}
 
 
-def test_without_webgl_the_table_and_the_text_still_work(browser, fake_server: ServerProcess) -> None:  # noqa: ANN001
+def test_without_webgl_the_table_and_the_text_still_work(browser: Browser, fake_server: ServerProcess) -> None:
     """And the page says so."""
     context = browser.new_context()
     page = context.new_page()

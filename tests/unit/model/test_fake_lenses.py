@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, LogitPair
+from livelens.model.engine import AnalysisContext, AnalysisRefusedError, ContextSegment, LogitPair, StepArrays
 from livelens.model.fake import FakeEngine
 from livelens.model.interventions import InterventionMasks
 from livelens.protocol.messages import (
@@ -41,7 +41,7 @@ def context(engine: FakeEngine) -> AnalysisContext:
     return AnalysisContext(token_ids=ids, n_prompt=6, n_positions=6, segments=segments)
 
 
-def step_at(engine: FakeEngine, context: AnalysisContext, pos: int, chosen_id: int):  # noqa: ANN201
+def step_at(engine: FakeEngine, context: AnalysisContext, pos: int, chosen_id: int) -> StepArrays:
     sequence = engine.open_sequence()
     sequence.forward(context.token_ids[:3], masks=None, channels=frozenset())
     captured = sequence.forward(context.token_ids[3 : pos + 1], masks=MASKS, channels=frozenset(CHANNELS))
