@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Sequence
 
 import nbformat
@@ -10,6 +11,8 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess
 
 _KERNEL_MSECS = 90_000
+_TRIES = 6
+_TRY_MSECS = 5_000
 
 
 def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[str]) -> None:
@@ -30,11 +33,28 @@ def wait_idle(page: Page) -> None:
 
 
 def run_cell(page: Page, index: int) -> Locator:
-    """Begin to run a cell; its outputs."""
+    """Begin to run a cell; its outputs. A key that JupyterLab is too busy for is lost, and pressed again."""
     cell = page.locator(".jp-CodeCell").nth(index)
-    cell.locator(".jp-InputArea-editor").click()
-    page.keyboard.press("Control+Enter")
+    prompt = cell.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    for _ in range(_TRIES):
+        cell.locator(".jp-InputArea-editor").click()
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(AssertionError):
+            expect(prompt).not_to_have_text(before, timeout=_TRY_MSECS)
+            break
     return cell.locator(".jp-OutputArea")
+
+
+def click_until(canvas: Locator, place: tuple[int, int], seen: Locator) -> None:
+    """Click until something is seen: a canvas that a cell's end has just made anew hears nothing for a moment."""
+    x, y = place
+    for _ in range(_TRIES):
+        canvas.click(position={"x": x, "y": y})
+        with contextlib.suppress(AssertionError):
+            expect(seen).to_be_visible(timeout=_TRY_MSECS)
+            break
+    expect(seen).to_be_visible()
 
 
 def is_running(page: Page, index: int) -> bool:

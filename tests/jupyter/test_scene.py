@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import Locator, Page, expect
 from tests.jupyter.jupyter_process import JupyterProcess
-from tests.jupyter.lab_driving import colours_at, is_running, open_notebook, run_cell, wait_run
+from tests.jupyter.lab_driving import click_until, colours_at, is_running, open_notebook, run_cell, wait_run
 from tests.unit.notebook.projected import pixel_of
 
 from livelens.notebook.camera import Pose, fit_pose, whole_network
@@ -76,9 +76,7 @@ def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, pa
     assert len({json.dumps(colours) for colours in seen}) >= 3
 
     run_cell(page, 2)
-    x, y = places[7 * blocks.n_heads + 4]
-    canvas.click(position={"x": x, "y": y})
-    expect(cell.get_by_text(f"{ABLATED} @")).to_be_visible(timeout=30_000)
+    click_until(canvas, places[7 * blocks.n_heads + 4], cell.get_by_text(f"{ABLATED} @"))
     assert is_running(page, 2)
     page.get_by_role("button", name="Ablate").click()
     expect(page.get_by_role("button", name="Restore")).to_be_visible(timeout=30_000)
@@ -91,10 +89,9 @@ def test_the_canvas_lights_up_and_a_click_reaches_python(lab: JupyterProcess, pa
     turn_and_zoom(page, canvas)
     turned = wait_nearer(page, pose)
     assert turned.position[0] != pytest.approx(pose.position[0])
-    x, y = pixel_of(turned, *SIZE, *head_places(blocks)[3 * blocks.n_heads + 2])
+    place = pixel_of(turned, *SIZE, *head_places(blocks)[3 * blocks.n_heads + 2])
     for _ in range(2):
-        canvas.click(position={"x": x, "y": y})
-        expect(cell.get_by_text(f"{CLICKED_LATER} @")).to_be_visible(timeout=30_000)
+        click_until(canvas, place, cell.get_by_text(f"{CLICKED_LATER} @"))
         run_cell(page, 5)
         expect(cell.get_by_text("Click a part")).to_be_visible(timeout=30_000)
     run_cell(page, 6)
