@@ -18,7 +18,7 @@ export const KEY_HELP: readonly KeyHelp[] = [
   { keys: "← →", does: "Walk through the tokens" },
   { keys: ", .", does: "In a recording, one token back, one on" },
   { keys: "Home End", does: "First token; newest token, and follow it" },
-  { keys: "a", does: "Ablate the selected component, or restore it" },
+  { keys: "a Delete", does: "Ablate the selected component, or restore it" },
   { keys: "g", does: "Gather the selected component, to change several together" },
   { keys: "u, Ctrl Z", does: "Undo the last change to the interventions" },
   { keys: "Ctrl Y", does: "Redo it (also Ctrl Shift Z)" },
