@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 
+import msgspec
+import numpy as np
 from playwright.sync_api import expect
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
 from tests.browser.test_operations import NEWEST_SET, SLOW_MS, open_tab
 
 from livelens.bench.server_process import ServerProcess
+from livelens.protocol.messages import RankOneRecipe
+from livelens.protocol.rank_one_edits import key_and_value_id
 
 PROMPT = "The Eiffel Tower is in the city of"
 
@@ -55,3 +61,67 @@ def test_an_edit_is_made_put_in_force_saved_and_undone(
     saving.value.save_as(saved)
     make.get_by_label("Open an edit from a file").set_input_files(saved)
     expect(page.get_by_role("article", name=re.compile("Tower → Rome"))).to_contain_text("From a file")
+
+
+# The float32 logits are not on the wire: the likeliest tokens' probabilities and the stream after the last layer are.
+EXACT = """() => {
+  const { history } = window.livelens.store, step = history.get(history.newest_pos);
+  return JSON.stringify([step.top_tokens, step.logprob, step.entropy, [...step.tensors.residual.values]]);
+}"""
+
+
+def test_a_set_brings_its_edit_and_a_reload_keeps_it(
+    open_page: OpenPage, real_server: ServerProcess, tmp_path: Path
+) -> None:
+    """An edit that the server has never seen comes in a set's file; run after run, it does the same to the last bit."""
+    rng = np.random.default_rng(7)
+    key, value = (rng.standard_normal(n).astype("<f4") * scale for n, scale in ((1536, 0.3), (576, 2.0)))
+    recipe = RankOneRecipe("put", "mlp_out", 5)
+    made = tmp_path / "edit.safetensors"
+    notes = {"format": "livelens rank-1 edit 1", "name": "made", "recipe": msgspec.json.encode(recipe).decode()}
+    save_file({"key": key, "value": value}, made, metadata=notes)
+    page = open_page(real_server, height=1000)
+    open_tab(page, "Edits")
+    page.get_by_label("Open an edit from a file").set_input_files(made)
+    page.get_by_role("switch", name="made in force").click()
+    driving.start_run(page, PROMPT, length=2)
+    driving.wait_state(page, "finished")
+    edited = page.evaluate(EXACT)
+    page.get_by_role("button", name="Sets").click()
+    page.get_by_label("Name of this set").fill("brought")
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Download").click()
+    text = saving.value.path().read_text()
+    [brought] = json.loads(text)["edits"]
+    assert base64.b64decode(brought["key"]) == key.tobytes() and base64.b64decode(brought["value"]) == value.tobytes()
+    page.reload()
+    open_tab(page, "Edits")
+    edit = page.get_by_role("article", name="made")
+    expect(edit.get_by_role("heading")).to_have_text("made")
+    page.screenshot(path=str(tmp_path / "reloaded.png"))
+    edit.get_by_role("button", name="Forget made").click()
+
+    # Another value, so that the server cannot know it; its id is that of its numbers.
+    other = (value * np.float32(1.5)).astype("<f4")
+    stranger = json.loads(text)
+    stranger["edits"][0] |= {"value": base64.b64encode(other.tobytes()).decode(), "name": "stranger"}
+    if not page.locator("#set-name").is_visible():
+        page.get_by_role("button", name="Sets").click()
+    opening = page.get_by_label("Open a set from a file")
+    opening.set_input_files({"name": "a.json", "mimeType": "application/json", "buffer": json.dumps(stranger).encode()})
+    expect(page.locator(".sets [role=alert]")).to_contain_text("does not hold the numbers that its id says")
+    page.screenshot(path=str(tmp_path / "refused.png"))
+    stranger_id = key_and_value_id(recipe, key, other)
+    stranger["edits"][0]["edit_id"] = stranger["interventions"][0]["edit_id"] = stranger_id
+    results = []
+    for content in (text, json.dumps(stranger)):
+        opening.set_input_files({"name": "a.json", "mimeType": "application/json", "buffer": content.encode()})
+        expect(page.locator(".sets [role=alert]")).to_have_count(0)
+        wanted = json.loads(content)["interventions"][0]["edit_id"]
+        page.wait_for_function("id => window.livelens.store.interventions.value[0]?.edit_id === id", arg=wanted)
+        driving.start_run(page, PROMPT, length=2)
+        driving.wait_state(page, "finished")
+        results.append(page.evaluate(EXACT))
+    assert results[0] == edited and results[1] != edited
+    expect(page.get_by_role("article", name="stranger")).to_have_count(1)
+    page.screenshot(path=str(tmp_path / "opened.png"))

@@ -1,4 +1,5 @@
 // A file of the page's own as JSON: what it must say of itself before anything else in it is read.
+import { DecodeError } from "../protocol/errors";
 
 export interface JsonFormat {
   format: string;
@@ -30,4 +31,14 @@ export function take_dropped_json(event: DragEvent): File | null {
   if (!file || !/\.json$/i.test(file.name)) return null;
   event.preventDefault();
   return file;
+}
+
+/** What `check` reads in `value`, a text of JSON or what was parsed of one; null where it is no such thing. */
+export function checked<T>(check: (value: unknown, where: string) => T, value: unknown): T | null {
+  try {
+    return check(typeof value === "string" ? JSON.parse(value) : value, "");
+  } catch (error) {
+    if (error instanceof DecodeError || error instanceof SyntaxError) return null;
+    throw error;
+  }
 }

@@ -1,8 +1,8 @@
 // Rank-1 edits as text: inside a set's file, and in this browser's storage. What is read may come from anybody.
 import { rank_one_recipe } from "../../protocol/event_checks";
-import { DecodeError } from "../../protocol/errors";
 import type { ModelInfo, RankOneRecipe } from "../../protocol/generated";
 import { floats_text, length_of, text_floats } from "../interventions/float_text";
+import { checked } from "../json_file";
 import type { HeldEdit } from "./edits_state";
 
 /** An edit with its numbers, float32 little-endian in base64: `key` [d_in] and `value` [d_model]. */
@@ -42,14 +42,7 @@ export function read_written_edit(entry: unknown, { d_mlp, d_model }: Widths): H
 }
 
 /** The recipe in text or in an object; null where there is none. */
-export function read_edit_recipe(value: unknown): RankOneRecipe | null {
-  try {
-    return rank_one_recipe(typeof value === "string" ? JSON.parse(value) : value, "recipe");
-  } catch (error) {
-    if (error instanceof DecodeError || error instanceof SyntaxError) return null;
-    throw error;
-  }
-}
+export const read_edit_recipe = (value: unknown): RankOneRecipe | null => checked(rank_one_recipe, value);
 
 /** Why the model of `info` cannot take an edit; null where it can. */
 export function why_not_of({ info: { recipe, name }, key, value }: HeldEdit, info: ModelInfo): string | null {

@@ -1,7 +1,7 @@
 // Directions as text: inside a set's file, and in this browser's storage.
 import { direction_recipe } from "../../protocol/event_checks";
-import { DecodeError } from "../../protocol/errors";
 import type { DirectionRecipe } from "../../protocol/generated";
+import { checked } from "../json_file";
 import { floats_text, length_of, text_floats } from "./float_text";
 import type { HeldDirection } from "./held_direction";
 
@@ -36,11 +36,4 @@ export function read_written(value: unknown, d_model: number): HeldDirection | n
 }
 
 /** The recipe in text or in an object; null where there is none. */
-export function read_recipe(value: unknown): DirectionRecipe | null {
-  try {
-    return direction_recipe(typeof value === "string" ? JSON.parse(value) : value, "recipe");
-  } catch (error) {
-    if (error instanceof DecodeError || error instanceof SyntaxError) return null;
-    throw error;
-  }
-}
+export const read_recipe = (value: unknown): DirectionRecipe | null => checked(direction_recipe, value);
