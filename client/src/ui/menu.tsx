@@ -50,8 +50,10 @@ function close_elsewhere(menu: { current: HTMLDetailsElement | null }): () => vo
   const close = (event: Event): void => {
     const is_inside = event.target instanceof Node && menu.current?.contains(event.target);
     const is_meant = event instanceof KeyboardEvent ? event.key === "Escape" : !is_inside;
-    if (menu.current && is_meant) menu.current.open = false;
+    if (!menu.current?.open || !is_meant) return;
+    menu.current.open = false;
+    if (event instanceof KeyboardEvent) event.preventDefault(); // it closes the menu and leaves the selection
   };
-  for (const type of ["pointerdown", "keydown"]) window.addEventListener(type, close, { signal: abort.signal });
+  for (const type of ["pointerdown", "keydown"]) window.addEventListener(type, close, { signal: abort.signal, capture: true });
   return () => abort.abort();
 }
