@@ -111,35 +111,36 @@ def check_twin(
     return max(divergences.values()) > 1e-9
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_operation_acts_on_the_patched_row_alone(
+@pytest.fixture(params=FAMILIES)
+def tiny_world(
+    request: pytest.FixtureRequest,
     tiny: Callable[[str], TorchEngine],
     tiny_reference: Callable[[str], Reference],
-    family: str,
     one_thread: None,
+) -> tuple[TorchEngine, Reference, World]:
+    """Of each family in turn."""
+    engine, reference = tiny(request.param), tiny_reference(request.param)
+    return engine, reference, world_of(engine, reference, layer=1, heads=(1, N_HEADS - 1), neuron=D_MLP // 2)
+
+
+def test_every_operation_acts_on_the_patched_row_alone(
+    tiny_world: tuple[TorchEngine, Reference, World], request: pytest.FixtureRequest
 ) -> None:
     """Each at one of the kinds of positions, the next at the next; every other one with a clean row of other text."""
-    engine, reference = tiny(family), tiny_reference(family)
-    world = world_of(engine, reference, layer=1, heads=(1, N_HEADS - 1), neuron=D_MLP // 2)
+    engine, reference, world = tiny_world
+    number_of_family = FAMILIES.index(request.node.callspec.params["tiny_world"])
     texts = {False: IDS, True: OTHER_IDS}
     clean = {is_other: forward_by_hand(reference, ids, {}) for is_other, ids in texts.items()}
     for number, name in enumerate(NAMES):
-        from_pos, positions = list(WHERE.values())[(number + FAMILIES.index(family)) % len(WHERE)]
+        from_pos, positions = list(WHERE.values())[(number + number_of_family) % len(WHERE)]
         spec, is_other = at_positions(cases(world)[name], name, positions), number % 2 == 1
         assert check_twin(engine, reference, [(name, spec)], world, from_pos, texts[is_other], clean[is_other]), (
             f"{name}: an operation that changes nothing proves nothing"
         )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_all_operations_mixed_act_on_the_patched_row_alone(
-    tiny: Callable[[str], TorchEngine],
-    tiny_reference: Callable[[str], Reference],
-    family: str,
-    one_thread: None,
-) -> None:
-    engine, reference = tiny(family), tiny_reference(family)
-    world = world_of(engine, reference, layer=1, heads=(1, N_HEADS - 1), neuron=D_MLP // 2)
+def test_all_operations_mixed_act_on_the_patched_row_alone(tiny_world: tuple[TorchEngine, Reference, World]) -> None:
+    engine, reference, world = tiny_world
     wheres = [Positions(), Positions("range", 5, 12), Positions("tokens", token_ids=[17, 5])]
     placed = [(name, at_positions(cases(world)[name], name, wheres[i % 3])) for i, name in enumerate(NAMES)]
     clean = forward_by_hand(reference, OTHER_IDS, {})

@@ -31,8 +31,8 @@ from livelens.model.threads import narrow_on_few
 from livelens.protocol.messages import AnalysisProgress, RankOneRecipe
 
 _GOOD_LOSS = 0.05
-# A turn between two tokens of a run takes the pieces that begin within 0.1 s: with two of these it is over in 0.15 s.
-EDIT_PIECE_SECS = 0.07
+# A turn between two tokens of a run takes the pieces that begin within 0.1 s: with two of these it is over in 0.17 s.
+EDIT_PIECE_SECS = 0.08
 
 # From the logits [n, d_vocab] that count in a row to the loss.
 _Loss = Callable[[Tensor], Tensor]

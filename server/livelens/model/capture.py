@@ -7,16 +7,15 @@ was given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from livelens.model.anatomy import Anatomy, LayerAnatomy
 from livelens.model.attention import PatternEdits
 from livelens.model.edits import EditSite, Factor, Place, SiteEdits
+from livelens.model.hook_frame import HookFrame
 from livelens.model.operations import MatrixSite
 from livelens.protocol.messages import Channel
 
@@ -53,7 +52,7 @@ def _replace_first(output: object, tensor: Tensor) -> object:
     return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
 
 
-class ForwardHooks:
+class ForwardHooks(HookFrame):
     """Context manager round one forward call: edits the sites of `edits`, captures `sites`.
 
     After the call `tensors[site][layer]` is [batch, pos, width] (pattern: [batch, n_heads, pos,
@@ -61,10 +60,10 @@ class ForwardHooks:
     """
 
     def __init__(self, anatomy: Anatomy, *, edits: SiteEdits, sites: frozenset[CaptureSite]) -> None:
+        super().__init__()
         self._anatomy = anatomy
         self._edits = edits
         self._sites = sites
-        self._handles: list[RemovableHandle] = []
         n_layers = anatomy.shape.n_layers
         self.tensors: dict[CaptureSite, list[Tensor | None]] = {
             site: [None] * (n_layers + (site == "resid")) for site in sites
@@ -80,27 +79,15 @@ class ForwardHooks:
             }
         )
 
-    def __enter__(self) -> Self:
-        try:
-            self._patterns.enter()
-            self._hook_stream_start(self._anatomy.layers[0].block)
-            for layer, parts in enumerate(self._anatomy.layers):
-                self._hook_layer(layer, parts)
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
+    def _register(self) -> None:
+        self._patterns.enter()
+        self._hook_stream_start(self._anatomy.layers[0].block)
+        for layer, parts in enumerate(self._anatomy.layers):
+            self._hook_layer(layer, parts)
 
     def _remove(self) -> None:
         self._patterns.leave()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        super()._remove()
 
     def _hook_layer(self, layer: int, parts: LayerAnatomy) -> None:
         self._hook_input(parts.attention_output, "z", layer)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from livelens.analysis.pacing import Pacing
 from livelens.model.anatomy import Anatomy, LayerAnatomy, bias_of
 from livelens.model.attention import carry
 from livelens.model.block_arguments import Arguments, with_stream
-from livelens.model.capture import ForwardHooks
+from livelens.model.hook_frame import HookFrame
 
 BiasPlace = Literal["attn_read", "attn_write", "mlp_read", "mlp_write"]
 
@@ -38,24 +37,16 @@ def is_close(ours: Tensor, theirs: Tensor) -> bool:
     return bool(gap <= tolerance * theirs.detach().float().abs().max().clamp(min=1.0))
 
 
-class StreamHook:
+class StreamHook(HookFrame):
     """Context manager round one forward call that gives layer 0 `stream_of(stream)` in place of the stream."""
 
     def __init__(self, anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
         self._anatomy = anatomy
         self._stream_of = stream_of
-        self._handle: RemovableHandle | None = None
 
-    def __enter__(self) -> Self:
-        self._handle = _hook_stream(self._anatomy, self._stream_of)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = None
+    def _register(self) -> None:
+        self._handles.append(_hook_stream(self._anatomy, self._stream_of))
 
 
 def _hook_stream(anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> RemovableHandle:
@@ -67,15 +58,15 @@ def _hook_stream(anatomy: Anatomy, stream_of: Callable[[Tensor], Tensor]) -> Rem
     return anatomy.layers[0].block.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-class FreezeHooks:
+class FreezeHooks(HookFrame):
     """Context manager round one forward call that freezes norms, activations and gates, and keeps what is read.
 
     inputs: ("attn" | "mlp", layer) -> [1, pos, d_model] of the stream; biases: by layer and place.
     """
 
     def __init__(self, anatomy: Anatomy) -> None:
+        super().__init__()
         self._anatomy = anatomy
-        self._handles: list[RemovableHandle] = []
         self.stream: Tensor | None = None
         self.positional: Tensor | None = None
         self.inputs: dict[tuple[Literal["attn", "mlp"], int], Tensor] = {}
@@ -83,28 +74,13 @@ class FreezeHooks:
             {"attn_read": [], "attn_write": [], "mlp_read": [], "mlp_write": []} for _ in anatomy.layers
         ]
 
-    def __enter__(self) -> Self:
-        try:
-            self._handles.append(_hook_stream(self._anatomy, self._start))
-            if self._anatomy.position_embed is not None:
-                self._handles.append(self._anatomy.position_embed.register_forward_hook(self._keep_positional))
-            for layer, parts in enumerate(self._anatomy.layers):
-                self._hook_layer(layer, parts)
-            self._freeze_norm(self._anatomy.final_norm)
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
-
-    def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _register(self) -> None:
+        self._handles.append(_hook_stream(self._anatomy, self._start))
+        if self._anatomy.position_embed is not None:
+            self._handles.append(self._anatomy.position_embed.register_forward_hook(self._keep_positional))
+        for layer, parts in enumerate(self._anatomy.layers):
+            self._hook_layer(layer, parts)
+        self._freeze_norm(self._anatomy.final_norm)
 
     def _start(self, stream: Tensor) -> Tensor:
         self.stream = stream.detach().clone().requires_grad_()
@@ -208,32 +184,22 @@ class FreezeHooks:
         self._handles.append(module.register_forward_hook(hook))
 
 
-class StopHooks:
+class StopHooks(HookFrame):
     """Context manager round one forward call, the last entered, that lets it stop between layers.
 
     While it stands still every hook of the call is off the model: another call, in another thread, is
     neither frozen nor edited by this one's.
     """
 
-    def __init__(
-        self, anatomy: Anatomy, hooks: tuple[FreezeHooks | ForwardHooks | StreamHook, ...], pacing: Pacing
-    ) -> None:
+    def __init__(self, anatomy: Anatomy, hooks: tuple[HookFrame, ...], pacing: Pacing) -> None:
+        super().__init__()
         self._anatomy = anatomy
         self._hooks = hooks
         self._pacing = pacing
-        self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> Self:
+    def _register(self) -> None:
         # The last layer is followed by too little to stop for.
-        self._handles = [parts.block.register_forward_hook(self._stop) for parts in self._anatomy.layers[:-1]]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._handles += [parts.block.register_forward_hook(self._stop) for parts in self._anatomy.layers[:-1]]
 
     def _stop(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         if not self._pacing.is_due:
