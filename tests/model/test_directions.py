@@ -28,8 +28,10 @@ from livelens.protocol.messages import (
     InterventionSpec,
     RequestDirection,
     Sampling,
+    StreamPlace,
 )
 from livelens.protocol.tensors import reconstruct
+from livelens.run.resources import RunResources, Surroundings
 
 Engines = Callable[[str], TorchEngine]
 References = Callable[[str], Reference]
@@ -155,6 +157,24 @@ def test_steering_over_the_wire_saved_and_loaded(shipped: TorchEngine, tmp_path:
                 await client.put_direction(glad.vector * np.float32(np.nan), name="broken")
 
     asyncio.run(story())
+
+
+def test_on_the_shipped_model_nothing_is_left_after_any_layer(shipped: TorchEngine) -> None:
+    """h . d = 0 at every position and after every layer, of a direction that the stream is full of."""
+    ids = shipped.tokenize("The film was wonderful, and we all", apply_chat_template=False)
+    captured = shipped.open_sequence().forward(ids, masks=None, channels=frozenset(("residual",)))
+    clean = captured._tensors.sites["resid"]
+    direction = clean[20][0, -1] - clean[20][0, -3]
+    layers = range(shipped.info.n_layers)
+    spec = InterventionSpec("p", "project_out", [], direction_id="d", stream=[StreamPlace(layer) for layer in layers])
+    resources = RunResources(shipped, ids, Surroundings(directions={"d": direction.numpy()}))
+    masks = masks_from([spec], shipped.info, resources)
+    under = shipped.open_sequence().forward(ids, masks=masks, channels=frozenset(("residual",)))
+    unit = direction / direction.norm()
+    for layer in layers:
+        before, after = (tensors[layer + 1][0] for tensors in (clean, under._tensors.sites["resid"]))
+        assert float((after @ unit).abs().max()) <= 1e-5 * float(after.norm(dim=-1).max()), f"after layer {layer}"
+        assert float((before @ unit).abs().max()) > 1e-3 * float(before.norm(dim=-1).max()), "it was not there before"
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
