@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from livelens.bench import viewing
-from livelens.bench.flooding import FLOOD_SECS, N_COMMANDS
+from livelens.bench.flooding import FLOOD_SECS, N_COMMANDS, FloodAnswer, FloodRequest
 from livelens.bench.json_lines import HelperProcess, helper
 from livelens.bench.measurement import Measurement
 from livelens.bench.server_process import ServerProcess
@@ -48,12 +48,12 @@ async def _flood(server: ServerProcess, flooder: HelperProcess) -> tuple[float, 
         run = await client.start_run(viewing.PROMPT, channels=viewing.WITHOUT_LENS, sampling=sampling)
         await run.until(lambda it: any(step.info.generated for step in it.steps.values()))
         before = await _secs_per_token(run, asyncio.create_task(asyncio.sleep(_QUIET_SECS)).done)
-        asking = asyncio.create_task(asyncio.to_thread(flooder.ask, run_id=run.run_id))
+        asking = asyncio.create_task(asyncio.to_thread(flooder.ask, FloodRequest(run.run_id), FloodAnswer))
         beside = await _secs_per_token(run, asking.done)
         await client.set_interventions(run, [])  # what the flood changed is not what is measured
         after = await _secs_per_token(run, asyncio.create_task(asyncio.sleep(_QUIET_SECS)).done)
         await client.stop(run)
-    return (before + after) / 2, beside, int((await asking)["n_sent"])
+    return (before + after) / 2, beside, (await asking).n_sent
 
 
 async def _secs_per_token(run: ClientRun, is_over: Callable[[], bool]) -> float:

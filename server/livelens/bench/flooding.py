@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -34,6 +35,18 @@ FLOOD_SECS: Final = 5.0
 _BLOCKS_PER_SEC: Final = 100
 _FIRST_ID: Final = 1_000_000  # no answer to the flood is taken for one to another command
 HEAD: Final = Component(kind="head", layer=0, index=0)
+
+
+class FloodRequest(msgspec.Struct, frozen=True):
+    """Flood the server with commands about this run."""
+
+    run_id: str
+
+
+class FloodAnswer(msgspec.Struct, frozen=True):
+    """How many commands were sent."""
+
+    n_sent: int
 
 
 def changes() -> list[InterventionSpec]:
@@ -129,5 +142,5 @@ async def _read_on(websocket: ClientConnection) -> None:
 
 if __name__ == "__main__":
     answer_requests(
-        lambda request: {"n_sent": asyncio.run(_join_and_flood(sys.argv[1], sys.argv[2], request["run_id"]))}
+        FloodRequest, lambda asked: FloodAnswer(asyncio.run(_join_and_flood(sys.argv[1], sys.argv[2], asked.run_id)))
     )

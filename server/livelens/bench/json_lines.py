@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
+
+import msgspec
+
+_Request = TypeVar("_Request", bound=msgspec.Struct)
+_Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 
 class HelperProcess:
@@ -17,18 +21,17 @@ class HelperProcess:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def ask(self, **request: object) -> dict[str, Any]:
-        """The answer; raises RuntimeError when the process died over it."""
+    def ask(self, request: msgspec.Struct, answer: type[_Answer]) -> _Answer:
+        """The answer, which is of this class; raises RuntimeError when the process died over it."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("the helper process has no pipes")
-        stdin.write(json.dumps(request) + "\n")
+        stdin.write(msgspec.json.encode(request).decode() + "\n")
         stdin.flush()
         line = stdout.readline()
         if not line:
             raise RuntimeError(f"a helper process ended with {self._process.wait()} at {request}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return msgspec.json.decode(line, type=answer)
 
 
 @contextmanager
@@ -48,10 +51,10 @@ def helper(module: str, arguments: Sequence[str]) -> Iterator[HelperProcess]:
             process.kill()
 
 
-def answer_requests(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def answer_requests(kind: type[_Request], handle: Callable[[_Request], msgspec.Struct]) -> None:
     """The helper's side: until standard input ends. What libraries print goes to standard error."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
-        answers.write(json.dumps(handle(json.loads(line))) + "\n")
+        answers.write(msgspec.json.encode(handle(msgspec.json.decode(line, type=kind))).decode() + "\n")
         answers.flush()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
 from livelens.bench.measurement import Measurement
@@ -38,6 +40,14 @@ _PICK = """(component) => {
 }"""
 
 
+class SceneStats(msgspec.Struct, frozen=True):
+    """Of what the scene counts, what is measured."""
+
+    update_ms_median: float
+    draw_calls: int
+    n_cells: int
+
+
 def page(say: Callable[[str], None]) -> list[Measurement]:
     """Both page sizes; without a browser, or Playwright, lines that say so."""
     try:
@@ -60,8 +70,8 @@ def _small() -> list[Measurement]:
     with serve(_SMALL) as server, _opened(server) as page:
         stats = _run(page, n_tokens=40)
     return [
-        Measurement(name="page_main_thread_per_step", value=stats["update_ms_median"], unit="ms", target=2.0),
-        Measurement(name="page_draw_calls", value=stats["draw_calls"], unit="calls", target=20.0),
+        Measurement(name="page_main_thread_per_step", value=stats.update_ms_median, unit="ms", target=2.0),
+        Measurement(name="page_draw_calls", value=stats.draw_calls, unit="calls", target=20.0),
     ]
 
 
@@ -71,11 +81,11 @@ def _large() -> list[Measurement]:
         frames_per_sec = float(page.evaluate(_TURN, _TURNING_MS))
         page.evaluate("component => window.livelens.scene.focus(component)", _FAR_NEURON)
         page.wait_for_function(_PICK, arg=_FAR_NEURON, timeout=_TIMEOUT_MS)
-    cells = f"{int(stats['n_cells']):,} cells"
+    cells = f"{stats.n_cells:,} cells"
     return [
         Measurement(
             name="large_page_main_thread_per_step",
-            value=stats["update_ms_median"],
+            value=stats.update_ms_median,
             unit="ms",
             target=4.0,
             note=f"{cells}, loaded, turned and picked",
@@ -107,7 +117,7 @@ def _opened(server: ServerProcess) -> Iterator[Page]:
         browser.close()
 
 
-def _run(page: Page, *, n_tokens: int) -> dict[str, Any]:
+def _run(page: Page, *, n_tokens: int) -> SceneStats:
     page.get_by_label("length").fill(str(n_tokens))
     page.get_by_role("textbox", name="Prompt").fill("The cat sat on the mat and")
     page.get_by_role("button", name="Run", exact=True).click()
@@ -117,5 +127,4 @@ def _run(page: Page, *, n_tokens: int) -> dict[str, Any]:
         " return history.size >= n_prompt_tokens + sampling.max_new_tokens - 1; }",
         timeout=_TIMEOUT_MS,
     )
-    stats: dict[str, Any] = page.evaluate("() => window.livelens.scene.stats()")
-    return stats
+    return msgspec.convert(page.evaluate("() => window.livelens.scene.stats()"), SceneStats, strict=False)

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+
+import msgspec
 
 from livelens.bench.json_lines import answer_requests
 
 N_THREADS = 2
+
+
+class PeerRequest(msgspec.Struct, frozen=True):
+    """Make `n_tokens` after `prompt` with the peer of this name."""
+
+    peer: str
+    prompt: str
+    n_tokens: int
+
+
+class PeerAnswer(msgspec.Struct, frozen=True):
+    """How long it took, and what it made."""
+
+    secs: float
+    token_ids: list[int]
 
 
 class _HuggingFace:
@@ -22,8 +38,8 @@ class _HuggingFace:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(N_THREADS)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self._model.generation_config.eos_token_id = None  # go on past the end of the text, as livelens is told to
 
     def generate(self, prompt: str, n_tokens: int) -> list[int]:
@@ -43,7 +59,7 @@ class _RunWithCache:
         from transformer_lens.model_bridge import TransformerBridge
 
         torch.set_num_threads(N_THREADS)
-        self._bridge: Any = TransformerBridge.boot_transformers(folder, device="cpu")
+        self._bridge = TransformerBridge.boot_transformers(folder, device="cpu")
 
     def generate(self, prompt: str, n_tokens: int) -> list[int]:
         import torch
@@ -70,16 +86,15 @@ class _Peers:
         self._folder = folder
         self._ready: dict[str, _HuggingFace | _RunWithCache] = {}
 
-    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`{"peer", "prompt", "n_tokens"}` to `{"secs", "token_ids"}`."""
-        name = request["peer"]
+    def handle(self, request: PeerRequest) -> PeerAnswer:
+        name = request.peer
         if name not in self._ready:
             self._ready[name] = _MAKERS[name](self._folder)
-            self._ready[name].generate(request["prompt"], 2)  # the first call warms up
+            self._ready[name].generate(request.prompt, 2)  # the first call warms up
         start = time.perf_counter()
-        token_ids = self._ready[name].generate(request["prompt"], request["n_tokens"])
-        return {"secs": time.perf_counter() - start, "token_ids": token_ids}
+        token_ids = self._ready[name].generate(request.prompt, request.n_tokens)
+        return PeerAnswer(time.perf_counter() - start, token_ids)
 
 
 if __name__ == "__main__":
-    answer_requests(_Peers(sys.argv[1]).handle)
+    answer_requests(PeerRequest, _Peers(sys.argv[1]).handle)

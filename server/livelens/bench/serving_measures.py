@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import statistics
 import subprocess
@@ -13,11 +12,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from livelens.bench import viewing
 from livelens.bench.json_lines import HelperProcess, helper
 from livelens.bench.measurement import Measurement, median_ratio
+from livelens.bench.peers import PeerAnswer, PeerRequest
 from livelens.bench.server_process import ServerProcess
 from livelens.client import connect
 from livelens.client.run import ClientRun
@@ -33,18 +34,18 @@ def speed(server: ServerProcess, folder: Path, say: Callable[[str], None]) -> li
     """Tokens per second over `generate` and over a `run_with_cache` loop, in alternating runs."""
     secs: dict[str, list[float]] = {"hf": [], "plain": [], "lens": []}
     with helper("livelens.bench.peers", [str(folder)]) as peers:
-        expected = _peer(peers, "hf_generate")["token_ids"]  # loads and warms up
+        expected = _peer(peers, "hf_generate").token_ids  # loads and warms up
         _view(server, lens=True)
         for number in range(_ROUNDS):
             say(f"speed, round {number + 1} of {_ROUNDS}")
-            secs["hf"].append(float(_peer(peers, "hf_generate")["secs"]))
+            secs["hf"].append(_peer(peers, "hf_generate").secs)
             for name in ("plain", "lens"):
                 seen = _view(server, lens=name == "lens")
                 if seen.token_ids != expected:
                     raise RuntimeError("the streamed tokens are not those of generate: the comparison is void")
                 secs[name].append(seen.secs)
         say("the run_with_cache loop, once")
-        loop_secs = float(_peer(peers, "run_with_cache")["secs"])
+        loop_secs = _peer(peers, "run_with_cache").secs
         plain_beside_loop = _view(server, lens=False).secs
     rates = ", ".join(f"{name} {N_TOKENS / statistics.median(values):.1f}" for name, values in secs.items())
     return [
@@ -73,8 +74,8 @@ def speed(server: ServerProcess, folder: Path, say: Callable[[str], None]) -> li
     ]
 
 
-def _peer(peers: HelperProcess, name: str) -> dict[str, Any]:
-    return peers.ask(peer=name, prompt=viewing.PROMPT, n_tokens=N_TOKENS)
+def _peer(peers: HelperProcess, name: str) -> PeerAnswer:
+    return peers.ask(PeerRequest(name, viewing.PROMPT, N_TOKENS), PeerAnswer)
 
 
 def _view(server: ServerProcess, *, lens: bool) -> viewing.Viewed:
@@ -86,7 +87,7 @@ def wire_and_latency(server: ServerProcess) -> list[Measurement]:
     """Bytes per token at position 100, steps from a toggle to its effect, event loop lag while generating."""
     seen = asyncio.run(viewing.generate(server.url, channels=viewing.CAPTURED, n_tokens=_LONG_TOKENS))
     delays = asyncio.run(viewing.toggle_delays(server.url, n_toggles=12))
-    lag = health(server)["loop_lag_ms"]
+    lag = health(server).loop_lag_ms
     kilobytes = math.nan if seen.token_bytes is None else seen.token_bytes / 1000
     return [
         Measurement(name="bytes_per_token_at_100", value=kilobytes, unit="KB", target=50.0, note="all channels"),
@@ -99,20 +100,35 @@ def wire_and_latency(server: ServerProcess) -> list[Measurement]:
         ),
         Measurement(
             name="event_loop_lag_p99",
-            value=float(lag["p99"]),
+            value=lag.p99,
             unit="ms",
             target=20.0,
-            note=f"last minute of generating, {lag['n_samples']} samples, median {lag['median']} ms",
+            note=f"last minute of generating, {lag.n_samples} samples, median {lag.median} ms",
         ),
     ]
 
 
-def health(server: ServerProcess) -> dict[str, Any]:
+class LoopLag(msgspec.Struct, frozen=True):
+    """How late the server's event loop was over the last minute."""
+
+    median: float
+    p99: float
+    n_samples: int
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Of what `GET health` tells, what is measured."""
+
+    n_viewers: int
+    pending_bytes: list[int]
+    loop_lag_ms: LoopLag
+
+
+def health(server: ServerProcess) -> Health:
     """What the server tells of itself."""
     request = urllib.request.Request(f"{server.origin}/health", headers={"Authorization": f"Bearer {server.token}"})
     with urllib.request.urlopen(request, timeout=10) as reply:
-        told: dict[str, Any] = json.loads(reply.read())
-    return told
+        return msgspec.json.decode(reply.read(), type=Health)
 
 
 def stalled_viewer(server: ServerProcess) -> list[Measurement]:
@@ -174,7 +190,7 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 async def _until_joined(server: ServerProcess) -> None:
     for _ in range(100):
-        if (await asyncio.to_thread(health, server))["n_viewers"] > 1:
+        if (await asyncio.to_thread(health, server)).n_viewers > 1:
             return
         await asyncio.sleep(0.1)
     raise RuntimeError("the viewer that should stall did not come")
@@ -185,8 +201,8 @@ async def _watch_stalled(server: ServerProcess) -> tuple[int, float]:
     start, most = time.perf_counter(), 0
     while time.perf_counter() - start < _STALL_LIMIT_SECS:
         told = await asyncio.to_thread(health, server)
-        if told["n_viewers"] == 1:
+        if told.n_viewers == 1:
             return most, time.perf_counter() - start
-        most = max(most, *told["pending_bytes"])
+        most = max(most, *told.pending_bytes)
         await asyncio.sleep(0.25)
     return most, math.nan
