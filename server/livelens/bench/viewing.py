@@ -47,13 +47,17 @@ async def toggle_delays(url: str, *, n_toggles: int) -> list[int]:
     """Positions between the one in progress when a toggle was sent and the first one computed under it."""
     delays: list[int] = []
     async with connect(url) as client:
-        run = await client.start_run(PROMPT, channels=CAPTURED, sampling=_sampling(5 * n_toggles))
+        # Longer than needed: where the machine is busy this viewer is told late, and a run that has ended takes no set.
+        run = await client.start_run(PROMPT, channels=CAPTURED, sampling=_sampling(50 * n_toggles))
         async for step in run:
-            if step.pos < run.n_prompt_tokens or step.pos % 4 or len(delays) == n_toggles:
+            if step.pos < run.n_prompt_tokens or step.pos % 4:
                 continue
             in_progress = max(run.steps) + 1
             applied = await client.set_interventions(run, [] if len(delays) % 2 else [ablate("L3H1")])
             delays.append(applied.from_pos - in_progress)
+            if len(delays) == n_toggles:
+                break
+        await client.stop(run)
     return delays
 
 
