@@ -54,7 +54,6 @@ def test_an_operation_equals_the_same_by_hand(
         from_pos,
         ids,
         n_prompt=N_PROMPT,
-        tolerance=2e-5,
         channels=NONE,
     )
     assert not torch.equal(seen.logits, clean.logits)
@@ -69,7 +68,7 @@ def test_a_mixture_over_many_layers_equals_the_same_by_hand(
         for name in NAMES[layer % 5 :: 5]:
             specs.append((made[name], at_positions(made[name], f"{layer} {name}", made[name].spec.positions)))
     some = world_of(shipped, shipped_reference, layer=3, heads=(0, 5), neuron=7)
-    check(shipped, shipped_reference, some, specs, 4, ids, n_prompt=N_PROMPT, tolerance=1e-4, channels=NONE)
+    check(shipped, shipped_reference, some, specs, 4, ids, n_prompt=N_PROMPT, channels=NONE)
 
 
 def test_factors_without_positions_are_masks_as_they_were(shipped: TorchEngine) -> None:
