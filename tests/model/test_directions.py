@@ -153,6 +153,8 @@ def test_steering_over_the_wire_saved_and_loaded(shipped: TorchEngine, tmp_path:
             without = [InterventionSegment(0, [project_out(glad, layers=range(30))])]
             flat = await client.start_run("The film was", channels=["residual"], intervention_log=without)
             await flat.finished()
+            assert flat.token_ids[: flat.n_prompt_tokens] == run.token_ids[: run.n_prompt_tokens]
+            assert flat.tokens[1].logprob != run.tokens[1].logprob  # what the direction did for it is taken out
             with pytest.raises(LivelensError, match="NaN"):
                 await client.put_direction(glad.vector * np.float32(np.nan), name="broken")
 

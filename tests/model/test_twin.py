@@ -147,6 +147,16 @@ def test_all_operations_mixed_act_on_the_patched_row_alone(tiny_world: tuple[Tor
     assert check_twin(engine, reference, placed, world, 3, OTHER_IDS, clean, tolerance=3e-5)
 
 
+def test_on_the_shipped_model_all_operations_act_on_the_patched_row_alone(
+    shipped: TorchEngine, shipped_reference: Reference
+) -> None:
+    """Every operation on every component it fits at once, the clean row over another text."""
+    world = world_of(shipped, shipped_reference, layer=17, heads=(4, 7), neuron=529)
+    placed = [(name, at_positions(cases(world)[name], name, Positions())) for name in NAMES]
+    clean = forward_by_hand(shipped_reference, OTHER_IDS, {})
+    assert check_twin(shipped, shipped_reference, placed, world, 3, OTHER_IDS, clean)
+
+
 def some_masks(engine: TorchEngine, positions: Positions | None = None) -> InterventionMasks:
     specs = [
         InterventionSpec("a", "zero", [Component("attn", 4), Component("mlp", 9)], positions=positions or Positions()),
