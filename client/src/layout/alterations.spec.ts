@@ -14,10 +14,13 @@ describe("how a component is changed", () => {
     expect((["attention_knockout", "attention_set", "attention_turn"] as const).map((one) => alteration_of(spec(one)))).toEqual(["attention", "attention", "attention"]);
   });
 
-  it("a component has one mark, of what changes it most; what is disabled has none", () => {
-    const marks = alterations([spec("scale", 2), spec("attention_turn"), spec("zero", 0, { enabled: false })]);
-    expect(marks.components).toEqual([{ component: HEAD, how: "attention" }]);
-    expect(alterations([spec("mean"), spec("zero")]).components[0]?.how).toBe("off");
+  it("a component has one mark, of what is left of all in their order; what is disabled has none", () => {
+    const left = (...specs: InterventionSpec[]) => alterations(specs).components;
+    expect(left(spec("scale", 2), spec("attention_turn"), spec("zero", 0, { enabled: false }))).toEqual([{ component: HEAD, how: "attention" }]);
+    expect(left(spec("mean"), spec("zero"))[0]?.how).toBe("off");
+    expect(left(spec("zero"), spec("mean"))[0]?.how).toBe("replaced"); // it writes its mean, not nothing
+    expect(left(spec("zero"), spec("scale", 2))[0]?.how).toBe("off");
+    expect(left(spec("zero"), spec("attention_turn"))[0]?.how).toBe("off");
   });
 
   it("the stream's places are marked too", () => {

@@ -27,14 +27,18 @@ export function alteration_of({ operation, amount }: Pick<InterventionSpec, "ope
   }
 }
 
-const STRONGEST: readonly Alteration[] = ["off", "replaced", "attention", "scaled"];
-
 export interface Altered {
   components: { component: Component; how: Alteration }[];
   places: { place: StreamPlace; how: Alteration }[];
 }
 
-/** Everything that the enabled ones among `specs` change, each component once, by what changes it most. */
+/** What is seen of two changes of one component, `then` acting on what `first` has left. */
+function combined(first: Alteration | undefined, then: Alteration): Alteration {
+  if (!first || then === "off" || then === "replaced") return then;
+  return first === "scaled" ? then : first;
+}
+
+/** Everything that the enabled ones among `specs` change, in their order; each component once. */
 export function alterations(specs: readonly InterventionSpec[]): Altered {
   const found = new Map<string, { component: Component; how: Alteration }>();
   const places: Altered["places"] = [];
@@ -43,8 +47,7 @@ export function alterations(specs: readonly InterventionSpec[]): Altered {
     for (const place of spec.stream ?? []) places.push({ place, how });
     for (const component of spec.components) {
       const key = component_key(component);
-      const held = found.get(key);
-      if (!held || STRONGEST.indexOf(how) < STRONGEST.indexOf(held.how)) found.set(key, { component, how });
+      found.set(key, { component, how: combined(found.get(key)?.how, how) });
     }
   }
   return { components: [...found.values()], places };

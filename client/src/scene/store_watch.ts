@@ -36,7 +36,7 @@ export function watch_store(store: Store, listener: StoreListener): (() => void)
     }),
     effect(() => {
       void [store.current_pos.value, store.is_measuring_live.value];
-      listener.dirty("values", "arcs", "causal");
+      listener.dirty("values", "marks", "arcs", "causal");
     }),
     effect(() => {
       void drawn_file(store);

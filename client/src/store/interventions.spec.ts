@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { InterventionSpec } from "../protocol/generated";
-import { fresh_id, merge_change, moved, spec_form, toggled, with_all_enabled, with_spec } from "./interventions";
+import { acts_at, fresh_id, merge_change, moved, spec_form, toggled, with_all_enabled, with_spec } from "./interventions";
 import { InterventionSteps } from "./interventions_steps";
 
 const on = (intervention_id: string, amount = 0): InterventionSpec => ({
@@ -32,6 +32,16 @@ describe("the set as a value", () => {
     expect(off.map((spec) => spec.enabled)).toEqual([false, false]);
     expect(with_all_enabled(off, true, new Set(["a"]))).toEqual(specs);
     expect(with_all_enabled(off, true, new Set(["gone"])).map((spec) => spec.enabled)).toEqual([true, true]);
+  });
+});
+
+describe("where a change acts", () => {
+  it("a range and certain tokens are asked of the token; what holds from a position on, not from where", () => {
+    const range = { scope: "range", from_pos: 5, to_pos: 9 } as const;
+    expect([4, 5, 8, 9].map((pos) => acts_at(range, pos, 1))).toEqual([false, true, true, false]);
+    expect(acts_at({ scope: "range", from_pos: 5 }, 900, 1)).toBe(true);
+    expect([7, 9, undefined].map((id) => acts_at({ scope: "tokens", token_ids: [7, 8] }, 0, id))).toEqual([true, false, false]);
+    expect([undefined, { scope: "from_now" } as const, { scope: "all" } as const].every((one) => acts_at(one, 0, 1))).toBe(true);
   });
 });
 

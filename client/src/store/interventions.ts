@@ -1,7 +1,7 @@
 // The intervention set as a value: what one change makes of it. Nothing here knows the page or the wire.
 import { component_id } from "../layout/component_id";
 import { intervention } from "../protocol/event_checks";
-import type { Component, InterventionSpec } from "../protocol/generated";
+import type { Component, InterventionSpec, Positions } from "../protocol/generated";
 import { component_key } from "./store";
 
 type Specs = readonly InterventionSpec[];
@@ -16,6 +16,13 @@ export function fresh_id(base: string, specs: Specs): string {
 
 /** Does `spec` multiply what its components write? Zero is a factor too. */
 export const is_factor = (spec: InterventionSpec): boolean => spec.operation === "zero" || spec.operation === "scale";
+
+/** Does what acts at `positions` act at the token `token_id` at `pos`? Of `from_now` and `all`, from where is not asked. */
+export function acts_at(positions: Positions | undefined, pos: number, token_id: number | undefined): boolean {
+  if (positions?.scope === "tokens") return token_id !== undefined && (positions.token_ids ?? []).includes(token_id);
+  if (positions?.scope !== "range") return true;
+  return pos >= (positions.from_pos ?? 0) && pos < (positions.to_pos ?? Infinity);
+}
 
 const scales_alone = (spec: InterventionSpec, component: Component): boolean =>
   is_factor(spec) && spec.components.length === 1 && component_key(spec.components[0]!) === component_key(component);

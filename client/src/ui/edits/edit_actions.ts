@@ -88,8 +88,9 @@ export function save_edit(page: Page, { info, key, value }: HeldEdit): void {
 
 /** Read an edit from `file`, give it to the server, and keep it; says in one sentence why not. */
 export async function open_edit(page: Page, file: File): Promise<void> {
-  const { store, actions } = page;
+  const { store, actions, state } = page;
   const model = store.model_info.peek();
+  state.edits.problem.value = null;
   try {
     if (!model) throw new SafetensorsError("There is no model yet: wait for the server.");
     if (file.size > 20_000_000) throw new SafetensorsError("This cannot be opened as an edit: it is too large.");
@@ -107,6 +108,6 @@ export async function open_edit(page: Page, file: File): Promise<void> {
     hold(page, { info, key, value, made: null });
   } catch (error) {
     if (!(error instanceof SafetensorsError || error instanceof Refusal)) throw error;
-    add_notice(store, "fault", error.message);
+    state.edits.problem.value = error.message;
   }
 }

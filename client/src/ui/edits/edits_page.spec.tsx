@@ -7,7 +7,7 @@ import type { Hello, InterventionSpec } from "../../protocol/generated";
 import { model_of, set_text } from "../interventions/set_file";
 import type { PageState } from "../page";
 import { close_page, open_page, text_of } from "../page_harness";
-import { click } from "../spec_hands";
+import { click, labelled } from "../spec_hands";
 import { hold } from "./edit_actions";
 import { written_edit } from "./edit_text";
 import type { HeldEdit } from "./edits_state";
@@ -70,6 +70,17 @@ describe("edits of this page", () => {
     close_page();
     await open();
     expect(state.edits.held.value).toEqual([]);
+  });
+
+  it("a file that holds none is refused beside the button that opens one", async () => {
+    await click("#tab-edits");
+    const field = labelled<HTMLInputElement>("Open an edit from a file");
+    Object.defineProperty(field, "files", { value: [new File([Uint8Array.of(1, 2, 3)], "x.safetensors")] });
+    await act(() => void field.dispatchEvent(new Event("change", { bubbles: true })));
+    await settle();
+    expect(text_of(".direction-make [role=alert]")).toMatch(/^This cannot be opened as an? edit.*too short/);
+    expect(document.querySelector(".toast")).toBeNull();
+    expect(source.sent.some(({ type }) => type === "put_rank_one_edit")).toBe(false);
   });
 
   it("of another model's widths are left out", async () => {

@@ -18,7 +18,7 @@ export function EditsPanel(): JSX.Element {
   const page = use_page();
   const info = page.store.model_info.value;
   const missing = use_missing("rank_one_edit");
-  const held = page.state.edits.held.value;
+  const { held: { value: held }, problem } = page.state.edits;
   if (!info) return <p class="muted pad">No model yet.</p>;
   return (
     <div class="directions edits" onDragOver={(event) => event.preventDefault()} onDrop={(event) => {
@@ -36,6 +36,7 @@ export function EditsPanel(): JSX.Element {
               if (file) void open_edit(page, file);
             }} />
         </label>
+        {problem.value && <p class="off-mark" role="alert">{problem.value}</p>}
       </section>
       <section class="direction-list" aria-label="Edits" tabIndex={0}>
         {held.length === 0 && (
@@ -73,8 +74,9 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
       </div>
       <div class="field-row edit-force">
         <Switch checked={spec?.enabled ?? false} disabled={!can} label={`${name} in force`}
-          on_change={(enabled) => void switch_edit(page, held, enabled)} />
-        <span>{spec?.enabled ? "In force" : "Put in force"}</span>
+          on_change={(enabled) => void switch_edit(page, held, enabled)}>
+          {spec?.enabled ? "In force" : "Put in force"}
+        </Switch>
         {spec && (
           <AmountField label="Strength" value={spec.amount} min={range.min} max={range.max} step={range.step} most={MAX_AMOUNT}
             on_move={to} on_rest={(amount) => {

@@ -42,6 +42,8 @@ export interface EditsState {
   held: Signal<readonly HeldEdit[]>;
   draft: EditDraft;
   inquiry: Inquiry<Extract<Question, { type: "request_rank_one_edit" }>>;
+  /** Why the file that was opened last is no edit. */
+  problem: Signal<string | null>;
 }
 
 export function create_edits_state(): EditsState {
@@ -55,5 +57,6 @@ export function create_edits_state(): EditsState {
       prefixes: signal(""), spillover: signal(""),
     },
     inquiry: new Inquiry(),
+    problem: signal<string | null>(null),
   };
 }

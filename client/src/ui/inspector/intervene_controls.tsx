@@ -4,7 +4,7 @@ import { component_id } from "../../layout/component_id";
 import type { Component } from "../../protocol/generated";
 import { factor_on } from "../../store/query";
 import { NO_MODEL } from "../../store/replay";
-import { with_factor } from "../../store/interventions";
+import { acts_at, with_factor } from "../../store/interventions";
 import { number_text } from "../format";
 import { DraftSection } from "../interventions/draft_form";
 import { AmountField } from "../interventions/number_field";
@@ -15,6 +15,9 @@ export function InterveneControls({ component }: { component: Component }): JSX.
   const { store, actions } = use_page();
   const info = store.model_info.value;
   const factor = factor_on(store.interventions.value, component);
+  const pos = store.current_pos.value;
+  const acting = store.interventions.value.filter(({ positions }) => acts_at(positions, pos, store.tokens.value[pos]?.token_id));
+  const words = factor === 0 ? "switched off" : `× ${number_text(factor ?? 1)}`;
   const can_do = info?.capabilities.component_kinds.includes(component.kind) ?? false;
   const can_scale = can_do && (info?.capabilities.operations.includes("scale") ?? false);
   const scale = (amount: number): void =>
@@ -27,7 +30,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
           Ablate
         </Switch>
         <kbd>a</kbd>
-        {factor !== null && <span class="off-mark">{factor === 0 ? "switched off" : `× ${number_text(factor)}`}</span>}
+        {factor !== null && <span class="off-mark">{factor_on(acting, component) === factor ? words : `${words}, at other tokens`}</span>}
       </div>
       <AmountField key={component_id(component)} label="Scale by" value={factor ?? 1} min={-1} max={3} step={0.1} most={1000}
         disabled={!can_scale} on_move={scale} on_rest={(amount) => {
