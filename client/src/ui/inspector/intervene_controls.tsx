@@ -17,7 +17,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
   const factor = factor_on(store.interventions.value, component);
   const pos = store.current_pos.value;
   const acting = store.interventions.value.filter(({ positions }) => acts_at(positions, pos, store.tokens.value[pos]?.token_id));
-  const words = factor === 0 ? "switched off" : `× ${number_text(factor ?? 1)}`;
+  const is_here = factor_on(acting, component) === factor;
   const can_do = info?.capabilities.component_kinds.includes(component.kind) ?? false;
   const can_scale = can_do && (info?.capabilities.operations.includes("scale") ?? false);
   const scale = (amount: number): void =>
@@ -30,7 +30,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
           Ablate
         </Switch>
         <kbd>a</kbd>
-        {factor !== null && <span class="off-mark">{factor_on(acting, component) === factor ? words : `${words}, at other tokens`}</span>}
+        {factor !== null && <span class="off-mark">{factor_words(factor, is_here)}</span>}
       </div>
       <AmountField key={component_id(component)} label="Scale by" value={factor ?? 1} min={-1} max={3} step={0.1} most={1000}
         disabled={!can_scale} on_move={scale} on_rest={(amount) => {
@@ -41,4 +41,10 @@ export function InterveneControls({ component }: { component: Component }): JSX.
       {can_do && info && <DraftSection component={component} info={info} />}
     </div>
   );
+}
+
+/** is_here: at the shown token, too. */
+function factor_words(factor: number, is_here: boolean): string {
+  if (is_here) return factor === 0 ? "switched off" : `× ${number_text(factor)}`;
+  return factor === 0 ? "off elsewhere" : `× ${number_text(factor)} elsewhere`;
 }
