@@ -183,7 +183,7 @@ def test_a_set_is_downloaded_opened_elsewhere_and_refused_where_it_does_not_fit(
     damaged = tmp_path / "damaged.json"
     damaged.write_text(json.dumps(written))
     other.get_by_label("Open a set from a file").set_input_files(damaged)
-    expect(other.locator(".toast")).to_contain_text("has no L99H1: it has 30 layers")
+    expect(other.locator(".sets [role=alert]")).to_contain_text("has no L99H1: it has 30 layers")
     expect(other.locator(".intervention")).to_have_count(2)
 
 

@@ -94,6 +94,7 @@ def check_twin(
     clean: Seen,
     *,
     tolerance: float = 1e-5,
+    kl_tolerance: float = 1e-5,
 ) -> bool:
     """Whether the rows were held against plain Hugging Face and differ."""
     made = cases(world)
@@ -106,7 +107,7 @@ def check_twin(
     assert_equals(other, clean, reference, tolerance=1e-5)
     for pos, kl in divergences.items():
         expected = kl_of(seen, clean, pos)
-        assert abs(kl - expected) <= 1e-5 * max(1.0, expected), f"KL at {pos}: {kl}, not {expected}"
+        assert abs(kl - expected) <= kl_tolerance * max(1.0, expected), f"KL at {pos}: {kl}, not {expected}"
     assert engine.hooks_left() == 0
     return max(divergences.values()) > 1e-9
 
@@ -150,11 +151,14 @@ def test_all_operations_mixed_act_on_the_patched_row_alone(tiny_world: tuple[Tor
 def test_on_the_shipped_model_all_operations_act_on_the_patched_row_alone(
     shipped: TorchEngine, shipped_reference: Reference
 ) -> None:
-    """Every operation on every component it fits at once, the clean row over another text."""
+    """Every operation on every component it fits at once, the clean row over another text.
+
+    Each logit to 1e-5 of the largest, which is some 20 nat: their divergence is as far off as they are.
+    """
     world = world_of(shipped, shipped_reference, layer=17, heads=(4, 7), neuron=529)
     placed = [(name, at_positions(cases(world)[name], name, Positions())) for name in NAMES]
     clean = forward_by_hand(shipped_reference, OTHER_IDS, {})
-    assert check_twin(shipped, shipped_reference, placed, world, 3, OTHER_IDS, clean)
+    assert check_twin(shipped, shipped_reference, placed, world, 3, OTHER_IDS, clean, kl_tolerance=1e-4)
 
 
 def some_masks(engine: TorchEngine, positions: Positions | None = None) -> InterventionMasks:
