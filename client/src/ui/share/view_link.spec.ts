@@ -1,6 +1,7 @@
 // An address that is opened is looked at: also where the run comes out of a recording and no server is there.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Connection } from "../../connection/connection";
+import { FakeSource, HELLO, snapshot, step } from "../../connection/fake_source";
 import { PageSource } from "../../connection/replay_page";
 import { create_store, type Store } from "../../store/store";
 import { create_page_state } from "../page";
@@ -52,6 +53,49 @@ async function open(hash: string): Promise<void> {
     await vi.advanceTimersByTimeAsync(500);
   }
 }
+
+/** A page that joins the run of the address, which has ended: its tokens are here, its steps still to come. */
+async function join(hash: string): Promise<FakeSource> {
+  stub_address(hash);
+  store = create_store();
+  frames = [];
+  const state = create_page_state();
+  state.scene_problem.value = "no WebGL2";
+  const source = new FakeSource();
+  const connection = new Connection(store, {
+    open_source: () => source, run_link: { read: () => "run-1", write: () => undefined, on_change: () => undefined },
+    next_frame: (callback) => frames.push(callback), is_hidden: () => false, probe: () => Promise.resolve(null),
+  });
+  end = keep_view_link({ store, state, form: create_run_form() });
+  connection.start();
+  source.say(HELLO);
+  const tokens = Array.from({ length: 7 }, (_, pos) => ({ token_id: pos, text: `t${pos}`, logprob: null }));
+  source.say({ type: "run_joined", request_id: source.last("join_run").request_id, run: snapshot({ state: "finished", tokens }) });
+  await settle();
+  return source;
+}
+
+async function settle(): Promise<void> {
+  for (const frame of frames.splice(0)) frame();
+  await vi.advanceTimersByTimeAsync(500);
+}
+
+describe("the address of a run that has ended", () => {
+  it("waits for the token's step, which comes after the run", async () => {
+    const source = await join("#run=run-1&sel=L0H1&pos=3");
+    expect(store.run.value?.state).toBe("finished");
+    for (let pos = 0; pos < 6; pos++) source.say(step(pos));
+    await settle();
+    expect([store.current_pos.value, store.follow.value]).toEqual([3, false]);
+    expect(store.selection.value).toEqual({ kind: "head", layer: 0, index: 1 });
+  });
+
+  it("does not wait for a token that it has not", async () => {
+    await join("#run=run-1&sel=L0H1&pos=6");
+    expect(store.selection.value).toEqual({ kind: "head", layer: 0, index: 1 });
+    expect(store.follow.value).toBe(true);
+  });
+});
 
 describe("the address of a page with a recording in it", () => {
   it("is looked at: its token, its component, its layers", async () => {

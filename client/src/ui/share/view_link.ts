@@ -95,8 +95,9 @@ function is_run_awaited(store: Store, pos: number | null): boolean {
   if (!run) return true;
   const { newest_pos } = store.history;
   if (pos === null || newest_pos >= pos) return false;
-  // A recording tells all that it has at once, and then it is as far as it comes by itself.
-  return replay ? newest_pos < 0 && replay.n_steps > 0 : run.state !== "finished";
+  // A recording tells all that it has at once, and then it is as far as it comes by itself. Of a run that has ended the
+  // tokens come first and what was computed for each after them; nothing was for the last.
+  return replay ? newest_pos < 0 && replay.n_steps > 0 : run.state !== "finished" || pos < store.tokens.peek().length - 1;
 }
 
 /**
