@@ -182,17 +182,23 @@ class InjectedError(Exception):
 @pytest.mark.parametrize("layer", range(N_LAYERS))
 @pytest.mark.parametrize("part", ["attention_output", "mlp", "block"])
 @pytest.mark.parametrize(
-    ("error", "seen_as"),
+    ("kind", "words", "seen_as"),
     [
-        (InjectedError(), InjectedError),
-        (torch.OutOfMemoryError("CUDA out of memory"), EngineError),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), EngineError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
+        (InjectedError, "", InjectedError),
+        (torch.OutOfMemoryError, "CUDA out of memory", EngineError),
+        (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes", EngineError),
+        (KeyboardInterrupt, "", KeyboardInterrupt),
     ],
     ids=["fault", "cuda oom", "cpu oom", "interrupt"],
 )
 def test_a_fault_in_a_forward_leaves_no_hook_and_the_sequence_as_before(
-    tiny: Engines, family: str, layer: int, part: str, error: BaseException, seen_as: type[BaseException]
+    tiny: Engines,
+    family: str,
+    layer: int,
+    part: str,
+    kind: type[BaseException],
+    words: str,
+    seen_as: type[BaseException],
 ) -> None:
     engine = tiny(family)
     masks = masks_at([EDIT], 0, engine.info)
@@ -201,7 +207,7 @@ def test_a_fault_in_a_forward_leaves_no_hook_and_the_sequence_as_before(
         each.forward(IDS[:5], masks=masks, channels=ALL)
 
     def fail(module: torch.nn.Module, args: object, output: object) -> None:
-        raise error
+        raise kind(words)
 
     handle = getattr(engine.anatomy.layers[layer], part).register_forward_hook(fail)
     try:
