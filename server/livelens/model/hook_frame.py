@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 from torch.utils.hooks import RemovableHandle
 
 
-class HookFrame:
+class HookFrame(ABC):
     """Base of context managers round one forward call. Entered again after it was left, it hooks anew."""
 
     def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
 
+    @abstractmethod
     def _register(self) -> None:
         """Put every hook on, its handle into `_handles`."""
-        raise NotImplementedError
 
     def _remove(self) -> None:
         for handle in self._handles:

@@ -62,7 +62,10 @@ class Worker:
                 began = time.perf_counter()
                 made_tokens = self._scheduler.work()
                 secs = time.perf_counter() - began
-                self._turns.worked(secs) if made_tokens else self._turns.brought_up(secs)
+                if made_tokens:
+                    self._turns.worked(secs)
+                else:
+                    self._turns.brought_up(secs)
         self._scheduler.close()
 
     def _take_jobs(self, *, wait: bool) -> None:

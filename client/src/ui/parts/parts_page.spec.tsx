@@ -252,12 +252,16 @@ describe("the causal map", () => {
     expect(document.querySelector(".working")).toBeNull();
   });
 
-  it("lists the strongest first; a row selects and ablates", async () => {
+  async function open_map(): Promise<void> {
     await open_finished_run();
     await click("Causal map");
     await act(() => document.querySelector<HTMLFormElement>(".causal-map form")!.requestSubmit());
     source.say(answer(source.last("request_effects").request_id));
     await settle();
+  }
+
+  it("lists the strongest first; a row selects and ablates", async () => {
+    await open_map();
     const rows = [...document.querySelectorAll(".measured tbody tr")].map((row) => row.textContent);
     expect(rows).toEqual(["L1.attn−2−195.0 %", "L0.attn+0.5+0.290.0 %"]);
     expect(document.querySelectorAll(".heat-grid")).toHaveLength(2);
@@ -268,11 +272,7 @@ describe("the causal map", () => {
   });
 
   it("veils the layers that are not looked at, and nothing in them can be pointed at", async () => {
-    await open_finished_run();
-    await click("Causal map");
-    await act(() => document.querySelector<HTMLFormElement>(".causal-map form")!.requestSubmit());
-    source.say(answer(source.last("request_effects").request_id));
-    await settle();
+    await open_map();
     const pick = async (share: number): Promise<void> => {
       const canvas = document.querySelector<HTMLCanvasElement>(".heat-grid canvas")!;
       canvas.getBoundingClientRect = () => new DOMRect(0, 0, 100, 10);

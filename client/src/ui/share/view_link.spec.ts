@@ -1,6 +1,6 @@
 // An address that is opened is looked at: also where the run comes out of a recording and no server is there.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Connection } from "../../connection/connection";
+import { Connection, type ConnectionOptions } from "../../connection/connection";
 import { FakeSource, HELLO, snapshot, step } from "../../connection/fake_source";
 import { PageSource } from "../../connection/replay_page";
 import { create_store, type Store } from "../../store/store";
@@ -33,51 +33,48 @@ function stub_address(hash: string): void {
   vi.stubGlobal("window", new EventTarget());
 }
 
-/** A page with the recording in it, opened at `hash`. */
-async function open(hash: string): Promise<void> {
+/** A page opened at `hash`, on the source that `make` makes for its store. */
+function open_at<T>(hash: string, make: (store: Store) => { source: T } & Pick<ConnectionOptions, "open_source" | "run_link">): { source: T; connection: Connection } {
   stub_address(hash);
   store = create_store();
   frames = [];
   const state = create_page_state();
   state.scene_problem.value = "no WebGL2";
-  const source = new PageSource(store, null, { read: () => null, write: () => undefined, on_change: () => undefined });
+  const { source, open_source, run_link } = make(store);
   const connection = new Connection(store, {
-    open_source: source.open, run_link: source.run_link, next_frame: (callback) => frames.push(callback),
-    is_hidden: () => false, probe: () => Promise.resolve(null),
+    open_source, run_link, next_frame: (callback) => frames.push(callback), is_hidden: () => false, probe: () => Promise.resolve(null),
   });
   end = keep_view_link({ store, state, form: create_run_form() });
   connection.start();
-  await Promise.all([source.show(FILE, "run.livelens", connection), vi.advanceTimersByTimeAsync(50)]);
-  for (let n = 0; n < 4; n++) {
-    for (const frame of frames.splice(0)) frame();
-    await vi.advanceTimersByTimeAsync(500);
-  }
-}
-
-/** A page that joins the run of the address, which has ended: its tokens are here, its steps still to come. */
-async function join(hash: string): Promise<FakeSource> {
-  stub_address(hash);
-  store = create_store();
-  frames = [];
-  const state = create_page_state();
-  state.scene_problem.value = "no WebGL2";
-  const source = new FakeSource();
-  const connection = new Connection(store, {
-    open_source: () => source, run_link: { read: () => "run-1", write: () => undefined, on_change: () => undefined },
-    next_frame: (callback) => frames.push(callback), is_hidden: () => false, probe: () => Promise.resolve(null),
-  });
-  end = keep_view_link({ store, state, form: create_run_form() });
-  connection.start();
-  source.say(HELLO);
-  const tokens = Array.from({ length: 7 }, (_, pos) => ({ token_id: pos, text: `t${pos}`, logprob: null }));
-  source.say({ type: "run_joined", request_id: source.last("join_run").request_id, run: snapshot({ state: "finished", tokens }) });
-  await settle();
-  return source;
+  return { source, connection };
 }
 
 async function settle(): Promise<void> {
   for (const frame of frames.splice(0)) frame();
   await vi.advanceTimersByTimeAsync(500);
+}
+
+/** With the recording in it. */
+async function open(hash: string): Promise<void> {
+  const { source, connection } = open_at(hash, (store) => {
+    const source = new PageSource(store, null, { read: () => null, write: () => undefined, on_change: () => undefined });
+    return { source, open_source: source.open, run_link: source.run_link };
+  });
+  await Promise.all([source.show(FILE, "run.livelens", connection), vi.advanceTimersByTimeAsync(50)]);
+  for (let n = 0; n < 4; n++) await settle();
+}
+
+/** That joins the run of the address, which has ended: its tokens are here, its steps still to come. */
+async function join(hash: string): Promise<FakeSource> {
+  const { source } = open_at(hash, () => {
+    const source = new FakeSource();
+    return { source, open_source: () => source, run_link: { read: () => "run-1", write: () => undefined, on_change: () => undefined } };
+  });
+  source.say(HELLO);
+  const tokens = Array.from({ length: 7 }, (_, pos) => ({ token_id: pos, text: `t${pos}`, logprob: null }));
+  source.say({ type: "run_joined", request_id: source.last("join_run").request_id, run: snapshot({ state: "finished", tokens }) });
+  await settle();
+  return source;
 }
 
 describe("the address of a run that has ended", () => {
