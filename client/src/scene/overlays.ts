@@ -8,7 +8,7 @@ import { token_anchor } from "../layout/time_axis";
 import type { Component } from "../protocol/generated";
 import { drawn_text } from "../store/drawn_text";
 import { explained_step } from "../store/explained";
-import { acts_at } from "../store/interventions";
+import { acting_at } from "../store/interventions";
 import { is_layer_shown, peek_shown_layers } from "../store/layer_range";
 import type { Store } from "../store/store";
 import { same_component, type Theme } from "../store/types";
@@ -60,7 +60,7 @@ export class Overlays {
   /** Marks anew from the store: of changes elsewhere in the text none at this token; without a model none at all. */
   update_marks(blocks: Blocks | null): void {
     const { tokens, current_pos } = drawn_text(this.store);
-    const acting = this.store.interventions.peek().filter(({ positions }) => acts_at(positions, current_pos, tokens[current_pos]?.token_id));
+    const acting = acting_at(this.store.interventions.peek(), current_pos, tokens);
     const marks: Mark[] = blocks ? altered_marks(acting, this.store.picked.peek(), blocks) : [];
     if (blocks) {
       const [selection, hovered] = [this.store.selection.peek(), this.store.hovered.peek()];

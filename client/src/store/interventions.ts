@@ -24,6 +24,10 @@ export function acts_at(positions: Positions | undefined, pos: number, token_id:
   return pos >= (positions.from_pos ?? 0) && pos < (positions.to_pos ?? Infinity);
 }
 
+/** Those of `specs` that act at the token at `pos` of a text. */
+export const acting_at = (specs: Specs, pos: number, tokens: readonly { token_id: number }[]): InterventionSpec[] =>
+  specs.filter(({ positions }) => acts_at(positions, pos, tokens[pos]?.token_id));
+
 const scales_alone = (spec: InterventionSpec, component: Component): boolean =>
   is_factor(spec) && spec.components.length === 1 && component_key(spec.components[0]!) === component_key(component);
 

@@ -4,7 +4,7 @@ import { component_id } from "../../layout/component_id";
 import type { Component } from "../../protocol/generated";
 import { factor_on } from "../../store/query";
 import { NO_MODEL } from "../../store/replay";
-import { acts_at, with_factor } from "../../store/interventions";
+import { acting_at, with_factor } from "../../store/interventions";
 import { number_text } from "../format";
 import { DraftSection } from "../interventions/draft_form";
 import { AmountField } from "../interventions/number_field";
@@ -15,8 +15,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
   const { store, actions } = use_page();
   const info = store.model_info.value;
   const factor = factor_on(store.interventions.value, component);
-  const pos = store.current_pos.value;
-  const acting = store.interventions.value.filter(({ positions }) => acts_at(positions, pos, store.tokens.value[pos]?.token_id));
+  const acting = acting_at(store.interventions.value, store.current_pos.value, store.tokens.value);
   const is_here = factor_on(acting, component) === factor;
   const can_do = info?.capabilities.component_kinds.includes(component.kind) ?? false;
   const can_scale = can_do && (info?.capabilities.operations.includes("scale") ?? false);
