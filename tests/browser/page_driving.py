@@ -11,11 +11,46 @@ OpenPage = Callable[..., Page]
 AXE = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def start_run(page: Page, prompt: str, *, length: int = 24) -> None:
-    """Type a prompt, set the length, press Run."""
+def start_run(page: Page, prompt: str, *, length: int = 24, button: str = "Run") -> None:
+    """Type a prompt, set the length, press Run; until the page watches that run, whatever it watched before."""
+    before = page.evaluate("() => window.livelens.store.run.value?.run_id ?? null")
     page.get_by_label("length").fill(str(length))
     page.get_by_role("textbox", name="Prompt").fill(prompt)
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name=button, exact=True).click()
+    page.wait_for_function("before => (window.livelens.store.run.value?.run_id ?? null) !== before", arg=before)
+
+
+def run_to_end(page: Page, prompt: str, *, length: int) -> None:
+    """A run from its prompt to its end, until the page holds every position of it with what was computed there."""
+    start_run(page, prompt, length=length)
+    wait_state(page, "finished")
+    page.wait_for_function(
+        """() => {
+            const { history, tokens } = window.livelens.store;
+            const is_whole = (pos) => Object.keys(history.get(pos)?.tensors ?? {}).length > 0;
+            return history.size >= tokens.value.length - 1 && history.positions().every(is_whole);
+        }"""
+    )
+
+
+def hold_run(page: Page, prompt: str, *, length: int, n_tokens: int = 2) -> None:
+    """A run that is held `n_tokens` behind its prompt. It never ran by itself, so it cannot end before it is held."""
+    start_run(page, prompt, length=length, button="Step")
+    wait_state(page, "paused")
+    page.wait_for_function(  # the prompt's last position waits for its choice
+        "() => window.livelens.store.history.size >= window.livelens.store.run.value.n_prompt_tokens - 1"
+    )
+    for _ in range(n_tokens):
+        step(page)
+
+
+def step(page: Page) -> int:
+    """Make exactly one token; the position of the newest step then."""
+    before = page.evaluate("() => window.livelens.store.history.newest_pos")
+    page.get_by_role("button", name="Step").click()
+    page.wait_for_function("before => window.livelens.store.history.newest_pos > before", arg=before)
+    wait_state(page, "paused")
+    return int(page.evaluate("() => window.livelens.store.history.newest_pos"))
 
 
 def wait_state(page: Page, state: str) -> None:
@@ -41,6 +76,45 @@ def run_id(page: Page) -> str:
 def token_ids(page: Page) -> list[int]:
     """Every token of the text strip, prompt included."""
     return list(page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.token_id)"))
+
+
+def select(page: Page, kind: str, layer: int, index: int = 0) -> None:
+    """Have a component selected, as a click on it does."""
+    page.evaluate(
+        "component => (window.livelens.store.selection.value = component)",
+        {"kind": kind, "layer": layer, "index": index},
+    )
+
+
+def ablate(page: Page, kind: str, layer: int, index: int = 0) -> None:
+    """Select a component and switch it off by key, until it is in the page's set."""
+    before = page.evaluate("() => window.livelens.store.interventions.value.length")
+    select(page, kind, layer, index)
+    page.keyboard.press("a")
+    page.wait_for_function("before => window.livelens.store.interventions.value.length > before", arg=before)
+
+
+def wait_revision(page: Page, revision: int) -> None:
+    """Until the run is under its set of this number, or a later one."""
+    page.wait_for_function("least => window.livelens.store.run.value.revision >= least", arg=revision)
+
+
+def open_panel(page: Page) -> None:
+    """The panel below the picture, where it is shut."""
+    if page.locator('.drawer[data-open="true"]').count() == 0:
+        page.get_by_role("button", name="Open the panel").click()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """A tab of the panel, which is opened first."""
+    open_panel(page)
+    page.get_by_role("tab", name=name).click()
+
+
+def look_at(page: Page, pos: int) -> None:
+    """Click a token of the text."""
+    page.locator(".chips button").nth(pos).click()
+    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
 
 
 def selected(page: Page) -> dict[str, object] | None:
@@ -98,14 +172,6 @@ def places(page: Page, components: list[tuple[str, int, int]]) -> list[Place]:
     return [(place["x"], place["y"]) for place in found]
 
 
-def run_to_end(page: Page, prompt: str, *, length: int) -> None:
-    """Press Run and wait for the end of that run, whatever ran before."""
-    before = page.evaluate("() => window.livelens.store.run.value?.run_id ?? null")
-    start_run(page, prompt, length=length)
-    page.wait_for_function("before => (window.livelens.store.run.value?.run_id ?? null) !== before", arg=before)
-    wait_state(page, "finished")
-
-
 def run_view(page: Page) -> dict[str, object]:
     """What the server said of the run: prompt, sampling, n_prompt_tokens, ..."""
     return dict(page.evaluate("() => window.livelens.store.run.value"))
@@ -123,4 +189,4 @@ def axe_violations(page: Page) -> list[str]:
 
 def number(page: Page, selector: str) -> float:
     """A number as the page writes it."""
-    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))
+    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", "").rstrip(" %"))

@@ -31,7 +31,7 @@ def test_a_hundred_tokens_are_named_without_piling_up(
     """Labels keep their distance, lie where their token's row or column is, and say that token."""
     page = open_page(fake_server)
     page.get_by_role("tab", name="Attention", exact=True).click()
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'head', layer: 11, index: 4 })")
+    driving.select(page, "head", 11, 4)
     driving.run_to_end(page, "The cat sat on the mat and", length=100)
     if tall:
         page.get_by_role("button", name="Larger").click()

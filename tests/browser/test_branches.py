@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -19,17 +19,14 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run of six tokens, the tab open."""
     page = open_page(real_server)
     driving.run_to_end(page, PROMPT, length=6)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
-    page.get_by_role("tab", name="Branches").click()
+    driving.open_tab(page, "Branches")
     return page
 
 
 def branch_at(page: Page, pos: int, *, put: str = "") -> None:
     """Click a token of the text, write what stands there instead, branch, wait for the end."""
     before = driving.run_id(page)
-    page.locator(".chips button").nth(pos).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
+    driving.look_at(page, pos)
     page.get_by_label("Token to put in").fill(put)
     page.get_by_role("button", name="Branch off here").click()
     page.wait_for_function(
@@ -57,9 +54,7 @@ def test_another_word_makes_a_branch_that_is_walked_and_compared(page: Page) -> 
     expect(rows.nth(1)).to_contain_text("put in")
     rows.nth(0).get_by_role("button", name="Compare").click()
     expect(page.locator("#parting")).to_have_text("14")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("async () => (await axe.run()).violations.map((found) => found.id)")
-    assert found == []
+    assert driving.axe_violations(page) == []
     rows.nth(0).get_by_role("button", name="Run 1").click()
     page.wait_for_function("id => window.livelens.store.run.value.run_id === id", arg=root)
     assert driving.token_ids(page) == root_ids
@@ -69,8 +64,7 @@ def test_another_word_makes_a_branch_that_is_walked_and_compared(page: Page) -> 
 def test_a_set_changed_after_the_end_takes_effect_in_a_branch(page: Page) -> None:
     """A finished run cannot be changed; its branch can, from the token where it begins."""
     root_ids = driving.token_ids(page)
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'mlp', layer: 0, index: 0 })")
-    page.keyboard.press("a")
+    driving.ablate(page, "mlp", 0)
     branch_at(page, 16)
     ids = driving.token_ids(page)
     assert ids[:16] == root_ids[:16]

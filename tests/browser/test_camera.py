@@ -139,7 +139,7 @@ def test_focus_brings_the_selection_near_and_fit_brings_all_back(page: Page, by:
         "key": lambda _, key: page.keyboard.press(key),
     }[by]
     assert page.get_by_role("button", name="Focus", exact=True).is_disabled()
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'head', layer: 22, index: 7 })")
+    driving.select(page, "head", 22, 7)
     neighbours = [("head", 22, 7), ("head", 22, 8)]
     before = driving.places(page, neighbours)
     act("Focus", "f")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -30,25 +30,9 @@ def at_last_token(page: Page) -> Page:
     page.set_default_timeout(ANSWER_MS)
     expect.set_options(timeout=ANSWER_MS)
     driving.run_to_end(page, PROMPT, length=2)
-    page.locator(".chips button").nth(LAST).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
+    driving.look_at(page, LAST)
+    driving.open_panel(page)
     return page
-
-
-def axe_violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    return list(
-        page.evaluate(
-            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
-        )
-    )
-
-
-def number(page: Page, selector: str) -> float:
-    """A number as the page writes it."""
-    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", "").rstrip(" %"))
 
 
 def compared(page: Page, pos: int) -> None:
@@ -91,13 +75,13 @@ def test_two_prompts_side_by_side_in_the_picture_the_table_and_the_inspector(pag
     page.get_by_label("Second prompt").fill(OTHER)
     button.click()
     compared(page, LAST)
-    assert number(page, "#own-prob") == pytest.approx(92.3, abs=0.2)
-    assert number(page, "#other-prob") == pytest.approx(0.3, abs=0.1)
+    assert driving.number(page, "#own-prob") == pytest.approx(92.3, abs=0.2)
+    assert driving.number(page, "#other-prob") == pytest.approx(0.3, abs=0.1)
     expect(page.locator(".comparison")).to_contain_text("Before position 9 (“ Mary” there) both compute the same")
     assert page.locator(".chips .differs").all_inner_texts() == ["John"]
     page.locator(".chips button").nth(GIVER).hover()
     expect(page.locator(".chip-card")).to_contain_text("In the other run: “ Mary”")
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
     legend = page.get_by_label("Legend")
     expect(legend).to_contain_text("This run \N{MINUS SIGN} the other")
@@ -107,7 +91,7 @@ def test_two_prompts_side_by_side_in_the_picture_the_table_and_the_inspector(pag
     assert driving.selected(page) == {"kind": "head", "layer": 23, "index": 3}
     value = page.evaluate(f"() => {ANALYSIS}.comparison.answers.value.get({LAST}).difference.heads.values[23 * 9 + 3]")
     assert value < -20
-    assert number(page, "#difference-value") == pytest.approx(value, rel=1e-3)
+    assert driving.number(page, "#difference-value") == pytest.approx(value, rel=1e-3)
     expect(page.locator(".compared-facts")).to_contain_text("Looks, this run \N{MINUS SIGN} other")
     red, _, blue = head_colours(page)["L23H3"]
     assert blue > red + 40, "more in the other run: blue"
@@ -153,7 +137,7 @@ def test_walking_on_asks_for_the_next_token_and_before_the_first_other_token_not
 
 def test_a_run_beside_itself_without_its_ablation(open_page: OpenPage, fake_server: ServerProcess) -> None:
     page = at_last_token(open_page(fake_server))
-    page.evaluate("() => { window.livelens.store.selection.value = { kind: 'head', layer: 23, index: 3 }; }")
+    driving.select(page, "head", 23, 3)
     page.get_by_role("switch", name="Ablate L23H3").first.click()
     driving.run_to_end(page, PROMPT, length=2)  # the next run begins with it
     page.locator(".chips button").nth(LAST).click()
@@ -162,7 +146,7 @@ def test_a_run_beside_itself_without_its_ablation(open_page: OpenPage, fake_serv
     page.get_by_role("button", name="Compare side by side").click()
     compared(page, LAST)
     expect(page.locator(".comparison")).to_contain_text("the same tokens, without the interventions")
-    other, difference = number(page, "#other-value"), number(page, "#difference-value")
+    other, difference = driving.number(page, "#other-value"), driving.number(page, "#difference-value")
     assert difference == pytest.approx(-other, rel=1e-3)
     assert other > 0.1
 
@@ -195,7 +179,7 @@ def test_the_causal_map_in_the_picture(page: Page) -> None:
     red, _, blue = head_colours(page)["L23H3"]
     assert measured > 1
     assert red > blue + 40, "it helps: orange"
-    page.evaluate("() => { window.livelens.store.selection.value = { kind: 'head', layer: 23, index: 3 }; }")
+    driving.select(page, "head", 23, 3)
     facts = page.locator(".inspector .facts").first
     shown = f"{measured:.3g}"
     expect(facts).to_contain_text("Measured effect")
@@ -207,7 +191,7 @@ def test_the_causal_map_in_the_picture(page: Page) -> None:
     expect(legend).to_contain_text("Measured \N{MINUS SIGN} attributed")
     page.get_by_role("tab", name="Components").click()
     expect(page.get_by_role("columnheader", name="Measured \N{MINUS SIGN} attributed")).to_be_visible()
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     page.locator(".chips button").nth(LAST - 1).click()
     expect(legend).to_contain_text("Measured after position 13")
 

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
-from tests.browser.test_operations import NEWEST_SET, SLOW_MS, open_tab
+from tests.browser.test_operations import NEWEST_SET, SLOW_MS
 
 from livelens.bench.server_process import ServerProcess
 from livelens.protocol.messages import RankOneRecipe
@@ -27,10 +27,9 @@ def test_an_edit_is_made_put_in_force_saved_and_undone(
 ) -> None:
     """On the shipped model: what follows is Rome while it is in force, and what it was when it is not."""
     page = open_page(real_server, height=1000)
-    driving.start_run(page, PROMPT, length=1)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=1)
     plain = driving.text(page)
-    open_tab(page, "Edits")
+    driving.open_tab(page, "Edits")
     make = page.get_by_role("region", name="Make an edit")
     make.get_by_label("The text that the edit is made from").select_option("typed")
     make.get_by_label("Text of the edit").fill(PROMPT)
@@ -46,16 +45,16 @@ def test_an_edit_is_made_put_in_force_saved_and_undone(
     edit.get_by_role("switch", name=re.compile("in force")).click()
     expect(edit.get_by_role("switch", name=re.compile("in force"))).to_have_attribute("aria-checked", "true")
     page.screenshot(path=str(tmp_path / "edits.png"))
-    driving.start_run(page, PROMPT, length=1)
-    page.wait_for_function("text => window.livelens.store.run.value?.text === text", arg=" Rome")
+    driving.run_to_end(page, PROMPT, length=1)
+    assert driving.text(page) == " Rome"
     assert page.evaluate(f"() => {NEWEST_SET}")[0]["operation"] == "rank_one_edit"
     with page.expect_download() as saving:
         edit.get_by_role("button", name=re.compile("^Save ")).click()
     vectors = load_file(saving.value.path())
     assert vectors["key"].shape == (1536,) and vectors["value"].shape == (576,)
     edit.get_by_role("switch", name=re.compile("in force")).click()
-    driving.start_run(page, PROMPT, length=1)
-    page.wait_for_function("text => window.livelens.store.run.value?.text === text", arg=plain)
+    driving.run_to_end(page, PROMPT, length=1)
+    assert driving.text(page) == plain
     edit.get_by_role("button", name=re.compile("^Forget ")).click()
     saved = tmp_path / "edit.safetensors"
     saving.value.save_as(saved)
@@ -81,11 +80,10 @@ def test_a_set_brings_its_edit_and_a_reload_keeps_it(
     notes = {"format": "livelens rank-1 edit 1", "name": "made", "recipe": msgspec.json.encode(recipe).decode()}
     save_file({"key": key, "value": value}, made, metadata=notes)
     page = open_page(real_server, height=1000)
-    open_tab(page, "Edits")
+    driving.open_tab(page, "Edits")
     page.get_by_label("Open an edit from a file").set_input_files(made)
     page.get_by_role("switch", name="made in force").click()
-    driving.start_run(page, PROMPT, length=2)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=2)
     edited = page.evaluate(EXACT)
     page.get_by_role("button", name="Sets").click()
     page.get_by_label("Name of this set").fill("brought")
@@ -95,7 +93,7 @@ def test_a_set_brings_its_edit_and_a_reload_keeps_it(
     [brought] = json.loads(text)["edits"]
     assert base64.b64decode(brought["key"]) == key.tobytes() and base64.b64decode(brought["value"]) == value.tobytes()
     page.reload()
-    open_tab(page, "Edits")
+    driving.open_tab(page, "Edits")
     edit = page.get_by_role("article", name="made")
     expect(edit.get_by_role("heading")).to_have_text("made")
     page.screenshot(path=str(tmp_path / "reloaded.png"))
@@ -119,8 +117,7 @@ def test_a_set_brings_its_edit_and_a_reload_keeps_it(
         expect(page.locator(".sets [role=alert]")).to_have_count(0)
         wanted = json.loads(content)["interventions"][0]["edit_id"]
         page.wait_for_function("id => window.livelens.store.interventions.value[0]?.edit_id === id", arg=wanted)
-        driving.start_run(page, PROMPT, length=2)
-        driving.wait_state(page, "finished")
+        driving.run_to_end(page, PROMPT, length=2)
         results.append(page.evaluate(EXACT))
     assert results[0] == edited and results[1] != edited
     expect(page.get_by_role("article", name="stranger")).to_have_count(1)

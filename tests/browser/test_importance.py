@@ -27,8 +27,7 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     page = open_page(real_server)
     page.set_default_timeout(TIMEOUT_MS)
     driving.run_to_end(page, PROMPT, length=2)
-    page.locator(".chips button").nth(LAST).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
+    driving.look_at(page, LAST)
     return page
 
 

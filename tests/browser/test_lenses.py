@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -22,21 +22,9 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run, its last prompt token shown, the lens open."""
     page = open_page(real_server)
     driving.run_to_end(page, PROMPT, length=3)
-    page.locator(".chips button").nth(LAST).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
-    page.get_by_role("tab", name="Logit lens").click()
+    driving.look_at(page, LAST)
+    driving.open_tab(page, "Logit lens")
     return page
-
-
-def axe_violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    return list(
-        page.evaluate(
-            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
-        )
-    )
 
 
 def open_view(page: Page, name: str) -> None:
@@ -63,7 +51,7 @@ def test_a_cell_says_its_five_likeliest_tokens_by_pointer_and_by_keys(page: Page
     expect(card.locator("h3")).to_contain_text(f"After layer 28 at {LAST + 1}")
     expect(card.locator(".prob-bars li")).to_have_count(5, timeout=ANSWER_MS)
     assert page.evaluate("() => window.livelens.store.current_pos.value") == LAST, "the page's arrows kept still"
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_what_heads_write_names_who_says_mary_and_adds_up(page: Page) -> None:
@@ -81,7 +69,7 @@ def test_what_heads_write_names_who_says_mary_and_adds_up(page: Page) -> None:
     expect(page.locator(".write-card")).to_contain_text("L29H1 adds +1.8")
     canvas.click(position={"x": (29 + 0.5) * box["width"] / 30, "y": 9.5 * box["height"] / 10})
     assert driving.selected(page) == {"kind": "mlp", "layer": 29, "index": 0}
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_how_widely_heads_look_and_the_head_over_the_whole_text(page: Page) -> None:
@@ -96,7 +84,7 @@ def test_how_widely_heads_look_and_the_head_over_the_whole_text(page: Page) -> N
     assert selected["kind"] == "head"
     page.get_by_role("button", name=f"L{selected['layer']}H{selected['index']} over the whole text").click()
     expect(page.get_by_text("Entropy of its looks, nat")).to_be_visible(timeout=ANSWER_MS)
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
 
 
 def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there(page: Page, tmp_path: Path) -> None:
@@ -127,7 +115,7 @@ def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there
     assert driving.selected(page) == {"kind": "mlp", "layer": 29, "index": 0}
     assert page.evaluate("() => window.livelens.scene.stats().draw_calls") <= 20
     page.screenshot(path=tmp_path / "paths.png")
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     page.get_by_role("switch", name="Paths in the picture").click()
     driving.drawn(page)
     assert page.evaluate("() => window.livelens.scene.stream_position(1, 0)") is None
@@ -136,9 +124,7 @@ def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there
 def test_the_fake_engine_has_paths_and_lenses_too(open_page: OpenPage, fake_server: ServerProcess) -> None:
     page = open_page(fake_server)
     driving.run_to_end(page, "The small cat sees a bird", length=6)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
-    page.get_by_role("tab", name="Logit lens").click()
+    driving.open_tab(page, "Logit lens")
     page.locator(".lens-table .cell").nth(2).hover()
     expect(page.locator(".cell-card .prob-bars li")).to_have_count(5)
     open_view(page, "Paths in 3D")

@@ -122,8 +122,7 @@ def test_a_copied_link_carries_the_prompt_only_when_asked(open_page: OpenPage, f
     ready(page)
     page.get_by_role("textbox", name="Prompt").fill("My dog likes")
     page.keyboard.press("Escape")
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'attn', layer: 9, index: 0 })")
-    page.keyboard.press("a")
+    driving.ablate(page, "attn", 9)
     links = []
     for name in ("Copy link", "Copy link with prompt"):
         page.locator("#share").click()

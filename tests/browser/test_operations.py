@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from safetensors.numpy import load_file
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
@@ -25,44 +25,16 @@ NEWEST_SET = "window.livelens.store.run.value.intervention_log.at(-1).interventi
 TOP_TOKENS = "pos => window.livelens.store.history.get(pos).top_tokens"
 
 
-def axe_violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    return list(
-        page.evaluate(
-            "async () => (await axe.run()).violations.map((found) => `${found.id}: ${found.nodes.map((n) => n.html)}`)"
-        )
-    )
-
-
-def select(page: Page, kind: str, layer: int, index: int) -> None:
-    page.evaluate(
-        "one => (window.livelens.store.selection.value = one)", {"kind": kind, "layer": layer, "index": index}
-    )
-
-
 def sent(page: Page) -> list[dict[str, object]]:
     """The set as the server has put it in force."""
     return list(page.evaluate(f"() => {NEWEST_SET}"))
-
-
-def wait_revision(page: Page, revision: int) -> None:
-    page.wait_for_function("least => window.livelens.store.run.value.revision >= least", arg=revision)
-
-
-def open_tab(page: Page, name: str) -> None:
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
-    page.get_by_role("tab", name=name).click()
 
 
 @pytest.fixture
 def paused(open_page: OpenPage, fake_server: ServerProcess) -> Page:
     """A run on the fake engine, held in the middle."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=400)
-    driving.wait_steps(page, 16)
-    page.get_by_role("button", name="Pause").click()
-    driving.wait_state(page, "paused")
+    driving.hold_run(page, PROMPT, length=400, n_tokens=6)
     return page
 
 
@@ -74,23 +46,23 @@ def change(page: Page, operation: str) -> None:
 
 def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Page) -> None:
     page = paused
-    select(page, "head", 4, 2)
+    driving.select(page, "head", 4, 2)
     change(page, "mean")
     page.get_by_label("position by position").check()
     page.locator("#draft-apply").click()
-    wait_revision(page, 1)
-    select(page, "neuron", 7, 30)
+    driving.wait_revision(page, 1)
+    driving.select(page, "neuron", 7, 30)
     change(page, "set")
     page.locator(".draft-form").get_by_label("Value", exact=True).fill("2.5")
     page.locator("#draft-apply").click()
-    wait_revision(page, 2)
-    select(page, "mlp", 9, 0)
+    driving.wait_revision(page, 2)
+    driving.select(page, "mlp", 9, 0)
     change(page, "resample")
     expect(page.locator("#draft-apply")).to_be_disabled()
     page.get_by_label("Reference text").fill("The dog ran off")
     page.get_by_label("Reference text").press("Tab")
     page.locator("#draft-apply").click()
-    wait_revision(page, 3)
+    driving.wait_revision(page, 3)
     assert [(spec["operation"], spec["amount"]) for spec in sent(page)] == [("mean", 0), ("set", 2.5), ("resample", 0)]
     words = page.locator(".intervention .operation").all_inner_texts()
     assert words == [
@@ -98,13 +70,13 @@ def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Pa
         "= 2.5",
         "as in “The dog ran off”, at the same position",
     ]
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     page.get_by_role("button", name="Step").click()
     page.wait_for_function(
         "() => { const { history } = window.livelens.store; return history.get(history.newest_pos).revision === 3; }"
     )
     driving.wait_state(page, "paused")
-    select(page, "neuron", 7, 30)
+    driving.select(page, "neuron", 7, 30)
     expect(page.locator(".facts .tag")).to_have_text("exact")
     expect(page.locator("#selected-value")).to_have_text("2.5")
 
@@ -112,7 +84,7 @@ def test_each_operation_of_the_form_is_put_in_force_and_said_in_words(paused: Pa
 def test_a_slider_is_sent_while_it_moves_and_is_one_step_of_undo(paused: Page) -> None:
     """Dragged with the mouse; Ctrl Z takes the whole drag back, Ctrl Y brings it again, by key alone as well."""
     page = paused
-    select(page, "attn", 6, 0)
+    driving.select(page, "attn", 6, 0)
     slider = page.get_by_label("Scale by, slider")
     slider.hover()  # scrolled to, and what stands above it has its height
     box = slider.bounding_box()
@@ -135,14 +107,14 @@ def test_a_slider_is_sent_while_it_moves_and_is_one_step_of_undo(paused: Page) -
 
 def test_a_range_of_tokens_read_already_is_computed_again(paused: Page) -> None:
     page = paused
-    select(page, "neuron", 2, 5)
+    driving.select(page, "neuron", 2, 5)
     change(page, "zero")
     page.get_by_label("At which tokens").select_option("range")
     page.get_by_label("First position").fill("3")
     page.get_by_label("Last position; empty: without an end").fill("4")
     page.get_by_label("Last position; empty: without an end").press("Tab")
     page.locator("#draft-apply").click()
-    wait_revision(page, 1)
+    driving.wait_revision(page, 1)
     expect(page.locator(".toast")).to_contain_text("read already")
     driving.wait_state(page, "paused")
     page.wait_for_function("() => window.livelens.store.history.size > 8")
@@ -159,13 +131,13 @@ def test_a_set_is_downloaded_opened_elsewhere_and_refused_where_it_does_not_fit(
 ) -> None:
     page = paused
     for index in (1, 2):
-        select(page, "head", 3, index)
+        driving.select(page, "head", 3, index)
         page.keyboard.press("a")
-    wait_revision(page, 2)
+    driving.wait_revision(page, 2)
     page.locator("#sets-toggle").click()
     page.locator("#set-name").fill("two heads")
     page.get_by_role("button", name="Keep").click()
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     file = tmp_path / "set.json"
@@ -175,8 +147,7 @@ def test_a_set_is_downloaded_opened_elsewhere_and_refused_where_it_does_not_fit(
     other.locator("#sets-toggle").click()
     other.get_by_label("Open a set from a file").set_input_files(file)
     expect(other.locator(".intervention")).to_have_count(2)
-    driving.start_run(other, PROMPT, length=3)
-    driving.wait_state(other, "finished")
+    driving.run_to_end(other, PROMPT, length=3)
     assert [spec["intervention_id"] for spec in sent(other)] == ["L3H1", "L3H2"]
     written = json.loads(file.read_text())
     written["interventions"][0]["components"][0]["layer"] = 99
@@ -192,14 +163,14 @@ def test_a_direction_from_a_file_steers_and_comes_back_bit_for_bit(paused: Page,
     from safetensors.numpy import save_file
 
     page = paused
-    open_tab(page, "Directions")
+    driving.open_tab(page, "Directions")
     d_model = page.evaluate("() => window.livelens.store.model_info.value.d_model")
     vector = np.linspace(-1, 1, d_model, dtype=np.float32)
     file = tmp_path / "ramp.safetensors"
     save_file({"direction": vector}, str(file), metadata={"name": "ramp", "layer": "5"})
     page.get_by_label("Open a direction from a file").set_input_files(file)
     page.get_by_role("button", name="Steer with ramp").click()
-    wait_revision(page, 1)
+    driving.wait_revision(page, 1)
     assert sent(page)[0]["stream"] == [{"layer": 5, "hook": "resid_post"}]
     expect(page.locator(".intervention .operation")).to_contain_text("× “ramp”")
     page.get_by_label("Strength", exact=True).fill("2")
@@ -207,7 +178,7 @@ def test_a_direction_from_a_file_steers_and_comes_back_bit_for_bit(paused: Page,
     page.wait_for_function(f"() => {NEWEST_SET}[0].amount === 2")
     page.get_by_role("button", name="Take out ramp").click()
     page.wait_for_function(f"() => {NEWEST_SET}.length === 2")
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     with page.expect_download() as download:
         page.get_by_role("button", name="Save ramp").click()
     saved = tmp_path / "saved.safetensors"
@@ -228,11 +199,11 @@ def test_two_viewers_change_one_run_at_once_and_both_pages_say_who(
     driving.wait_steps(other, 12)
     pages = (page, other)
     for index, one in enumerate(pages):
-        select(one, "head", 4, index)
+        driving.select(one, "head", 4, index)
     for one in pages:  # neither has heard of the other's change when it makes its own
         one.keyboard.press("a")
     for one in pages:
-        wait_revision(one, 2)
+        driving.wait_revision(one, 2)
         one.locator("#set-history-toggle").click()
     log = "() => window.livelens.store.run.value.intervention_log.map(({ author, from_pos }) => [author, from_pos])"
     assert page.evaluate(log) == other.evaluate(log)
@@ -250,7 +221,7 @@ def test_two_viewers_change_one_run_at_once_and_both_pages_say_who(
     other.keyboard.press("Home")
     other.locator(".set-history-entry").last.click()
     assert other.evaluate("() => window.livelens.store.current_pos.value") == first
-    assert axe_violations(other) == []
+    assert driving.axe_violations(other) == []
     other.reload()
     other.wait_for_function("() => window.livelens?.store.run.value")
     other.locator("#set-history-toggle").click()
@@ -275,7 +246,7 @@ def test_an_arc_dragged_in_the_picture_turns_a_head_and_the_camera_stays(paused:
     """From the shown token's label to an earlier one's; elsewhere a drag still turns the picture."""
     page = paused
     page.wait_for_function("() => window.livelens.scene")
-    select(page, "head", 4, 2)
+    driving.select(page, "head", 4, 2)
     driving.drawn(page)
     newest = page.evaluate("() => window.livelens.store.current_pos.value")
     key = newest - 4
@@ -291,7 +262,7 @@ def test_an_arc_dragged_in_the_picture_turns_a_head_and_the_camera_stays(paused:
     expect(draft).to_have_text(re.compile(rf"looks at .* \({key}\) instead of all else"))
     assert page.evaluate("() => window.livelens.scene.camera()") == camera
     page.locator("#turn-apply").click()
-    wait_revision(page, 1)
+    driving.wait_revision(page, 1)
     spec = sent(page)[0]
     assert spec["operation"] == "attention_turn"
     assert spec["components"] == [{"kind": "head", "layer": 4, "index": 2}]
@@ -336,7 +307,7 @@ def test_the_umbrella_story_by_hand(open_page: OpenPage, real_server: ServerProc
     clean = prob(page, last, " boots")
     assert clean < 0.1
     assert prob(page, last, " sne") > 0.5
-    open_tab(page, "Turn attention")
+    driving.open_tab(page, "Turn attention")
     page.get_by_role("button", name="Larger").click()
     token(page, last).click()
     for pos in sneakers:
@@ -352,7 +323,7 @@ def test_the_umbrella_story_by_hand(open_page: OpenPage, real_server: ServerProc
         page.set_viewport_size({"width": 2400, "height": 900})
         token(page, last).drag_to(token(page, boots))
     expect(page.locator(".turn-words")).to_have_text(re.compile(r"looks at “ boots” \(\d+\) instead of all else"))
-    assert axe_violations(page) == []
+    assert driving.axe_violations(page) == []
     page.locator("#turn-apply").click()
     driving.run_to_end(page, UMBRELLA, length=4)
     assert page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text)")[last + 1] == " boots"

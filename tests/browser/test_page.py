@@ -15,9 +15,7 @@ def test_a_prompt_becomes_tokens_and_the_network_lights_up(open_page: OpenPage, 
     """Typing and pressing Run brings tokens one by one, and with them the pixels change."""
     page = open_page(fake_server)
     before = driving.canvas_pixels(page)
-    driving.start_run(page, PROMPT, length=12)
-    driving.wait_steps(page, 8)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=12)
     shown = driving.canvas_pixels(page)
     assert shown != before
     page.keyboard.press("ArrowLeft")
@@ -39,8 +37,7 @@ def test_the_address_is_clean_after_the_first_visit(open_page: OpenPage, fake_se
 def test_a_click_on_a_cell_selects_that_neuron(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Known places in the canvas give exactly their components; the inspector and the table follow."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=4)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=4)
     for kind, layer, index, name in [("head", 5, 2, "L5H2"), ("neuron", 12, 700, "L12N700"), ("neuron", 0, 0, "L0N0")]:
         driving.focus_camera(page, kind, layer, index)
         page.mouse.click(*driving.canvas_point(page, kind, layer, index))
@@ -53,17 +50,12 @@ def test_a_click_on_a_cell_selects_that_neuron(open_page: OpenPage, fake_server:
 def test_ablated_mid_generation_the_text_changes(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Paused in the middle, three whole layers off by key: the list says from where, and the text parts there."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=300)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=40)
     clean = driving.token_ids(page)
 
-    driving.start_run(page, PROMPT, length=300)
-    driving.wait_steps(page, 12)
-    page.get_by_role("button", name="Pause").click()
-    driving.wait_state(page, "paused")
+    driving.hold_run(page, PROMPT, length=40, n_tokens=4)
     for layer in (3, 9, 15, 21, 27):
-        page.evaluate("layer => (window.livelens.store.selection.value = {kind: 'attn', layer, index: 0})", layer)
-        page.keyboard.press("a")
+        driving.ablate(page, "attn", layer)
     page.wait_for_function("() => window.livelens.store.run.value.revision === 5")
     from_pos = page.evaluate("() => window.livelens.store.run.value.intervention_log.at(-1).from_pos")
     expect(
@@ -79,10 +71,7 @@ def test_ablated_mid_generation_the_text_changes(open_page: OpenPage, fake_serve
 def test_a_reload_in_the_middle_comes_back_to_the_same_run(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Every token and every position's activations are there again, and the run goes on."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=400)
-    driving.wait_steps(page, 10)
-    page.get_by_role("button", name="Pause").click()
-    driving.wait_state(page, "paused")
+    driving.hold_run(page, PROMPT, length=40, n_tokens=4)
     run_id, tokens = driving.run_id(page), driving.token_ids(page)
     page.reload()
     page.wait_for_function("() => window.livelens?.store.run.value")
@@ -101,10 +90,8 @@ def test_a_reload_in_the_middle_comes_back_to_the_same_run(open_page: OpenPage, 
 def test_two_pages_have_their_own_runs_or_join_one_by_its_link(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """A link is the address with the run in it."""
     first, second = open_page(fake_server), open_page(fake_server)
-    driving.start_run(first, PROMPT, length=6)
-    driving.start_run(second, "My dog likes", length=6)
-    driving.wait_state(first, "finished")
-    driving.wait_state(second, "finished")
+    driving.run_to_end(first, PROMPT, length=6)
+    driving.run_to_end(second, "My dog likes", length=6)
     assert driving.run_id(first) != driving.run_id(second)
     joined = open_page(fake_server, fragment=first.evaluate("() => location.hash"))
     joined.wait_for_function("() => window.livelens.store.run.value")
@@ -126,17 +113,16 @@ def test_step_makes_exactly_one_token_and_stop_keeps_the_text(open_page: OpenPag
     page.get_by_role("button", name="Stop").click()
     driving.wait_state(page, "finished")
     assert len(driving.token_ids(page)) == n_tokens + 1
-    driving.start_run(page, PROMPT, length=3)
-    page.wait_for_function("() => window.livelens.store.run.value?.finish_reason === 'max_new_tokens'")
+    driving.run_to_end(page, PROMPT, length=3)
+    assert page.evaluate("() => window.livelens.store.run.value.finish_reason") == "max_new_tokens"
 
 
 def test_a_selected_head_shows_what_it_reads_as_numbers(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """The listed weights are the exact row: they sum to one."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=6)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=6)
     before = driving.canvas_pixels(page)
-    page.evaluate("() => (window.livelens.store.selection.value = {kind: 'head', layer: 11, index: 4})")
+    driving.select(page, "head", 11, 4)
     attended = page.get_by_label("Attention of L11H4").first
     expect(attended).to_be_visible()
     assert driving.canvas_pixels(page) != before  # arcs
@@ -167,10 +153,8 @@ def test_axe_finds_nothing_serious(open_page: OpenPage, fake_server: ServerProce
     axe = driving.AXE.read_text()
     for scheme in ("dark", "light"):
         page = open_page(fake_server, color_scheme=scheme, bypass_csp=True)
-        driving.start_run(page, PROMPT, length=4)
-        driving.wait_state(page, "finished")
-        page.evaluate("() => (window.livelens.store.selection.value = {kind: 'head', layer: 2, index: 1})")
-        page.keyboard.press("a")
+        driving.run_to_end(page, PROMPT, length=4)
+        driving.ablate(page, "head", 2, 1)
         page.evaluate(axe)
         found = page.evaluate(
             "async () => (await axe.run()).violations.filter(v => ['serious', 'critical'].includes(v.impact))"
@@ -202,9 +186,8 @@ def test_hostile_text_stays_text(open_page: OpenPage, fake_server: ServerProcess
         "javascript:window.__owned=1",
         "{{constructor.constructor('window.__owned=1')()}}",
     ):
-        driving.start_run(page, hostile, length=2)
-        page.wait_for_function("text => window.livelens.store.run.value?.prompt === text", arg=hostile)
-        driving.wait_state(page, "finished")
+        driving.run_to_end(page, hostile, length=2)
+        assert driving.run_view(page)["prompt"] == hostile
     assert page.evaluate("() => window.__owned") == 0
     assert page.locator("img, script:not([src])").count() == 0
 
@@ -212,8 +195,7 @@ def test_hostile_text_stays_text(open_page: OpenPage, fake_server: ServerProcess
 def test_a_lost_webgl_context_comes_back(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Five times; the picture is the same afterwards."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=4)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=4)
     page.evaluate("() => window.livelens.scene.fit()")
     for count in range(1, 6):
         page.evaluate(
@@ -251,8 +233,7 @@ def test_without_webgl_the_table_and_the_text_still_work(browser: Browser, fake_
     page.goto(fake_server.url)
     page.wait_for_function("() => window.livelens?.store.model_info.value")
     expect(page.get_by_text("WebGL").first).to_be_visible()
-    driving.start_run(page, PROMPT, length=4)
-    driving.wait_state(page, "finished")
+    driving.run_to_end(page, PROMPT, length=4)
     page.get_by_role("gridcell", name="L0H0", exact=True).click()
     assert driving.selected(page) == {"kind": "head", "layer": 0, "index": 0}
     context.close()
@@ -270,19 +251,14 @@ def test_a_hidden_tab_takes_tokens_only_and_is_whole_again_when_shown(
 ) -> None:
     """Nothing is captured for nobody; what came meanwhile is text, and what the server has comes after."""
     page = open_page(fake_server)
-    driving.start_run(page, PROMPT, length=300)
-    driving.wait_steps(page, 12)
-    page.get_by_role("button", name="Pause").click()
-    driving.wait_state(page, "paused")
+    driving.hold_run(page, PROMPT, length=24, n_tokens=2)
     newest = (
         "() => { const { history } = window.livelens.store; return !!history.get(history.newest_pos).tensors.neurons; }"
     )
 
     def step() -> bool:
         """One token; whether it came with its neurons."""
-        size = page.evaluate("() => window.livelens.store.history.size")
-        page.get_by_role("button", name="Step").click()
-        driving.wait_steps(page, size + 1)
+        driving.step(page)
         return bool(page.evaluate(newest))
 
     assert step()
@@ -293,4 +269,4 @@ def test_a_hidden_tab_takes_tokens_only_and_is_whole_again_when_shown(
     page.get_by_role("button", name="Resume").click()
     driving.wait_state(page, "finished")
     n_tokens = len(driving.token_ids(page))
-    assert n_tokens == page.evaluate("() => window.livelens.store.run.value.n_prompt_tokens") + 300
+    assert n_tokens == page.evaluate("() => window.livelens.store.run.value.n_prompt_tokens") + 24

@@ -21,23 +21,14 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run, its last prompt token shown, the drawer open."""
     page = open_page(real_server)
     driving.run_to_end(page, PROMPT, length=3)
-    page.locator(".chips button").nth(LAST).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
+    driving.look_at(page, LAST)
+    driving.open_panel(page)
     return page
-
-
-def select(page: Page, kind: str, layer: int, index: int) -> None:
-    page.evaluate(
-        "component => (window.livelens.store.selection.value = component)",
-        {"kind": kind, "layer": layer, "index": index},
-    )
 
 
 def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(page: Page) -> None:
     """L18H6 is the strongest induction head of this model."""
-    select(page, "head", 18, 6)
+    driving.select(page, "head", 18, 6)
     expect(page.locator(".profile")).to_have_count(0)
     page.get_by_role("button", name="What this head does").click()
     score = page.locator("[data-score=induction] b")
@@ -135,7 +126,7 @@ def test_a_causal_map_can_be_cancelled_and_asked_again(page: Page) -> None:
 
 def test_a_neurons_profile_shows_its_loudest_places(page: Page) -> None:
     """Each is a button that shows the token."""
-    select(page, "neuron", 20, 100)
+    driving.select(page, "neuron", 20, 100)
     page.get_by_role("button", name="What this neuron does").click()
     place = page.locator(".contexts button").nth(2)
     expect(place).to_be_visible(timeout=ANSWER_MS)
@@ -167,7 +158,7 @@ def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
         }"""
     )
     driving.run_to_end(page, "Something else, then", length=2)
-    select(page, "neuron", 20, 100)
+    driving.select(page, "neuron", 20, 100)
     page.get_by_role("button", name="What this neuron does").click()
     past = page.locator(".contexts[data-past] a")
     expect(past.first).to_be_visible(timeout=ANSWER_MS)
@@ -182,7 +173,7 @@ def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
 
     stranger = open_page(real_server)
     driving.run_to_end(stranger, "A tab of its own", length=2)
-    select(stranger, "neuron", 20, 100)
+    driving.select(stranger, "neuron", 20, 100)
     stranger.get_by_role("button", name="What this neuron does").click()
     expect(stranger.locator(".profile")).to_contain_text("The server has no other run of this tab.", timeout=ANSWER_MS)
 

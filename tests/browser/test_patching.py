@@ -23,11 +23,8 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run, its last prompt token shown, the tab open and filled in."""
     page = open_page(real_server)
     driving.run_to_end(page, PROMPT, length=2)
-    page.locator(".chips button").nth(LAST).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=LAST)
-    if page.locator('.drawer[data-open="true"]').count() == 0:
-        page.get_by_role("button", name="Open the panel").click()
-    page.get_by_role("tab", name="Two prompts").click()
+    driving.look_at(page, LAST)
+    driving.open_tab(page, "Two prompts")
     page.get_by_label("Target token").fill(" Mary")
     page.get_by_label("Distractor token").fill(" John")
     return page

@@ -17,19 +17,11 @@ def test_every_component_is_there_and_an_ablation_changes_the_answer(
     page = open_page(real_server)
     info = page.evaluate("() => window.livelens.store.model_info.value")
     assert (info["n_layers"], info["n_layers"] * info["n_heads"], info["n_layers"] * info["d_mlp"]) == (30, 270, 46080)
-    driving.start_run(page, PROMPT, length=3)
-    driving.wait_state(page, "finished")
-    clean_run = driving.run_id(page)
+    driving.run_to_end(page, PROMPT, length=3)
     assert driving.text(page).startswith(" Mary")
     for layer in (18, 20, 23, 24):
-        page.evaluate(
-            "layer => (window.livelens.store.selection.value = { kind: 'attn', layer, index: 0 })",
-            layer,
-        )
-        page.keyboard.press("a")
-    driving.start_run(page, PROMPT, length=3)
-    page.wait_for_function("before => window.livelens.store.run.value.run_id !== before", arg=clean_run)
-    page.wait_for_function("() => window.livelens.store.run.value.finish_reason === 'max_new_tokens'")
+        driving.ablate(page, "attn", layer)
+    driving.run_to_end(page, PROMPT, length=3)
     log = page.evaluate("() => window.livelens.store.run.value.intervention_log")
     assert [len(entry["interventions"]) for entry in log] == [4]
     assert driving.text(page).startswith(" each")

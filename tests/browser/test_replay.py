@@ -57,17 +57,8 @@ def shown_whole(page: Page) -> None:
 def finished_run(open_page: OpenPage, server: ServerProcess, *, length: int = 20) -> Page:
     """A run with an ablation in its middle, every position there with its lens."""
     page = open_page(server, accept_downloads=True)
-    page.get_by_label("length").fill(str(length))
-    page.get_by_role("textbox", name="Prompt").fill(PROMPT)
-    for n_made in range(1, 6):
-        page.locator("#step").click()  # the first one starts the run, held
-        page.wait_for_function(
-            "n => { const { run, tokens } = window.livelens.store; return run.value?.state === 'paused'"
-            " && tokens.value.length >= run.value.n_prompt_tokens + n; }",
-            arg=n_made - 1,
-        )
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'attn', layer: 9, index: 0 })")
-    page.keyboard.press("a")
+    driving.hold_run(page, PROMPT, length=length, n_tokens=4)
+    driving.ablate(page, "attn", 9)
     page.wait_for_function("() => window.livelens.store.run.value.revision === 1")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Resume").click()
@@ -229,7 +220,7 @@ def test_what_needs_a_model_is_grey_and_says_why(
         button = page.locator(f"#{name.lower()}")
         expect(button).to_be_disabled()
         expect(button).to_have_attribute("title", REASON)
-    page.evaluate("() => (window.livelens.store.selection.value = { kind: 'head', layer: 11, index: 4 })")
+    driving.select(page, "head", 11, 4)
     expect(page.locator("#ablate")).to_be_disabled()
     expect(page.get_by_label("Inspector").first).to_contain_text(REASON)
     expect(page.get_by_label("Attention of L11H4").first).to_be_visible()

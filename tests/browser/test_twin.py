@@ -19,27 +19,11 @@ LAYER, HEAD = 3, 1
 STEP = "window.livelens.store.history.get(window.livelens.store.history.newest_pos)"
 
 
-def paused_in_the_middle(page: Page, *, length: int) -> None:
-    """A run that is held two tokens behind its prompt."""
-    page.get_by_label("length").fill(str(length))
-    page.get_by_role("textbox", name="Prompt").fill(PROMPT)
-    page.get_by_role("button", name="Step").click()
-    driving.wait_state(page, "paused")
-    page.wait_for_function(  # the prompt's last position waits for its choice
-        "() => window.livelens.store.history.size >= window.livelens.store.run.value.n_prompt_tokens - 1"
-    )
-    for _ in range(2):
-        one_token(page)
-
-
 def one_token(page: Page) -> int:
-    """Make exactly one token; its position."""
-    before = page.evaluate("() => window.livelens.store.history.newest_pos")
-    page.get_by_role("button", name="Step").click()
-    page.wait_for_function("before => window.livelens.store.history.newest_pos > before", arg=before)
-    driving.wait_state(page, "paused")
+    """Make exactly one token and let it be drawn; its position."""
+    pos = driving.step(page)
     driving.drawn(page)
-    return int(page.evaluate("() => window.livelens.store.current_pos.value"))
+    return pos
 
 
 def switch_twin(page: Page, label: str, mode: str) -> None:
@@ -49,11 +33,7 @@ def switch_twin(page: Page, label: str, mode: str) -> None:
 
 def ablate(page: Page, kind: str, layer: int, index: int = 0) -> None:
     revision = page.evaluate("() => window.livelens.store.run.value.revision")
-    page.evaluate(
-        "component => (window.livelens.store.selection.value = component)",
-        {"kind": kind, "layer": layer, "index": index},
-    )
-    page.keyboard.press("a")
+    driving.ablate(page, kind, layer, index)
     page.wait_for_function("before => window.livelens.store.run.value.revision > before", arg=revision)
 
 
@@ -70,16 +50,12 @@ def wire_difference(server: ServerProcess, run_id: str, pos: int) -> dict[str, n
         return thread.submit(asyncio.run, fetch()).result()
 
 
-def number(page: Page, selector: str) -> float:
-    """A number as the page writes it."""
-    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))
-
-
 def test_switched_on_in_the_middle_it_shows_an_ablation_at_the_next_token(
     open_page: OpenPage, fake_server: ServerProcess
 ) -> None:
     page = open_page(fake_server)
-    paused_in_the_middle(page, length=24)
+    driving.hold_run(page, PROMPT, length=24)
+    driving.drawn(page)
     switch_twin(page, "Same text", "teacher_forced")
     expect(page.get_by_role("tab", name="Clean twin")).to_have_attribute("aria-selected", "true")
     one_token(page)
@@ -110,20 +86,17 @@ def test_switched_on_in_the_middle_it_shows_an_ablation_at_the_next_token(
         ("neuron", *map(int, loudest), neurons[loudest]),
         ("mlp", mlp, 0, wire["difference_mlp_out"][mlp]),
     ):
-        page.evaluate(
-            "component => (window.livelens.store.selection.value = component)",
-            {"kind": kind, "layer": layer, "index": index},
-        )
+        driving.select(page, kind, layer, index)
         expect(page.locator("#difference-twin-value")).to_be_visible()
         assert abs(value) > 0.001  # four digits are shown
-        assert number(page, "#difference-twin-value") == pytest.approx(value, rel=1e-3)
+        assert driving.number(page, "#difference-twin-value") == pytest.approx(value, rel=1e-3)
 
 
 def test_a_twin_that_writes_its_own_text_parts_and_survives_a_reload(
     open_page: OpenPage, fake_server: ServerProcess
 ) -> None:
     page = open_page(fake_server)
-    paused_in_the_middle(page, length=40)
+    driving.hold_run(page, PROMPT, length=40)
     switch_twin(page, "Own text", "free_running")
     for layer in (3, 15, 27):
         ablate(page, "attn", layer)

@@ -48,11 +48,6 @@ def at_node(page: Page, node: str) -> None:
     )
 
 
-def shown_number(page: Page, selector: str) -> float:
-    """A number as the page writes it."""
-    return float(page.locator(selector).inner_text().replace("\N{MINUS SIGN}", "-").replace("+", ""))
-
-
 def attribution_of(engine: TorchEngine, token_ids: list[int]) -> Attribution:
     """The same question, asked of the Python functions."""
     model = FrozenModel(engine.model, engine.anatomy)
@@ -64,8 +59,8 @@ def test_walks_from_the_logit_to_a_head_to_a_token_and_back(asked: Page, engine:
     """Each click goes on to a node; the page's numbers are the Python functions'."""
     page = asked
     attribution = attribution_of(engine, driving.token_ids(page))
-    assert shown_number(page, "#metric-value") == pytest.approx(attribution.metric, rel=1e-3)
-    assert shown_number(page, "#direct-sum") == pytest.approx(attribution.metric, rel=1e-3)
+    assert driving.number(page, "#metric-value") == pytest.approx(attribution.metric, rel=1e-3)
+    assert driving.number(page, "#direct-sum") == pytest.approx(attribution.metric, rel=1e-3)
     at_node(page, f"logit@{LAST}")
     layer, head = NAME_MOVER
     node = f"L{layer}H{head}@{LAST}"
@@ -73,7 +68,7 @@ def test_walks_from_the_logit_to_a_head_to_a_token_and_back(asked: Page, engine:
     at_node(page, node)
     assert driving.selected(page) == {"kind": "head", "layer": layer, "index": head}
     of_head = float(attribution.head_relevance(layer)[LAST, head])
-    assert shown_number(page, "#why-relevance") == pytest.approx(of_head, rel=5e-3)
+    assert driving.number(page, "#why-relevance") == pytest.approx(of_head, rel=5e-3)
     assert page.locator(".why-part h3").all_inner_texts()[:3] == [
         "Fed by · Value", "Fed by · Query at key 9 “John”", "Fed by · Key at key 9 “John”",
     ]  # fmt: skip
@@ -101,7 +96,7 @@ def test_a_node_is_measured_beside_what_was_attributed(asked: Page) -> None:
     page.wait_for_selector(".why-node-head .why-measured")
     measured = page.evaluate(f"() => {ANALYSIS}.measured.slots.value.get('L23H3').answer.effects.values[0]")
     assert measured > 1
-    assert shown_number(page, ".why-node-head .why-effect") == pytest.approx(measured, rel=5e-3)
+    assert driving.number(page, ".why-node-head .why-effect") == pytest.approx(measured, rel=5e-3)
 
 
 def test_paths_are_drawn_picked_and_saved(asked: Page, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playwright.sync_api import Frame, Keyboard, Page, expect
-from tests.browser.page_driving import start_run, token_ids, wait_state
+from tests.browser.page_driving import hold_run, run_to_end, select, token_ids, wait_state
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
@@ -15,14 +15,11 @@ def ready(page: Page | Frame) -> None:
 
 def ablate_in_the_middle(page: Page | Frame, keyboard: Keyboard) -> None:
     """A run, and the same with three whole layers off from its middle on: equal before, other after."""
-    start_run(page, PROMPT, length=60)
-    wait_state(page, "finished")
+    run_to_end(page, PROMPT, length=24)
     clean = token_ids(page)
-    start_run(page, PROMPT, length=60)
-    page.get_by_role("button", name="Pause").click()
-    wait_state(page, "paused")
+    hold_run(page, PROMPT, length=24)
     for layer in (0, 1, 2):
-        page.evaluate("layer => (window.livelens.store.selection.value = {kind: 'attn', layer, index: 0})", layer)
+        select(page, "attn", layer)
         keyboard.press("a")
     page.wait_for_function("() => window.livelens.store.run.value.revision === 3")
     from_pos = page.evaluate("() => window.livelens.store.run.value.intervention_log.at(-1).from_pos")

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Frame, Page
-from tests.browser.page_driving import canvas_point, start_run, wait_state
+from tests.browser.page_driving import canvas_point, run_to_end
 from tests.integration.serving import PROMPT, free_port
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
 from tests.jupyter.lab_driving import open_notebook, run_cell, wait_idle, wait_run
@@ -160,8 +160,7 @@ def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess
     shown = frame.evaluate("() => window.livelens.store.interventions.value.map((spec) => spec.intervention_id)")
     assert shown == ["L1H1"]
 
-    start_run(frame, "When Ada went to the sea", length=6)
-    wait_state(frame, "finished")
+    run_to_end(frame, "When Ada went to the sea", length=6)
     assert said(page, 3) == "off: ['L1H1'] | prompt: When Ada went to the sea"
 
     restart_kernel(page, lab)

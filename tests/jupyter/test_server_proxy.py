@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Response, sync_playwright
-from tests.browser.page_driving import start_run, token_ids, wait_state
+from tests.browser.page_driving import run_to_end, token_ids
 from tests.jupyter.jupyter_process import ONLY_OURS, TOKEN, JupyterProcess, jupyter_server
 
 from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
@@ -45,8 +45,7 @@ def test_the_page_generates_behind_the_proxy(proxying: JupyterProcess, browser: 
         go(told)
         page.wait_for_function("() => window.livelens?.store.model_info.value")
         assert "token" not in page.url
-        start_run(page, "When Mary and John", length=8)
-        wait_state(page, "finished")
+        run_to_end(page, "When Mary and John", length=8)
         assert len(token_ids(page)) > 8
         refused = go(untold)
         assert refused is not None
