@@ -43,6 +43,9 @@ _PLACES = {
 }
 
 
+LENS_BLOCK = 8  # positions whose lens is computed at once: the unembedding is read once for all of them
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """Factors that hold at positions `start <= pos < stop`."""
@@ -68,6 +71,7 @@ class Full:
     mlp_out: list[Tensor]
     attn_raw: list[Tensor]
     mlp_raw: list[Tensor]
+    lens_blocks: dict[int, Tensor] = field(default_factory=dict)  # by block of positions, the last one that was read
 
 
 class Reference:
@@ -208,9 +212,15 @@ class Reference:
     @torch.no_grad()
     def lens_logits(self, full: Full, position: int) -> Tensor:
         """[layer, d_vocab]: each layer's stream through the final norm and unembedding, cap included."""
-        rows = self.final_norm(torch.stack([stream[position] for stream in full.resid[1:]]))
-        logits = self.model.lm_head(rows)
-        return logits if self.soft_cap is None else torch.tanh(logits / self.soft_cap) * self.soft_cap
+        if position // LENS_BLOCK not in full.lens_blocks:
+            span = slice(position - position % LENS_BLOCK, position - position % LENS_BLOCK + LENS_BLOCK)
+            rows = self.final_norm(torch.stack([stream[span] for stream in full.resid[1:]], dim=1))
+            logits = self.model.lm_head(rows)
+            if self.soft_cap is not None:
+                logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
+            full.lens_blocks.clear()  # a block of the shipped model's is 47 MB
+            full.lens_blocks[position // LENS_BLOCK] = logits
+        return full.lens_blocks[position // LENS_BLOCK][position % LENS_BLOCK]
 
     def _norm_linear(self, norm: nn.Module, stream: Tensor, vectors: Tensor) -> Tensor:
         """`vectors` through `norm` with its scale frozen at `stream`, bias left out."""
@@ -255,5 +265,7 @@ class Reference:
     @torch.no_grad()
     def metric(self, full: Full, position: int, target: int, distractor: int | None) -> float:
         """logit(target) - logit(distractor), or the mean of all logits; before any soft cap."""
-        logits = self.model.lm_head(self.final_norm(full.resid[-1][position])).double()
+        logits = full.logits[position].double()
+        if self.soft_cap is not None:
+            logits = self.model.lm_head(self.final_norm(full.resid[-1][position])).double()
         return float(logits[target] - (logits.mean() if distractor is None else logits[distractor]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = [5, 100, 42, 7, 310, 599, 12, 451, 3, 77, 78, 79, 500, 2, 9, 33]
 EDIT = Edit(start=0, stop=1000, heads={(0, 1): 0.0}, neurons={(1, 3): 0.0, (2, 0): -1.0}, mlp={1: 0.5})
 Engines = Callable[[str], TorchEngine]
+T = TypeVar("T")
 
 
 def _flat(arrays: StepArrays) -> dict[str, np.ndarray]:
@@ -178,29 +181,35 @@ class InjectedError(Exception):
     """Raised in the middle of a forward."""
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layer", range(N_LAYERS))
-@pytest.mark.parametrize("part", ["attention_output", "mlp", "block"])
+FAULTS: dict[str, tuple[type[BaseException], str, type[BaseException]]] = {
+    "fault": (InjectedError, "", InjectedError),
+    "cuda oom": (torch.OutOfMemoryError, "CUDA out of memory", EngineError),
+    "cpu oom": (
+        RuntimeError,
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",
+        EngineError,
+    ),
+    "interrupt": (KeyboardInterrupt, "", KeyboardInterrupt),
+}
+
+
+def places_with(parts: Sequence[str], ways: Sequence[T]) -> list[tuple[str, int, str, T]]:
+    """Every part of every layer of every family: each of `ways` in one family, in the others one, in turns."""
+    places = product(enumerate(FAMILIES), range(N_LAYERS), enumerate(parts))
+    return [
+        (family, layer, part, way)
+        for (i, family), layer, (k, part) in places
+        for way in (ways if i == 0 else [ways[(i + layer + k) % len(ways)]])
+    ]
+
+
 @pytest.mark.parametrize(
-    ("kind", "words", "seen_as"),
-    [
-        (InjectedError, "", InjectedError),
-        (torch.OutOfMemoryError, "CUDA out of memory", EngineError),
-        (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes", EngineError),
-        (KeyboardInterrupt, "", KeyboardInterrupt),
-    ],
-    ids=["fault", "cuda oom", "cpu oom", "interrupt"],
+    ("family", "layer", "part", "fault"), places_with(("attention_output", "mlp", "block"), list(FAULTS))
 )
 def test_a_fault_in_a_forward_leaves_no_hook_and_the_sequence_as_before(
-    tiny: Engines,
-    family: str,
-    layer: int,
-    part: str,
-    kind: type[BaseException],
-    words: str,
-    seen_as: type[BaseException],
+    tiny: Engines, family: str, layer: int, part: str, fault: str
 ) -> None:
-    engine = tiny(family)
+    engine, (kind, words, seen_as) = tiny(family), FAULTS[fault]
     masks = masks_at([EDIT], 0, engine.info)
     sequence, untouched = engine.open_sequence(), engine.open_sequence()
     for each in (sequence, untouched):
@@ -249,15 +258,14 @@ def test_hooks_live_only_inside_a_forward(tiny: Engines) -> None:
 # ---------------------------------------------------------------------- what breaks is named
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layer", range(N_LAYERS))
-@pytest.mark.parametrize("part", ["attention_output", "mlp_output", "block"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("n_new", [1, 6])
+@pytest.mark.parametrize(
+    ("family", "layer", "part", "spoilt"),
+    places_with(("attention_output", "mlp_output", "block"), list(product((float("nan"), float("inf")), (1, 6)))),
+)
 def test_the_layer_that_breaks_is_named(
-    tiny: Engines, family: str, layer: int, part: str, value: float, n_new: int
+    tiny: Engines, family: str, layer: int, part: str, spoilt: tuple[float, int]
 ) -> None:
-    engine = tiny(family)
+    engine, (value, n_new) = tiny(family), spoilt
     sequence = engine.open_sequence()
     assert sequence.forward(IDS[:3], masks=None, channels=frozenset()).first_nonfinite_layer() is None
 
