@@ -51,10 +51,12 @@ class NormWeights:
 
         direction, stream and w: [..., d_model]. Any part of `stream` contributes its own dot with w.
         """
+        return self.through_gain(direction) / self.scale(stream)
+
+    def through_gain(self, direction: Tensor) -> Tensor:
+        """What of `pull_back` is the same for every stream: all but the scale."""
         through_gain = direction * self.gain
-        if self.is_centred:
-            through_gain = through_gain - through_gain.mean(-1, keepdim=True)
-        return through_gain / self.scale(stream)
+        return through_gain - through_gain.mean(-1, keepdim=True) if self.is_centred else through_gain
 
     def bias_along(self, direction: Tensor) -> Tensor:
         """The norm's bias along `direction` [..., d_model]: [...]."""

@@ -70,12 +70,15 @@ def explain(
         weights.final_norm.pull_back(direction, writes.stream)
         for direction, writes in zip(directions, positions, strict=True)
     ]
-    n_layers = len(weights.head_output)
-    head_along = _along(weights.attention_post_norms, through, [writes.attn_raw for writes in positions], n_layers)
-    neuron_along = _along(weights.mlp_post_norms, through, [writes.mlp_raw for writes in positions], n_layers)
-    with wide():
-        head_rows = along_rows(weights.head_output, head_along)
-        neuron_rows = along_rows(weights.neuron_output, neuron_along)
+    head_along = _along(weights.attention_post_norms, through, [writes.attn_raw for writes in positions], weights)
+    rows = weights.direction_rows
+    if rows is None:
+        head_rows, neuron_rows = _read_rows(positions, weights, through, head_along)
+    else:
+        of_targets = rows.of(target_ids, distractor_id)
+        scales = torch.stack([logit_scale / weights.final_norm.scale(writes.stream) for writes in positions])
+        head_rows = torch.stack([each.heads for each in of_targets], dim=1) * scales
+        neuron_rows = torch.stack([each.neurons for each in of_targets], dim=1) * scales
     made: list[DirectLogit] = []
     for n, (writes, direction, target_id) in enumerate(zip(positions, directions, target_ids, strict=True)):
         heads, biases = _attention_terms(writes, weights, through[n], head_along[:, n], head_rows[:, n], edits, row)
@@ -104,10 +107,21 @@ def explain(
     return made
 
 
+def _read_rows(
+    positions: Sequence[PositionWrites], weights: WriteWeights, through: Sequence[Tensor], head_along: Tensor
+) -> tuple[Tensor, Tensor]:
+    """W_O's and W_out's rows along each position's own directions: [n_layers, n, n_rows] each."""
+    assert weights.neuron_output is not None
+    neuron_along = _along(weights.mlp_post_norms, through, [writes.mlp_raw for writes in positions], weights)
+    with wide():
+        return along_rows(weights.head_output, head_along), along_rows(weights.neuron_output, neuron_along)
+
+
 def _along(
-    norms: NormWeights | None, through: Sequence[Tensor], raws: Sequence[Tensor | None], n_layers: int
+    norms: NormWeights | None, through: Sequence[Tensor], raws: Sequence[Tensor | None], weights: WriteWeights
 ) -> Tensor:
     """[n_layers, n, d_model]: each position's direction in front of each layer's post norm, where there is one."""
+    n_layers = len(weights.head_output)
     each = [
         direction.expand(n_layers, -1) if norms is None or raw is None else norms.pull_back(direction, raw)
         for direction, raw in zip(through, raws, strict=True)

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from livelens.analysis.direct_logit import head_write_factors
 from livelens.analysis.norms import NormWeights
 from livelens.model.anatomy import Anatomy, bias_of, weight_in_out
+from livelens.model.direction_rows import DirectionRows
 from livelens.model.threads import wide
 
 
@@ -92,6 +93,20 @@ class WriteWeights:
         self.final_norm = anatomy.norm_weights(anatomy.final_norm)
         self.attention_post_norms = _stacked_norms(anatomy, [layer.attention_post_norm for layer in layers])
         self.mlp_post_norms = _stacked_norms(anatomy, [layer.mlp_post_norm for layer in layers])
+        # A norm behind a layer's output has a scale of its own at every position: nothing to be kept.
+        has_post_norms = self.attention_post_norms is not None or self.mlp_post_norms is not None
+        self.direction_rows = (
+            None
+            if self.neuron_output is None or has_post_norms
+            else DirectionRows(
+                self.head_output,
+                self.neuron_output,
+                unembed=self.unembed,
+                unembed_mean=self.unembed_mean,
+                final_norm=self.final_norm,
+                may_keep=may_move,
+            )
+        )
 
 
 def _gathered(modules: list[nn.Module], may_move: bool) -> Tensor | list[Tensor]:
