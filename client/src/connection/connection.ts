@@ -78,13 +78,6 @@ export class Connection {
       this.ask({ type: "request_positions", run_id, positions }).catch((error: unknown) => this.report(error));
     });
     options.run_link.on_change(() => void this.follow_link());
-    let is_live = store.is_measuring_live.peek();
-    store.is_measuring_live.subscribe((wanted) => {
-      if (wanted !== is_live && store.connection.peek() === "open") {
-        void this.subscribe().catch((error: unknown) => this.report(error));
-      }
-      is_live = wanted;
-    });
   }
 
   start(): void {
@@ -183,6 +176,20 @@ export class Connection {
       if (error instanceof Refusal && error.code === "superseded") return; // a newer one of this page holds instead
       const watched = this.store.run.peek();
       if (watched) this.store.twin_mode.value = watched.twin;
+      throw error;
+    }
+  }
+
+  /** Have the strongest components of every new token measured, or no longer; without a connection, with the next one. */
+  async set_live(is_on: boolean): Promise<void> {
+    const { is_measuring_live, connection } = this.store;
+    is_measuring_live.value = is_on;
+    if (connection.peek() !== "open") return;
+    try {
+      await this.subscribe();
+    } catch (error) {
+      if (error instanceof Refusal && error.code === "connection_lost") return; // asked for again with the next one
+      is_measuring_live.value = !is_on;
       throw error;
     }
   }

@@ -23,6 +23,12 @@ export async function or_refusal<T extends object>(work: Promise<T>): Promise<T 
   }
 }
 
+/** The words in which `work` was refused; null where it was not. */
+export async function refusal_of(work: Promise<unknown>): Promise<string | null> {
+  const done = await or_refusal(work.then(() => ({})));
+  return typeof done === "string" ? done : null;
+}
+
 interface Waiting {
   resolve: (event: DecodedEvent) => void;
   reject: (reason: Refusal) => void;

@@ -1,6 +1,7 @@
 // What a person can do, in one place: buttons, keys, table and canvas all call these.
 import type { ReadonlySignal } from "@preact/signals";
-import { Refusal, type Connection, type ForkSettings, type RunCommand } from "../connection/connection";
+import type { Connection, ForkSettings, RunCommand } from "../connection/connection";
+import { refusal_of } from "../connection/requests";
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
@@ -9,13 +10,14 @@ import { InterventionSteps } from "../store/interventions_steps";
 import { factor_on } from "../store/query";
 import { add_notice, type Store } from "../store/store";
 import type { TwinMode } from "../store/types";
-import { SetChanges, type Change } from "./interventions/set_changes";
-import type { PageState } from "./page";
+import { SetChanges, type Change, type Told } from "./interventions/set_changes";
+import { announce_taken, type PageState } from "./page";
 import { read_settings, type RunForm } from "./run/run_form";
 
 const RECOMPUTED = "This is about tokens that were read already: the text was computed again under the set, its words "
   + "kept. For other words choose “on all tokens, written anew”.";
 
+/** Where something can be refused, `told` hears why; without it a message says so. */
 export interface Actions {
   can_undo: ReadonlySignal<boolean>;
   can_redo: ReadonlySignal<boolean>;
@@ -24,29 +26,31 @@ export interface Actions {
   step(): Promise<void>;
   stop(): Promise<void>;
   /** Branch off the watched run as asked, or tell the sentence that says what does not fit. */
-  fork(fork: ForkSettings | string): Promise<void>;
-  watch_run(run_id: string): Promise<void>;
+  fork(fork: ForkSettings | string, told: Told): Promise<void>;
+  watch_run(run_id: string): Promise<boolean>;
   retry(): void;
   select(component: Component | null): void;
   select_pos(pos: number): void;
   move_pos(by: number): void;
   follow(): void;
   /** Switch `component` off, or back on: a zero intervention on it alone. */
-  toggle(component: Component): void;
+  toggle(component: Component, told?: Told): void;
   /** Multiply what `component` writes by `amount`; 1 leaves it alone. */
   set_factor(component: Component, amount: number): void;
-  set_enabled(intervention_id: string, enabled: boolean): void;
+  set_enabled(intervention_id: string, enabled: boolean, told?: Told): void;
   set_all_enabled(enabled: boolean): void;
-  remove(intervention_id: string): void;
-  /** Change the intervention set; one step of undo. Says why it was refused, null where it was taken. */
-  change(change: Change): Promise<string | null>;
+  remove(intervention_id: string, told?: Told): void;
+  /** Change the intervention set; one step of undo. Whether it was taken. */
+  change(change: Change, told?: Told): Promise<boolean>;
   /** Change it while something is being dragged: sent at most ten times a second, one step until `end_gesture`. */
-  change_live(gesture: string, change: Change): void;
+  change_live(gesture: string, change: Change, told?: Told): void;
   end_gesture(): void;
   undo(): void;
   redo(): void;
-  /** Carry the run's clean twin so from the next token on, or begin the next run with it. */
-  set_twin(mode: TwinMode): Promise<void>;
+  /** Carry the run's clean twin so from the next token on, or begin the next run with it. Whether it was taken. */
+  set_twin(mode: TwinMode): Promise<boolean>;
+  /** Have the strongest components of every new token measured, or no longer. Whether it was taken. */
+  set_live(is_on: boolean): Promise<boolean>;
   /** Exact float32 values of `component` over the whole text. */
   exact_values: Connection["request_values"];
   exact_attention: Connection["request_attention"];
@@ -57,40 +61,36 @@ export interface Actions {
 }
 
 export function create_actions(store: Store, state: PageState, form: RunForm, connection: Connection): Actions {
-  async function attempt(work: () => Promise<unknown>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      add_notice(store, "fault", error.message);
-    }
+  const tell: Told = (why) => add_notice(store, "fault", why);
+  /** Whether it was not refused. */
+  async function attempt(work: () => Promise<unknown>, told = tell): Promise<boolean> {
+    const refusal = await refusal_of(work());
+    if (refusal !== null) told(refusal);
+    return refusal === null;
   }
 
   type Specs = readonly InterventionSpec[];
   const is_about_past = (before: Specs, next: Specs): boolean =>
     reaches_back(before, next, store.history.newest_pos + 1) && store.run.peek()?.state !== "finished";
 
-  function send(next: Specs): Promise<void> {
+  async function send(next: Specs): Promise<void> {
     const how = state.recompute.peek();
     const must_recompute = how === "from_now" && is_about_past(store.interventions.peek(), next);
-    if (must_recompute && store.run.peek()) add_notice(store, "info", RECOMPUTED);
-    return connection.set_interventions(next, {
+    await connection.set_interventions(next, {
       mode: how === "from_now" && !must_recompute ? "from_now" : "recompute",
       restart: how === "restart",
     });
+    if (must_recompute && store.run.peek()) add_notice(store, "info", RECOMPUTED);
   }
 
   const steps = new InterventionSteps();
   const changes = new SetChanges(store, steps, {
-    send: (next, refused) => attempt(() => send(next).catch((error: unknown) => {
-      refused(error instanceof Error ? error.message : String(error));
-      throw error;
-    })),
+    send: (next) => refusal_of(send(next)),
     // A text that is computed anew for every move of a slider would never be read.
     is_live: (before, next) => state.recompute.peek() === "from_now" && !is_about_past(before, next),
   });
 
-  const command = (type: RunCommand): Promise<void> => attempt(() => connection.command_run(type));
+  const command = async (type: RunCommand): Promise<void> => void (await attempt(() => connection.command_run(type)));
 
   async function start(paused = false): Promise<void> {
     const settings = read_settings(form);
@@ -98,9 +98,7 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       add_notice(store, "fault", settings);
       return;
     }
-    await attempt(async () => {
-      await connection.start_run(settings, paused);
-    });
+    await attempt(() => connection.start_run(settings, paused));
   }
 
   return {
@@ -120,18 +118,20 @@ export function create_actions(store: Store, state: PageState, form: RunForm, co
       else await command("step_once");
     },
     stop: () => command("stop"),
-    async fork(fork) {
-      if (typeof fork === "string") add_notice(store, "fault", fork);
-      else {
-        await attempt(async () => {
-          await connection.fork_run(fork);
-          state.branches.token_text.value = ""; // the next branch is another thought
-        });
+    async fork(fork, told) {
+      if (typeof fork === "string") {
+        told(fork);
+        return;
       }
+      await attempt(async () => {
+        await connection.fork_run(fork);
+        state.branches.token_text.value = ""; // the next branch is another thought
+      }, told);
     },
     watch_run: (run_id) => attempt(() => connection.watch_run(run_id)),
     retry: () => connection.retry(),
     set_twin: (mode) => attempt(() => connection.set_twin(mode)),
+    set_live: (is_on) => attempt(() => connection.set_live(is_on)),
     exact_values: (components, from_pos, to_pos) => connection.request_values(components, from_pos, to_pos),
     ask: connection.ask_about_run,
     put_direction: (direction) => connection.put_direction(direction),
@@ -166,27 +166,26 @@ type Changing = Pick<Actions, "toggle" | "set_factor" | "set_enabled" | "set_all
 
 function changing(store: Store, state: PageState, changes: SetChanges): Changing {
   return {
-    async toggle(component) {
+    toggle(component, told) {
       const is_off = (): boolean => factor_on(store.interventions.peek(), component) === 0;
-      const answer = changes.change((specs) => toggled(specs, component));
+      const answer = changes.change((specs) => toggled(specs, component), told);
       const was_shown_off = is_off();
       // Told once the server took it, and by the newest change alone where a second one came meanwhile.
-      if ((await answer) === null && is_off() === was_shown_off) {
-        state.announcement.value = `${component_id(component)} ${was_shown_off ? "ablated" : "restored"}`;
-      }
+      void announce_taken(state, answer, () =>
+        is_off() === was_shown_off ? `${component_id(component)} ${was_shown_off ? "ablated" : "restored"}` : null);
     },
     set_factor: (component, amount) => changes.change((specs) => with_factor(specs, component, amount)),
-    set_enabled: (id, enabled) =>
-      changes.change((specs) => specs.map((spec) => (spec.intervention_id === id ? { ...spec, enabled } : spec))),
+    set_enabled: (id, enabled, told) =>
+      changes.change((specs) => specs.map((spec) => (spec.intervention_id === id ? { ...spec, enabled } : spec)), told),
     set_all_enabled(enabled) {
       const { were_on } = state.interventions;
       const on = store.interventions.peek().filter((spec) => spec.enabled);
       changes.change((specs) => with_all_enabled(specs, enabled, were_on.peek()));
       if (!enabled) were_on.value = new Set(on.map((spec) => spec.intervention_id));
     },
-    remove: (id) => changes.change((specs) => specs.filter((spec) => spec.intervention_id !== id)),
-    change: (change) => changes.change(change),
-    change_live: (gesture, change) => changes.change_live(gesture, change),
+    remove: (id, told) => changes.change((specs) => specs.filter((spec) => spec.intervention_id !== id), told),
+    change: (change, told) => changes.change(change, told),
+    change_live: (gesture, change, told) => changes.change_live(gesture, change, told),
     end_gesture: () => changes.end_gesture(),
     undo: () => changes.undo(),
     redo: () => changes.redo(),

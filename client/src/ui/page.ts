@@ -100,6 +100,13 @@ export function create_page_state(): PageState {
   };
 }
 
+/** Say `words` once what was asked for was taken: nothing where it was refused, or where something newer holds (null). */
+export async function announce_taken(state: PageState, is_taken: Promise<boolean>, words: () => string | null): Promise<void> {
+  if (!(await is_taken)) return;
+  const said = words();
+  if (said !== null) state.announcement.value = said;
+}
+
 export const PageContext = createContext<Page | null>(null);
 
 export function use_page(): Page {

@@ -4,6 +4,7 @@ import type { ForkRun, InterventionSpec } from "../../protocol/generated";
 import type { RunView } from "../../store/types";
 import { count_text, token_quote } from "../format";
 import { use_page, type Page } from "../page";
+import { RefusalWords, use_refusal } from "../refusal";
 
 type Fork = Omit<ForkRun, "type" | "request_id" | "run_id">;
 
@@ -53,11 +54,12 @@ export function BranchForm(): JSX.Element {
   const tokens = store.tokens.value;
   const from_pos = Math.max(1, store.current_pos.value);
   const there = tokens[from_pos];
+  const refusal = use_refusal();
   const own_set = run !== null && set_for_branch(run, store.interventions.value) === null;
   return (
     <form class="branch-form" onSubmit={(event) => {
       event.preventDefault();
-      void actions.fork(read_fork(page, from_pos));
+      void actions.fork(read_fork(page, from_pos), refusal.anew());
     }}>
       {there && <p>Instead of {token_quote(there.text)} (token {count_text(from_pos)})</p>}
       <label>
@@ -77,8 +79,9 @@ export function BranchForm(): JSX.Element {
         title="A new run with the same text before this token; this one stays as it is">Branch off here</button>
       {run?.state === "finished" && run.finish_reason === "max_new_tokens" && (
         <button type="button" class="button small" title={`${count_text(run.sampling.max_new_tokens)} tokens more, as a branch`}
-          onClick={() => void actions.fork(longer_fork(page))}>Go on after the end</button>
+          onClick={() => void actions.fork(longer_fork(page), refusal.anew())}>Go on after the end</button>
       )}
+      <RefusalWords words={refusal.words} />
     </form>
   );
 }

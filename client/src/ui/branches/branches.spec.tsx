@@ -65,7 +65,11 @@ describe("a branch", () => {
     await type("Seed of the branch", "-1");
     await act(() => button("Branch off here").click());
     expect(source.sent.some((command) => command.type === "fork_run")).toBe(false);
-    expect(text_of(".toasts")).toContain("Seed must be a whole number");
+    expect(text_of(".branch-form [role=alert]")).toContain("Seed must be a whole number");
+    expect(text_of(".toasts")).toBe("");
+    await type("Seed of the branch", "7");
+    await act(() => button("Branch off here").click());
+    expect(document.querySelector(".branch-form [role=alert]")).toBeNull();
   });
 
   it("goes on after the end with as many tokens more", async () => {

@@ -5,6 +5,7 @@ import type { RankOneEditAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
 import { named_spec } from "../interventions/draft";
 import { read_vectors, SafetensorsError, write_vectors, type Notes } from "../interventions/safetensors";
+import type { Told } from "../interventions/set_changes";
 import type { Page } from "../page";
 import { save_file } from "../why/picture_file";
 import { read_edit_recipe } from "./edit_text";
@@ -45,25 +46,25 @@ export function edited_component({ matrix, layer, head_index }: RankOneRecipe): 
 export const listed_spec = (specs: readonly InterventionSpec[], edit_id: string): InterventionSpec | undefined =>
   specs.find((spec) => spec.operation === "rank_one_edit" && spec.edit_id === edit_id);
 
-/** Put an edit in force, or take it out of force; it stays in the list of interventions. */
-export async function switch_edit(page: Page, held: HeldEdit, enabled: boolean): Promise<void> {
+/** Put an edit in force, or take it out of force; it stays in the list of interventions. `told` hears why not. */
+export async function switch_edit(page: Page, held: HeldEdit, enabled: boolean, told: Told): Promise<void> {
   const { store, actions } = page;
   const { edit_id, recipe } = held.info;
   const listed = listed_spec(store.interventions.peek(), edit_id);
   const problem = enabled ? await put_held(page, held) : null;
   if (problem) {
-    add_notice(store, "fault", problem);
+    told(problem);
     return;
   }
   if (listed) {
-    actions.set_enabled(listed.intervention_id, enabled);
+    actions.set_enabled(listed.intervention_id, enabled, told);
     return;
   }
   const draft: InterventionSpec = {
     intervention_id: "edit", operation: "rank_one_edit", components: [edited_component(recipe)], amount: 1, enabled, edit_id,
   };
   const spec = named_spec(draft, store.interventions.peek());
-  void actions.change((specs) => [...specs, spec]);
+  await actions.change((specs) => [...specs, spec], told);
 }
 
 /** Have the server hold `held` (it may have been started anew since); why not, where it does not. */

@@ -6,8 +6,10 @@ import { number_text } from "../format";
 import { IconButton } from "../icons";
 import { AMOUNT_RANGE, MAX_AMOUNT } from "../interventions/draft";
 import { AmountField } from "../interventions/number_field";
+import type { Change } from "../interventions/set_changes";
 import { use_missing } from "../parts/asking";
 import { use_page } from "../page";
+import { RefusalWords, use_refusal } from "../refusal";
 import { Switch } from "../switch";
 import { edited_component, forget_edit, listed_spec, open_edit, save_edit, switch_edit } from "./edit_actions";
 import { EditForm } from "./edit_form";
@@ -58,9 +60,11 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
   const spec = listed_spec(store.interventions.value, edit_id);
   const range = AMOUNT_RANGE.rank_one_edit!;
   const can = info.capabilities.operations.includes("rank_one_edit");
+  const refusal = use_refusal();
   const to = (amount: number): void => {
     const id = spec?.intervention_id;
-    actions.change_live(`edit ${edit_id}`, (specs) => specs.map((own) => (own.intervention_id === id ? { ...own, amount } : own)));
+    const change: Change = (specs) => specs.map((own) => (own.intervention_id === id ? { ...own, amount } : own));
+    actions.change_live(`edit ${edit_id}`, change, refusal.anew());
   };
   const component = edited_component(recipe);
   return (
@@ -74,7 +78,7 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
       </div>
       <div class="field-row edit-force">
         <Switch checked={spec?.enabled ?? false} disabled={!can} label={`${name} in force`}
-          on_change={(enabled) => void switch_edit(page, held, enabled)}>
+          on_change={(enabled) => void switch_edit(page, held, enabled, refusal.anew())}>
           {spec?.enabled ? "In force" : "Put in force"}
         </Switch>
         {spec && (
@@ -84,6 +88,7 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
               actions.end_gesture();
             }} />
         )}
+        <RefusalWords words={refusal.words} />
       </div>
       {held.made ? <EditResult made={held.made} recipe={recipe} /> : <p class="muted">From a file, a set, or before the page was loaded anew: what it does was not measured here.</p>}
     </article>

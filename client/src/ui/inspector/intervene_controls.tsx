@@ -9,6 +9,7 @@ import { number_text } from "../format";
 import { DraftSection } from "../interventions/draft_form";
 import { AmountField } from "../interventions/number_field";
 import { use_page } from "../page";
+import { RefusalWords, use_refusal } from "../refusal";
 import { Switch } from "../switch";
 
 export function InterveneControls({ component }: { component: Component }): JSX.Element {
@@ -19,13 +20,14 @@ export function InterveneControls({ component }: { component: Component }): JSX.
   const is_here = factor_on(acting, component) === factor;
   const can_do = info?.capabilities.component_kinds.includes(component.kind) ?? false;
   const can_scale = can_do && (info?.capabilities.operations.includes("scale") ?? false);
+  const refusal = use_refusal(component_id(component));
   const scale = (amount: number): void =>
-    actions.change_live(`scale ${component_id(component)}`, (specs) => with_factor(specs, component, amount));
+    actions.change_live(`scale ${component_id(component)}`, (specs) => with_factor(specs, component, amount), refusal.anew());
   return (
     <div class="intervene" data-active={factor !== null || undefined}>
       <div class="intervene-row">
         <Switch id="ablate" checked={factor === 0} disabled={!can_do} label={`Ablate ${component_id(component)}`}
-          on_change={() => actions.toggle(component)}>
+          on_change={() => actions.toggle(component, refusal.anew())}>
           Ablate
         </Switch>
         <kbd>a</kbd>
@@ -36,6 +38,7 @@ export function InterveneControls({ component }: { component: Component }): JSX.
           scale(amount);
           actions.end_gesture();
         }} />
+      <RefusalWords words={refusal.words} />
       {!can_do && <p class="muted">{store.replay.value ? NO_MODEL : `This model cannot change a ${component.kind}.`}</p>}
       {can_do && info && <DraftSection component={component} info={info} />}
     </div>

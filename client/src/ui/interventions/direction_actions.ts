@@ -9,6 +9,7 @@ import { named_spec } from "./draft";
 import { read_recipe } from "./direction_text";
 import { keep_directions } from "./kept_directions";
 import type { HeldDirection } from "./held_direction";
+import type { Told } from "./set_changes";
 import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "./safetensors";
 
 const MAX_HELD = 64;
@@ -39,28 +40,27 @@ export async function put_held({ actions }: Page, { info, vector }: HeldDirectio
   return typeof stored === "string" ? stored : null;
 }
 
-/** The same; false where it does not, which is told. */
-async function is_put(page: Page, held: HeldDirection): Promise<boolean> {
-  const problem = await put_held(page, held);
-  if (problem) add_notice(page.store, "fault", problem);
-  return problem === null;
-}
-
-/** Put a whole layer's attention or MLP to `held`: what it writes is the direction, times the amount. */
-export async function put_layer_to(page: Page, held: HeldDirection, layer: Component): Promise<void> {
-  if (!(await is_put(page, held))) return;
+/** Put a whole layer's attention or MLP to `held`: what it writes is the direction, times the amount; `told` hears why not. */
+export async function put_layer_to(page: Page, held: HeldDirection, layer: Component, told: Told): Promise<void> {
   const draft: InterventionSpec = {
     intervention_id: "layer", operation: "set", components: [layer], amount: 1, enabled: true,
     direction_id: held.info.direction_id,
   };
-  list_opened(page, draft);
+  await list_opened(page, held, draft, told);
 }
 
-/** Add `draft` to the set under a name of its own, with its fields open. */
-function list_opened({ store, actions, state }: Page, draft: InterventionSpec): void {
+/** Add `draft`, which is about `held`, to the set under a name of its own, with its fields open. */
+async function list_opened(page: Page, held: HeldDirection, draft: InterventionSpec, told: Told): Promise<void> {
+  const { store, actions, state } = page;
+  const problem = await put_held(page, held);
+  if (problem) {
+    told(problem);
+    return;
+  }
   const spec = named_spec(draft, store.interventions.peek());
-  actions.change((specs) => [...specs, spec]);
+  const answer = actions.change((specs) => [...specs, spec], told);
   state.interventions.opened.value = spec.intervention_id;
+  await answer;
 }
 
 /** Forget a direction here; the server keeps it for interventions that use it. */
@@ -133,11 +133,10 @@ export function recipe_words({ kind, layer, index, pos, token, positive, negativ
 
 export type StreamOperation = "add_direction" | "project_out";
 
-/** Steer with a direction, or take it out, at the places `stream`. */
+/** Steer with a direction, or take it out, at the places `stream`; `told` hears why not. */
 export async function use_direction(
-  page: Page, held: HeldDirection, operation: StreamOperation, stream: StreamPlace[],
+  page: Page, held: HeldDirection, operation: StreamOperation, stream: StreamPlace[], told: Told,
 ): Promise<void> {
-  if (!(await is_put(page, held))) return;
   // Contrasts and heads come at the size at which the model has them; a row of a matrix has a size of its own.
   const is_sized = held.info.recipe.kind === "contrast" || held.info.recipe.kind === "head";
   const is_adding = operation === "add_direction";
@@ -145,5 +144,5 @@ export async function use_direction(
     intervention_id: "direction", operation, components: [], enabled: true, direction_id: held.info.direction_id, stream,
     amount: is_adding ? (is_sized ? 1 : 0.3) : 0, unit: is_adding && !is_sized ? "stream" : "direction",
   };
-  list_opened(page, draft);
+  await list_opened(page, held, draft, told);
 }

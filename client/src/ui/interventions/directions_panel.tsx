@@ -7,6 +7,7 @@ import { number_text, percent_text } from "../format";
 import { IconButton } from "../icons";
 import { use_missing } from "../parts/asking";
 import { use_page } from "../page";
+import { RefusalWords, use_refusal } from "../refusal";
 import { DirectionForm } from "./direction_form";
 import {
   forget_direction, open_direction, put_layer_to, recipe_words, save_direction, use_direction, type StreamOperation,
@@ -60,7 +61,9 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
   const can = info.capabilities.operations;
   const selection = page.store.selection.value;
   const is_layer = selection?.kind === "attn" || selection?.kind === "mlp";
-  const use = (operation: StreamOperation): void => void use_direction(page, held, operation, places_of(range.peek()));
+  const refusal = use_refusal();
+  const use = (operation: StreamOperation): void =>
+    void use_direction(page, held, operation, places_of(range.peek()), refusal.anew());
   return (
     <article class="direction" aria-label={name}>
       <div class="direction-head">
@@ -81,9 +84,10 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
           onClick={() => use("project_out")}>Take out</button>
         {is_layer && can.includes("set") && (
           <button type="button" class="button small" aria-label={`Put ${component_id(selection)} to ${name}`}
-            title="All that the layer writes is this direction" onClick={() => void put_layer_to(page, held, selection)}>
+            title="All that the layer writes is this direction" onClick={() => void put_layer_to(page, held, selection, refusal.anew())}>
             {component_id(selection)} writes it</button>
         )}
+        <RefusalWords words={refusal.words} />
       </div>
     </article>
   );

@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { component_id } from "../../layout/component_id";
 import type { Component, InterventionSpec, ModelInfo } from "../../protocol/generated";
 import { use_page } from "../page";
+import { use_refusal } from "../refusal";
 import { COMPONENT_OPERATIONS, incomplete, named_spec, new_spec, why_not } from "./draft";
 import { is_picked, Picked, toggle_picked } from "./picked";
 import { SpecForm, type SpecChange } from "./spec_form";
@@ -38,18 +39,18 @@ function Draft({ draft, component, info }: { draft: InterventionSpec; component:
   const picked = store.picked.value;
   const components = on_picked.value && picked.length > 0 ? [...picked] : [component];
   const problem = why_not(draft.operation, components, info) ?? incomplete(draft);
-  const refused = useSignal<string | null>(null);
+  const refused = use_refusal();
   const edit = (change: SpecChange): void => {
     const held = state.interventions.draft.peek();
     if (held) state.interventions.draft.value = change(held);
-    refused.value = null;
+    refused.words.value = null;
   };
   const apply = async (event: Event): Promise<void> => {
     event.preventDefault();
     const sent = state.interventions.draft.peek() ?? draft;
     const spec = named_spec({ ...sent, components }, store.interventions.peek());
-    refused.value = await actions.change((specs) => [...specs, spec]);
-    if (refused.peek() !== null || state.interventions.draft.peek() !== sent) return; // what was written stays
+    const is_taken = await actions.change((specs) => [...specs, spec], refused.anew());
+    if (!is_taken || state.interventions.draft.peek() !== sent) return; // what was written stays
     state.interventions.draft.value = null;
     state.interventions.opened.value = spec.intervention_id;
   };
@@ -68,7 +69,7 @@ function Draft({ draft, component, info }: { draft: InterventionSpec; component:
           })}
         </select>
       </label>
-      <SpecForm spec={draft} problem={refused.value} edit={edit} />
+      <SpecForm spec={draft} problem={refused.words.value} edit={edit} />
       {picked.length > 0 && (
         <label class="check">
           <input type="checkbox" checked={on_picked.value} onChange={(event) => (on_picked.value = event.currentTarget.checked)} />

@@ -7,7 +7,8 @@ import { effective_since } from "../../store/query";
 import { who_words } from "../../store/set_log";
 import { token_quote } from "../format";
 import { IconButton } from "../icons";
-import { use_page, type Page } from "../page";
+import { announce_taken, use_page, type Page } from "../page";
+import { RefusalWords, use_refusal, type RefusalPlace } from "../refusal";
 import { Switch } from "../switch";
 import { Glyph } from "./glyph";
 import { use_spec_edits } from "./spec_edits";
@@ -25,11 +26,12 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
     ...directions.value.map(({ info }) => [info.direction_id, info.name] as const),
     ...state.edits.held.value.map(({ info }) => [info.edit_id, info.name] as const),
   ]);
+  const refusal = use_refusal();
   const where = positions_words(spec.positions, store.tokens.value);
   return (
     <li class="intervention" data-enabled={spec.enabled} data-open={is_open || undefined}>
       <Switch checked={spec.enabled} label={`${target} intervention`}
-        on_change={(enabled) => actions.set_enabled(id, enabled)} />
+        on_change={(enabled) => actions.set_enabled(id, enabled, refusal.anew())} />
       <div class="intervention-text">
         <button type="button" class="link" disabled={spec.components.length === 0}
           onClick={() => actions.select(spec.components[0] ?? null)}>{target}</button>
@@ -39,9 +41,10 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
       </div>
       <button type="button" class="icon-button" aria-expanded={is_open} aria-label={`Fields of ${target}`} title="Change it"
         onClick={() => (opened.value = is_open ? null : id)}>{is_open ? "▾" : "▸"}</button>
-      <IconButton icon="close" label={`Remove the intervention on ${target}`} onClick={() => actions.remove(id)} />
+      <IconButton icon="close" label={`Remove the intervention on ${target}`} onClick={() => actions.remove(id, refusal.anew())} />
+      <RefusalWords words={refusal.words} />
       {is_open && <Fields spec={spec} />}
-      {is_open && <Order spec={spec} />}
+      {is_open && <Order spec={spec} refusal={refusal} />}
     </li>
   );
 }
@@ -52,15 +55,15 @@ function Fields({ spec }: { spec: InterventionSpec }): JSX.Element {
 }
 
 /** An intervention acts on what those before it have left: its place in the list is one of its fields. */
-function Order({ spec }: { spec: InterventionSpec }): JSX.Element | null {
+function Order({ spec, refusal }: { spec: InterventionSpec; refusal: RefusalPlace }): JSX.Element | null {
   const { store, actions, state } = use_page();
   const specs = store.interventions.value;
   const id = spec.intervention_id;
   const at = specs.findIndex((other) => other.intervention_id === id);
   if (specs.length < 2) return null;
   const move = (by: number): void => {
-    void actions.change((listed) => moved(listed, id, by));
-    state.announcement.value = `${target_words(spec)}: ${at + 1 + by} of ${specs.length}`;
+    const answer = actions.change((listed) => moved(listed, id, by), refusal.anew());
+    void announce_taken(state, answer, () => `${target_words(spec)}: ${at + 1 + by} of ${specs.length}`);
   };
   const button = (by: number, label: string, sign: string): JSX.Element => (
     <button type="button" class="button small" disabled={at + by < 0 || at + by >= specs.length} aria-label={label} title={label}

@@ -114,6 +114,8 @@ describe("another change than a switch", () => {
       mode: "recompute", restart: false, interventions: [{ positions: { scope: "range", from_pos: 1, to_pos: 3 } }],
     });
     await settle();
+    expect(text_of(".toast")).toBe("");
+    await applied(0);
     expect(text_of(".toast")).toMatch(/read already/);
   });
 });

@@ -5,7 +5,7 @@ import { add_notice } from "../../store/store";
 import { hold as hold_edit, put_held as put_held_edit } from "../edits/edit_actions";
 import { read_written_edit, why_not_of } from "../edits/edit_text";
 import { take_dropped_json } from "../json_file";
-import type { Page } from "../page";
+import { announce_taken, type Page } from "../page";
 import { hold, put_held } from "./direction_actions";
 import { read_written } from "./direction_text";
 import { check_set, read_set, SetFileError, type SavedSet } from "./set_file";
@@ -37,8 +37,8 @@ export async function use_set(page: Page, set: SavedSet, how: "replace" | "add")
     return;
   }
   state.interventions.set_name.value = set.name;
-  actions.change(() => next);
-  state.announcement.value = `${set.name}: ${set.interventions.length} interventions`;
+  const answer = actions.change(() => next, (why) => say_problem(page, why));
+  await announce_taken(state, answer, () => `${set.name}: ${set.interventions.length} interventions`);
 }
 
 /** Why a set could not be opened, kept or sent, beside the buttons that do so. */

@@ -7,19 +7,23 @@ import { throttled } from "../shown_step";
 
 type Specs = readonly InterventionSpec[];
 export type Change = (specs: Specs) => Specs;
+/** Told why the server, or the page, did not take a change. */
+export type Told = (why: string) => void;
 
 const LIVE_MS = 100;
 
 export interface Sender {
-  /** Show and send; `refused` is told why, where the server does not take it. */
-  send(next: Specs, refused: (why: string) => void): Promise<void>;
+  /** Show and send; why not, where the server does not take it. */
+  send(next: Specs): Promise<string | null>;
   /** Whether the moves of a slider that lead from `before` to `next` are sent while it moves. */
   is_live(before: Specs, next: Specs): boolean;
 }
 
 export class SetChanges {
-  private waiting: { gesture: string; change: Change } | null = null;
+  private waiting: { gesture: string; change: Change; told: Told } | null = null;
   private readonly send_waiting = throttled(() => this.flush(), LIVE_MS);
+  /** Where nobody beside a control is: a message. */
+  private readonly tell: Told = (why) => add_notice(this.store, "fault", why);
 
   constructor(
     private readonly store: Store,
@@ -27,15 +31,15 @@ export class SetChanges {
     private readonly sender: Sender,
   ) {}
 
-  /** Why it was refused; null where it was taken. */
-  change(change: Change): Promise<string | null> {
+  /** Whether it was taken; `told` hears why not. */
+  change(change: Change, told = this.tell): Promise<boolean> {
     this.end_gesture();
-    return this.apply(change, null);
+    return this.apply(change, null, told);
   }
 
-  change_live(gesture: string, change: Change): void {
+  change_live(gesture: string, change: Change, told = this.tell): void {
     if (this.waiting && this.waiting.gesture !== gesture) this.end_gesture();
-    this.waiting = { gesture, change };
+    this.waiting = { gesture, change, told };
     const now = this.store.interventions.peek();
     if (this.sender.is_live(now, change(now))) this.send_waiting();
   }
@@ -47,50 +51,47 @@ export class SetChanges {
 
   undo(): void {
     this.end_gesture();
-    this.walk(this.steps.undo(this.store.interventions.peek()));
+    void this.walk(this.steps.undo(this.store.interventions.peek()));
   }
 
   redo(): void {
     this.end_gesture();
-    this.walk(this.steps.redo(this.store.interventions.peek()));
+    void this.walk(this.steps.redo(this.store.interventions.peek()));
   }
 
   private flush(): void {
     const { waiting } = this;
     this.waiting = null;
-    if (waiting) void this.apply(waiting.change, waiting.gesture);
+    if (waiting) void this.apply(waiting.change, waiting.gesture, waiting.told);
   }
 
-  private async apply(change: Change, gesture: string | null): Promise<string | null> {
+  private async apply(change: Change, gesture: string | null, told: Told): Promise<boolean> {
     const before = this.store.interventions.peek();
     const next = change(before);
-    if (gesture !== null && set_form(next) === set_form(before)) return null; // it rests where it was sent
-    const too_long = this.too_long(next);
-    if (too_long !== null) return too_long;
+    if (gesture !== null && set_form(next) === set_form(before)) return true; // it rests where it was sent
+    if (this.is_too_long(next, told)) return false;
     this.steps.record(before, next, gesture);
-    let refusal: string | null = null;
-    await this.sender.send(next, (why) => {
-      refusal = why;
-      this.steps.drop(next);
-    });
-    return refusal;
+    const refusal = await this.sender.send(next);
+    if (refusal === null) return true;
+    this.steps.drop(next);
+    told(refusal);
+    return false;
   }
 
-  private walk(merge: Merge | null): void {
-    if (!merge || this.too_long(merge.specs) !== null) return;
+  private async walk(merge: Merge | null): Promise<void> {
+    if (!merge || this.is_too_long(merge.specs, this.tell)) return;
     if (merge.kept.length > 0) {
       const names = merge.kept.slice(0, 3).join(", ") + (merge.kept.length > 3 ? ", …" : "");
       add_notice(this.store, "info", `${names}: changed by somebody else since, so left as it is.`);
     }
-    void this.sender.send(merge.specs, () => undefined);
+    const refusal = await this.sender.send(merge.specs);
+    if (refusal !== null) this.tell(refusal);
   }
 
-  /** Tells that a set is too long, and says it; null where it is not. */
-  private too_long(next: Specs): string | null {
+  private is_too_long(next: Specs, told: Told): boolean {
     const limit = this.store.limits.peek()?.max_interventions;
-    if (limit === undefined || next.length <= limit) return null;
-    const message = `A set may have ${limit} interventions: remove some first.`;
-    add_notice(this.store, "fault", message);
-    return message;
+    if (limit === undefined || next.length <= limit) return false;
+    told(`A set may have ${limit} interventions: remove some first.`);
+    return true;
   }
 }

@@ -4,13 +4,15 @@ import type { JSX } from "preact";
 import type { Component, InterventionSpec } from "../../protocol/generated";
 import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
-import { use_page, type Page } from "../page";
+import { announce_taken, use_page, type Page } from "../page";
+import { RefusalWords, use_refusal } from "../refusal";
 import type { Shown } from "../shown_step";
 import { ArcStrip, MARK_MODES } from "./arc_strip";
 import { named_spec } from "./draft";
 import { FindHeads } from "./find_heads";
 import { Picked } from "./picked";
 import { PositionsField } from "./positions_field";
+import type { Told } from "./set_changes";
 import { operation_words } from "./spec_words";
 import { TurnFields } from "./turn_fields";
 import {
@@ -129,22 +131,24 @@ function TurnWords({ draft, heads, query }: { draft: InterventionSpec; heads: re
 
 function Apply({ draft, heads }: { draft: InterventionSpec; heads: readonly Component[] }): JSX.Element {
   const page = use_page();
+  const refusal = use_refusal();
   const problem = turn_problem(draft, heads);
   const is_over = page.store.run.value?.state === "finished";
   const note = problem ?? (is_over ? "This run has ended: it holds for the next one." : null);
   return (
     <>
       <button type="button" class="button small primary" id="turn-apply" disabled={problem !== null}
-        onClick={() => apply(page, draft, heads)}>
+        onClick={() => apply(page, draft, heads, refusal.anew())}>
         {heads.length > 1 ? `Apply to ${heads.length} heads` : "Apply"}
       </button>
       {note && <span class="muted field-note" role="status">{note}</span>}
+      <RefusalWords words={refusal.words} />
     </>
   );
 }
 
-function apply({ store, actions, state }: Page, draft: InterventionSpec, heads: readonly Component[]): void {
+function apply({ store, actions, state }: Page, draft: InterventionSpec, heads: readonly Component[], told: Told): void {
   const spec = named_spec({ ...draft, components: [...heads] }, store.interventions.peek());
-  actions.change((specs) => [...specs, spec]);
-  state.announcement.value = `${heads.length} heads: ${operation_words(spec, store.tokens.peek(), new Map())}`;
+  const answer = actions.change((specs) => [...specs, spec], told);
+  void announce_taken(state, answer, () => `${heads.length} heads: ${operation_words(spec, store.tokens.peek(), new Map())}`);
 }

@@ -4,7 +4,7 @@ import { NO_MODEL } from "../../store/replay";
 import { add_notice } from "../../store/store";
 import { has_twin, TWIN_MODES, twin_fault } from "../../store/twin";
 import type { TwinMode } from "../../store/types";
-import { use_page, type Page } from "../page";
+import { announce_taken, use_page, type Page } from "../page";
 
 const COST = "In the same forward passes; a token takes about 1.5 times as long.";
 export const MODE_WORDS: Record<TwinMode, { label: string; hint: string }> = {
@@ -46,8 +46,8 @@ export function set_twin({ store, actions, state }: Page, mode: TwinMode): void 
     return;
   }
   if (mode !== "off") [state.tab.value, state.drawer_open.value] = ["twin", true];
-  state.announcement.value = `Clean twin: ${MODE_WORDS[mode].label.toLowerCase()}`;
-  void actions.set_twin(mode);
+  void announce_taken(state, actions.set_twin(mode), () =>
+    store.twin_mode.peek() === mode ? `Clean twin: ${MODE_WORDS[mode].label.toLowerCase()}` : null);
 }
 
 /** The key: off, same text, own text, and round again. */

@@ -8,7 +8,7 @@ import { live_causal_fault, live_effects, live_history, type LiveEffect } from "
 import { same_component, type StepRecord } from "../../store/types";
 import { signed_text, token_quote } from "../format";
 import { HistoryChart } from "../inspector/history_chart";
-import { use_page, type Page } from "../page";
+import { announce_taken, use_page, type Page } from "../page";
 import type { Shown } from "../shown_step";
 import { Switch } from "../switch";
 
@@ -29,12 +29,14 @@ export function LiveSwitch(): JSX.Element {
 }
 
 /** Switch measuring on or off; switched on, its list is shown. */
-export function set_live(page: Page, is_on: boolean): void {
-  const { store, state } = page;
+export function set_live({ store, state, actions }: Page, is_on: boolean): void {
   if (is_on && live_causal_fault(store) !== null) return;
-  store.is_measuring_live.value = is_on;
+  const answer = actions.set_live(is_on);
   if (is_on) state.why.view.value = "live";
-  state.announcement.value = is_on ? "Every new token is measured" : "New tokens are not measured";
+  void announce_taken(state, answer, () => {
+    if (store.is_measuring_live.peek() !== is_on) return null;
+    return is_on ? "Every new token is measured" : "New tokens are not measured";
+  });
 }
 
 export function LiveCausal({ shown }: { shown: Shown }): JSX.Element {
