@@ -23,6 +23,9 @@ export async function or_refusal<T extends object>(work: Promise<T>): Promise<T 
   }
 }
 
+/** Told why something was not taken. */
+export type Told = (why: string) => void;
+
 /** The words in which `work` was refused; null where it was not. */
 export async function refusal_of(work: Promise<unknown>): Promise<string | null> {
   const done = await or_refusal(work.then(() => ({})));

@@ -1,7 +1,7 @@
 // What a person can do, in one place: buttons, keys, table and canvas all call these.
 import type { ReadonlySignal } from "@preact/signals";
 import type { Connection, ForkSettings, RunCommand } from "../connection/connection";
-import { refusal_of } from "../connection/requests";
+import { refusal_of, type Told } from "../connection/requests";
 import { component_id } from "../layout/component_id";
 import type { Component, InterventionSpec } from "../protocol/generated";
 import type { Ask } from "../protocol/questions";
@@ -10,7 +10,7 @@ import { InterventionSteps } from "../store/interventions_steps";
 import { factor_on } from "../store/query";
 import { add_notice, type Store } from "../store/store";
 import type { TwinMode } from "../store/types";
-import { SetChanges, type Change, type Told } from "./interventions/set_changes";
+import { SetChanges, type Change } from "./interventions/set_changes";
 import { announce_taken, type PageState } from "./page";
 import { read_settings, type RunForm } from "./run/run_form";
 

@@ -2,8 +2,8 @@
 import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import type { Told } from "../connection/requests";
 import { add_notice } from "../store/store";
-import type { Told } from "./interventions/set_changes";
 import { use_page } from "./page";
 
 export interface RefusalPlace {

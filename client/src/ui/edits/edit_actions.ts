@@ -1,12 +1,11 @@
 // Keeping, putting in force, saving and opening rank-1 edits of a weight matrix.
-import { or_refusal, Refusal } from "../../connection/requests";
+import { or_refusal, Refusal, type Told } from "../../connection/requests";
 import type { Component, InterventionSpec, RankOneRecipe } from "../../protocol/generated";
 import type { RankOneEditAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
 import { named_spec } from "../interventions/draft";
-import { read_vectors, SafetensorsError, write_vectors, type Notes } from "../interventions/safetensors";
-import type { Told } from "../interventions/set_changes";
 import type { Page } from "../page";
+import { read_vectors, SafetensorsError, write_vectors, type Notes } from "../safetensors";
 import { save_file } from "../why/picture_file";
 import { read_edit_recipe } from "./edit_text";
 import type { HeldEdit } from "./edits_state";

@@ -1,7 +1,7 @@
 // Rank-1 edits as text: inside a set's file, and in this browser's storage. What is read may come from anybody.
 import { rank_one_recipe } from "../../protocol/event_checks";
 import type { ModelInfo, RankOneRecipe } from "../../protocol/generated";
-import { floats_text, length_of, text_floats } from "../interventions/float_text";
+import { floats_text, length_of, text_floats } from "../float_text";
 import { checked } from "../json_file";
 import type { HeldEdit } from "./edits_state";
 

@@ -88,8 +88,8 @@ function Edit({ held, info }: { held: HeldEdit; info: ModelInfo }): JSX.Element 
               actions.end_gesture();
             }} />
         )}
-        <RefusalWords words={refusal.words} />
       </div>
+      <RefusalWords words={refusal.words} />
       {held.made ? <EditResult made={held.made} recipe={recipe} /> : <p class="muted">From a file, a set, or before the page was loaded anew: what it does was not measured here.</p>}
     </article>
   );

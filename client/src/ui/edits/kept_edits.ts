@@ -1,6 +1,6 @@
 // Rank-1 edits over a reload: kept in this browser, of the model that they are of.
 import type { ModelInfo } from "../../protocol/generated";
-import { keep_list, kept_list } from "../interventions/kept_list";
+import { keep_list, kept_list } from "../kept_list";
 import { read_written_edit, why_not_of, written_edit } from "./edit_text";
 import type { HeldEdit } from "./edits_state";
 

@@ -1,16 +1,15 @@
 // Making, keeping, saving and opening directions of the residual stream.
-import { or_refusal, Refusal } from "../../connection/requests";
+import { or_refusal, Refusal, type Told } from "../../connection/requests";
 import type { Component, DirectionRecipe, InterventionSpec, ModelInfo, StreamPlace } from "../../protocol/generated";
 import type { DirectionAnswer } from "../../protocol/questions";
 import { add_notice } from "../../store/store";
 import type { Page } from "../page";
+import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "../safetensors";
 import { save_file } from "../why/picture_file";
 import { named_spec } from "./draft";
 import { read_recipe } from "./direction_text";
 import { keep_directions } from "./kept_directions";
 import type { HeldDirection } from "./held_direction";
-import type { Told } from "./set_changes";
-import { read_safetensors, SafetensorsError, write_safetensors, type Notes } from "./safetensors";
 
 const MAX_HELD = 64;
 

@@ -1,8 +1,8 @@
 // Directions as text: inside a set's file, and in this browser's storage.
 import { direction_recipe } from "../../protocol/event_checks";
 import type { DirectionRecipe } from "../../protocol/generated";
+import { floats_text, length_of, text_floats } from "../float_text";
 import { checked } from "../json_file";
-import { floats_text, length_of, text_floats } from "./float_text";
 import type { HeldDirection } from "./held_direction";
 
 /** A direction with its numbers; `data` is float32 little-endian [d_model]. */

@@ -87,8 +87,8 @@ function Direction({ held, info }: { held: HeldDirection; info: ModelInfo }): JS
             title="All that the layer writes is this direction" onClick={() => void put_layer_to(page, held, selection, refusal.anew())}>
             {component_id(selection)} writes it</button>
         )}
-        <RefusalWords words={refusal.words} />
       </div>
+      <RefusalWords words={refusal.words} />
     </article>
   );
 }

@@ -38,11 +38,11 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
         <span class="operation"><Glyph how={alteration_of(spec)} />{operation_words(spec, store.tokens.value, names)}</span>
         {where && <span class="muted where-at">{where}</span>}
         <span class="muted where">{since_words(page, spec)}</span>
+        <RefusalWords words={refusal.words} />
       </div>
       <button type="button" class="icon-button" aria-expanded={is_open} aria-label={`Fields of ${target}`} title="Change it"
         onClick={() => (opened.value = is_open ? null : id)}>{is_open ? "▾" : "▸"}</button>
       <IconButton icon="close" label={`Remove the intervention on ${target}`} onClick={() => actions.remove(id, refusal.anew())} />
-      <RefusalWords words={refusal.words} />
       {is_open && <Fields spec={spec} />}
       {is_open && <Order spec={spec} refusal={refusal} />}
     </li>

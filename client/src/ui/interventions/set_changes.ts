@@ -1,4 +1,5 @@
 // Every change of the intervention set goes through here: bounds, undo, redo, and sliders that are being dragged.
+import type { Told } from "../../connection/requests";
 import type { InterventionSpec } from "../../protocol/generated";
 import { set_form, type Merge } from "../../store/interventions";
 import type { InterventionSteps } from "../../store/interventions_steps";
@@ -7,8 +8,6 @@ import { throttled } from "../shown_step";
 
 type Specs = readonly InterventionSpec[];
 export type Change = (specs: Specs) => Specs;
-/** Told why the server, or the page, did not take a change. */
-export type Told = (why: string) => void;
 
 const LIVE_MS = 100;
 

@@ -7,7 +7,7 @@ import { toggled } from "../../store/interventions";
 import { read_written_edit, why_not_of, written_edit } from "../edits/edit_text";
 import { read_written, written } from "./direction_text";
 import type { HeldEdit } from "../edits/edits_state";
-import { floats_text } from "./float_text";
+import { floats_text } from "../float_text";
 import { read_saved_sets, with_set, write_saved_sets } from "./saved_sets";
 import { check_set, model_of, read_set, set_text, SetFileError, type SavedSet } from "./set_file";
 

@@ -1,6 +1,7 @@
 // Turning attention: which heads, which token looks, where to.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import type { Told } from "../../connection/requests";
 import type { Component, InterventionSpec } from "../../protocol/generated";
 import { add_notice } from "../../store/store";
 import { token_quote } from "../format";
@@ -12,7 +13,6 @@ import { named_spec } from "./draft";
 import { FindHeads } from "./find_heads";
 import { Picked } from "./picked";
 import { PositionsField } from "./positions_field";
-import type { Told } from "./set_changes";
 import { operation_words } from "./spec_words";
 import { TurnFields } from "./turn_fields";
 import {

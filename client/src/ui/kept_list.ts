@@ -1,5 +1,5 @@
 // Vectors over a reload: kept in this browser under a name, of the model that they are of.
-import type { ModelInfo } from "../../protocol/generated";
+import type { ModelInfo } from "../protocol/generated";
 
 const MAX_KEPT = 32;
 /** Of one list; browsers give a page some five million in all. */
