@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
+
+from livelens.bench.server_process import ServerProcess
 
 OpenPage = Callable[..., Page]
 AXE = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@contextmanager
+def opened_pages(browser: Browser) -> Iterator[OpenPage]:
+    """Open pages in fresh contexts; at the end none may have logged an error or a CSP report."""
+    problems: list[str] = []
+    contexts = []
+
+    def opened(
+        server: ServerProcess, *, fragment: str = "", width: int = 1100, height: int = 700, **options: object
+    ) -> Page:
+        options.setdefault("reduced_motion", "reduce")  # the camera jumps, so that a place on the screen is final
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
+        page.on("console", lambda entry: problems.append(entry.text) if entry.type == "error" else None)
+        page.goto(server.url + fragment)
+        page.wait_for_function("() => window.livelens?.store.model_info.value && window.livelens.scene")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not problems
 
 
 def start_run(page: Page, prompt: str, *, length: int = 24, button: str = "Run") -> None:
@@ -47,7 +76,7 @@ def hold_run(page: Page, prompt: str, *, length: int, n_tokens: int = 2) -> None
 def step(page: Page) -> int:
     """Make exactly one token; the position of the newest step then."""
     before = page.evaluate("() => window.livelens.store.history.newest_pos")
-    page.get_by_role("button", name="Step").click()
+    page.get_by_role("button", name="Step", exact=True).click()
     page.wait_for_function("before => window.livelens.store.history.newest_pos > before", arg=before)
     wait_state(page, "paused")
     return int(page.evaluate("() => window.livelens.store.history.newest_pos"))
@@ -87,16 +116,34 @@ def select(page: Page, kind: str, layer: int, index: int = 0) -> None:
 
 
 def ablate(page: Page, kind: str, layer: int, index: int = 0) -> None:
-    """Select a component and switch it off by key, until it is in the page's set."""
-    before = page.evaluate("() => window.livelens.store.interventions.value.length")
+    """Select a component and switch it off by key, until the run that goes on is under the set with it."""
+    n_before, revision = page.evaluate(
+        """() => {
+            const { interventions, run: { value: run } } = window.livelens.store;
+            return [interventions.value.length, run && run.state !== "finished" ? run.revision : null];
+        }"""
+    )
     select(page, kind, layer, index)
     page.keyboard.press("a")
-    page.wait_for_function("before => window.livelens.store.interventions.value.length > before", arg=before)
+    wait_set(page, n_before + 1)
+    if revision is not None:  # a second set on the heels of this one would be carried out in its place
+        wait_revision(page, revision + 1)
+
+
+def wait_set(page: Page, n: int) -> None:
+    """Until the page's set has this many interventions."""
+    page.wait_for_function("n => window.livelens.store.interventions.value.length === n", arg=n)
 
 
 def wait_revision(page: Page, revision: int) -> None:
     """Until the run is under its set of this number, or a later one."""
     page.wait_for_function("least => window.livelens.store.run.value.revision >= least", arg=revision)
+
+
+def resume(page: Page) -> None:
+    """Let a held run go on to its end."""
+    page.get_by_role("button", name="Resume", exact=True).click()
+    wait_state(page, "finished")
 
 
 def open_panel(page: Page) -> None:
@@ -149,7 +196,8 @@ def focus_camera(page: Page, kind: str, layer: int, index: int) -> None:
 
 
 def canvas_pixels(page: Page) -> bytes:
-    """A picture of the network alone."""
+    """A picture of the network alone, once nothing moves in it."""
+    at_rest(page)
     return page.locator("canvas").first.screenshot()
 
 
@@ -159,6 +207,23 @@ Place = tuple[float, float]
 def drawn(page: Page) -> None:
     """Until what was asked for is in the picture."""
     page.evaluate("async () => { for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame); }")
+
+
+def at_rest(page: Page) -> None:
+    """Until the picture stands still and is drawn in full: while it moves, a slow machine draws it coarsely."""
+    drawn(page)
+    page.evaluate(
+        """async () => {
+            const { scene } = window.livelens;
+            const frame = () => new Promise(requestAnimationFrame);
+            for (let before = -1; before !== scene.stats().frames; ) {
+                before = scene.stats().frames;
+                await new Promise((done) => setTimeout(done, 160)); // due later than the redraw in full: `surface.ts`
+                await frame();
+                await frame();
+            }
+        }"""
+    )
 
 
 def places(page: Page, components: list[tuple[str, int, int]]) -> list[Place]:
@@ -187,6 +252,40 @@ def axe_violations(page: Page) -> list[str]:
     )
 
 
-def number(page: Page, selector: str) -> float:
+def as_number(written: str) -> float:
     """A number as the page writes it."""
-    return float(page.locator(selector).first.inner_text().replace("\N{MINUS SIGN}", "-").replace("+", "").rstrip(" %"))
+    return float(written.replace("\N{MINUS SIGN}", "-").replace("+", "").rstrip(" %"))
+
+
+def number(page: Page, selector: str) -> float:
+    """The number that stands there."""
+    return as_number(page.locator(selector).first.inner_text())
+
+
+def ask_why(page: Page, pos: int, distractor: str) -> None:
+    """Open the Why tab at a token and ask what spoke for what follows it and against `distractor`."""
+    look_at(page, pos)
+    page.get_by_role("tab", name="Why", exact=True).click()
+    page.get_by_label("Distractor token").fill(distractor)
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "wanted => window.livelens.store.analysis.overview.slot.value.answer?.metric.distractor_text === wanted",
+        arg=distractor,
+    )
+
+
+def press_while(page: Page, condition: str, selector: str) -> None:
+    """Press what `selector` finds in the first frame in which `condition` holds: later, it may be over."""
+    page.wait_for_function(
+        f"selector => {{ const found = document.querySelector(selector); if (!found || !({condition})) return false;"
+        " found.click(); return true; }",
+        arg=selector,
+    )
+
+
+def until(page: Page, holds: Callable[[], bool], *, secs: float = 30) -> None:
+    """Until `holds`, of what is not on the page; the page's clock is what waits."""
+    ends_at = monotonic() + secs
+    while not holds():
+        assert monotonic() < ends_at, "it did not come about"
+        page.wait_for_timeout(50)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
 
@@ -24,26 +23,36 @@ def names(page: Page, side: str) -> list[tuple[float, str, float]]:
     return [tuple(label) for label in page.evaluate(NAMES, side)]
 
 
-@pytest.mark.parametrize("tall", [False, True])
-def test_a_hundred_tokens_are_named_without_piling_up(
-    open_page: OpenPage, fake_server: ServerProcess, tall: bool
-) -> None:
+def test_a_hundred_tokens_are_named_without_piling_up(open_page: OpenPage, fake_server: ServerProcess) -> None:
     """Labels keep their distance, lie where their token's row or column is, and say that token."""
-    page = open_page(fake_server)
+    page = open_page(fake_server, width=1400, height=900)
+    driving.run_to_end(page, "The cat sat on the mat and", length=100)
     page.get_by_role("tab", name="Attention", exact=True).click()
     driving.select(page, "head", 11, 4)
-    driving.run_to_end(page, "The cat sat on the mat and", length=100)
-    if tall:
-        page.get_by_role("button", name="Larger").click()
-    page.wait_for_function("() => document.querySelectorAll('.map-names[data-side=columns] span').length >= 15")
-    driving.drawn(page)
-    n = int(page.evaluate("() => window.livelens.store.history.newest_pos + 1"))
+    plot = page.locator(".map-plot canvas")
     texts = page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text.trim())")
+    expect(plot).to_have_attribute("aria-label", f"Attention of L11H4 over {len(texts) - 1} tokens")
+    page.wait_for_function("() => document.querySelectorAll('.map-names[data-side=columns] span').length >= 15")
+    assert_named(page, texts, n_rows=5)
+    height = plot.evaluate("canvas => canvas.clientHeight")
+    page.get_by_role("button", name="Larger").click()
+    page.wait_for_function(
+        "before => document.querySelector('.map-plot canvas').clientHeight > before"
+        " && document.querySelectorAll('.map-names[data-side=rows] span').length >= 15",
+        arg=height,
+    )
+    assert_named(page, texts, n_rows=15)
+
+
+def assert_named(page: Page, texts: list[str], *, n_rows: int) -> None:
+    """Every label of both axes, and those of the cell that is pointed at."""
+    driving.drawn(page)
+    n = len(texts) - 1
     box = page.locator(".map-plot canvas").bounding_box()
     assert box is not None
     for side, start, length in (("rows", box["y"], box["height"]), ("columns", box["x"], box["width"])):
         labels = names(page, side)
-        assert len(labels) >= (5 if side == "rows" and not tall else 15)
+        assert len(labels) >= (n_rows if side == "rows" else 15)
         for (before, *_), (after, *_) in pairwise(labels):
             assert after - before >= MIN_PITCH_PX
         for along, text, size in labels:

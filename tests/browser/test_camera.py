@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage, Place
+from tests.browser.page_driving import Place, opened_pages
 
 from livelens.bench.server_process import ServerProcess
 
 CORNERS = [("head", 0, 0), ("head", 29, 0), ("neuron", 0, 1535), ("neuron", 29, 1535)]
 
 
+@pytest.fixture(scope="module")
+def run_page(browser: Browser, fake_server: ServerProcess) -> Iterator[Page]:
+    """A finished run, for the whole file: no test here changes it."""
+    with opened_pages(browser) as open_page:
+        page = open_page(fake_server)
+        driving.run_to_end(page, "The cat sat on the mat and", length=4)
+        yield page
+
+
 @pytest.fixture
-def page(open_page: OpenPage, fake_server: ServerProcess) -> Page:
-    """A finished run in the opening view."""
-    page = open_page(fake_server)
-    driving.run_to_end(page, "The cat sat on the mat and", length=4)
-    page.wait_for_function("() => window.livelens.scene")
-    return page
+def page(run_page: Page) -> Page:
+    """The finished run in the opening view, nothing selected."""
+    run_page.keyboard.press("Escape")
+    run_page.keyboard.press("1")
+    run_page.wait_for_function("() => window.livelens.store.selection.value === null")
+    driving.at_rest(run_page)
+    return run_page
 
 
 def middle(page: Page) -> Place:
@@ -138,7 +149,7 @@ def test_focus_brings_the_selection_near_and_fit_brings_all_back(page: Page, by:
         "button": lambda name, _: page.get_by_role("button", name=name, exact=True).click(),
         "key": lambda _, key: page.keyboard.press(key),
     }[by]
-    assert page.get_by_role("button", name="Focus", exact=True).is_disabled()
+    expect(page.get_by_role("button", name="Focus", exact=True)).to_be_disabled()
     driving.select(page, "head", 22, 7)
     neighbours = [("head", 22, 7), ("head", 22, 8)]
     before = driving.places(page, neighbours)

@@ -28,7 +28,6 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
 def at_last_token(page: Page) -> Page:
     """A finished run, its last prompt token shown, the panel open."""
     page.set_default_timeout(ANSWER_MS)
-    expect.set_options(timeout=ANSWER_MS)
     driving.run_to_end(page, PROMPT, length=2)
     driving.look_at(page, LAST)
     driving.open_panel(page)
@@ -50,8 +49,8 @@ def head_colours(page: Page) -> dict[str, tuple[int, int, int]]:
     found = {}
     for layer, head in ((23, 3), (2, 0)):
         driving.focus_camera(page, "head", layer, head)
+        driving.at_rest(page)
         x, y = driving.canvas_point(page, "head", layer, head)
-        driving.drawn(page)
         picture = page.screenshot(clip={"x": x - 1, "y": y - 1, "width": 3, "height": 3})
         found[f"L{layer}H{head}"] = page.evaluate(
             """async (bytes) => {
@@ -78,7 +77,7 @@ def test_two_prompts_side_by_side_in_the_picture_the_table_and_the_inspector(pag
     assert driving.number(page, "#own-prob") == pytest.approx(92.3, abs=0.2)
     assert driving.number(page, "#other-prob") == pytest.approx(0.3, abs=0.1)
     expect(page.locator(".comparison")).to_contain_text("Before position 9 (“ Mary” there) both compute the same")
-    assert page.locator(".chips .differs").all_inner_texts() == ["John"]
+    expect(page.locator(".chips .differs")).to_have_text(["John"])
     page.locator(".chips button").nth(GIVER).hover()
     expect(page.locator(".chip-card")).to_contain_text("In the other run: “ Mary”")
     assert driving.axe_violations(page) == []
@@ -99,7 +98,6 @@ def test_two_prompts_side_by_side_in_the_picture_the_table_and_the_inspector(pag
     page.get_by_role("tab", name="Components").click()
     page.get_by_role("columnheader", name="This \N{MINUS SIGN} other").get_by_role("button").click()
     row = page.locator("[role=grid] [role=row]").nth(1)
-    shown = float(row.get_by_role("gridcell").nth(2).inner_text().replace("\N{MINUS SIGN}", "-"))
     largest = page.evaluate(
         f"""() => {{
             const {{ attn_out, mlp_out, heads, neurons }} = {ANALYSIS}.comparison.answers.value.get({LAST}).difference;
@@ -107,7 +105,8 @@ def test_two_prompts_side_by_side_in_the_picture_the_table_and_the_inspector(pag
             return Math.max(...[attn_out, mlp_out, heads, neurons].map(largest));
         }}"""
     )
-    assert abs(shown) == pytest.approx(largest, rel=1e-2)
+    shown = row.get_by_role("gridcell").nth(2)
+    driving.until(page, lambda: abs(driving.as_number(shown.inner_text())) == pytest.approx(largest, rel=1e-2))
     shown_run(page, "Other")
     expect(page.get_by_role("columnheader", name="Other run")).to_be_visible()
     expect(legend).to_contain_text("The other run: Activation size")
@@ -120,7 +119,7 @@ def test_walking_on_asks_for_the_next_token_and_before_the_first_other_token_not
     page.get_by_label("Second prompt").fill(OTHER)
     page.get_by_role("button", name="Compare side by side").click()
     compared(page, LAST)
-    page.locator(".chips button").nth(GIVER - 1).click()
+    driving.look_at(page, GIVER - 1)
     compared(page, GIVER - 1)
     expect(page.locator(".comparison-strongest").first).to_contain_text("None: both runs are the same here.")
     assert page.evaluate(
@@ -132,15 +131,16 @@ def test_walking_on_asks_for_the_next_token_and_before_the_first_other_token_not
     expect(page.locator(".comparison-strongest").first).not_to_contain_text("None")
     page.get_by_role("button", name="Stop comparing").click()
     expect(page.locator(".compared-switch")).to_have_count(0)
-    assert page.locator(".chips .differs").count() == 0
+    expect(page.locator(".chips .differs")).to_have_count(0)
 
 
 def test_a_run_beside_itself_without_its_ablation(open_page: OpenPage, fake_server: ServerProcess) -> None:
     page = at_last_token(open_page(fake_server))
     driving.select(page, "head", 23, 3)
     page.get_by_role("switch", name="Ablate L23H3").first.click()
+    driving.wait_set(page, 1)
     driving.run_to_end(page, PROMPT, length=2)  # the next run begins with it
-    page.locator(".chips button").nth(LAST).click()
+    driving.look_at(page, LAST)
     page.get_by_role("tab", name="Two prompts").click()
     page.get_by_label("other run without my interventions").check()
     page.get_by_role("button", name="Compare side by side").click()
@@ -192,7 +192,7 @@ def test_the_causal_map_in_the_picture(page: Page) -> None:
     page.get_by_role("tab", name="Components").click()
     expect(page.get_by_role("columnheader", name="Measured \N{MINUS SIGN} attributed")).to_be_visible()
     assert driving.axe_violations(page) == []
-    page.locator(".chips button").nth(LAST - 1).click()
+    driving.look_at(page, LAST - 1)
     expect(legend).to_contain_text("Measured after position 13")
 
 
@@ -233,7 +233,7 @@ def test_a_graph_from_a_file_is_drawn_with_its_own_tokens_or_the_reason_is_said(
     opened = page.locator(".why-opened")
     expect(opened).to_contain_text("Drawn in the picture too, with its own tokens.")
     expect(page.get_by_label("Legend")).to_contain_text("A graph from a file")
-    driving.drawn(page)
+    driving.at_rest(page)
     place = page.evaluate("() => window.livelens.scene.node_position('L23H3@5')")
     at = page.locator("canvas").first.bounding_box()
     assert at is not None

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from playwright.sync_api import Browser, Page
-from tests.browser.page_driving import canvas_point, run_to_end, token_ids, wait_state
+from playwright.sync_api import Browser
+from tests.browser.page_driving import at_rest, canvas_point, run_to_end, token_ids, until, wait_state
 
 import livelens
 from livelens.library.showing import Place, frame_address, frame_html
@@ -41,15 +41,6 @@ def site(html: str) -> Iterator[str]:
         server.server_close()
 
 
-def seen_in(view: livelens.library.live_view.LiveView, page: Page, wanted: str) -> str | None:
-    """What the view has selected, once the page's click has had its way; the page's clock is what waits."""
-    for _ in range(100):
-        if view.selection.name == wanted:
-            break
-        page.wait_for_timeout(50)
-    return view.selection.name
-
-
 def test_the_page_and_its_view_go_together_in_a_frame_of_another_site(browser: Browser) -> None:
     with livelens.view("fake:3x2x24") as view:
         run = view.generate(PROMPT, max_new_tokens=8).finish().run
@@ -70,14 +61,17 @@ def test_the_page_and_its_view_go_together_in_a_frame_of_another_site(browser: B
             corner = element.bounding_box()
             assert corner is not None
             frame.wait_for_function("() => window.livelens.scene")
+            at_rest(frame)
             x, y = canvas_point(frame, "head", 2, 1)
             page.mouse.click(corner["x"] + x, corner["y"] + y)
-            assert seen_in(view, page, "L2H1") == "L2H1"
+            until(page, lambda: view.selection.name == "L2H1")
             view.select("L0N5", pos=4)
-            frame.wait_for_function("() => window.livelens.store.selection.value?.kind === 'neuron'")
-            assert frame.evaluate("() => window.livelens.store.current_pos.value") == 4
+            frame.wait_for_function(
+                "() => { const { selection, current_pos } = window.livelens.store;"
+                " return selection.value?.kind === 'neuron' && current_pos.value === 4; }"
+            )
 
             run_to_end(frame, "Ada and the sea", length=5)
-            assert view.generation is not None and view.generation.run.prompt == "Ada and the sea"
+            until(page, lambda: view.generation is not None and view.generation.run.prompt == "Ada and the sea")
             assert not problems
             page.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -87,7 +86,7 @@ def test_how_widely_heads_look_and_the_head_over_the_whole_text(page: Page) -> N
     assert driving.axe_violations(page) == []
 
 
-def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there(page: Page, tmp_path: Path) -> None:
+def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there(page: Page) -> None:
     before = driving.canvas_pixels(page)
     open_view(page, "Paths in 3D")
     words = page.locator(".stream-words")
@@ -97,7 +96,8 @@ def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there
     assert shares == sorted(shares, reverse=True)
     expect(words.locator("b")).to_have_text(f"{100 * sum(shares):.1f} %")
     page.locator(".path-token").nth(1).click()
-    driving.drawn(page)
+    page.wait_for_function("() => window.livelens.scene.stream_position(1, 30)")
+    driving.at_rest(page)
     place = page.evaluate(
         """() => {
             const canvas = document.querySelector("canvas").getBoundingClientRect();
@@ -114,16 +114,14 @@ def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there
     page.wait_for_function("() => window.livelens.store.current_pos.value === 1")
     assert driving.selected(page) == {"kind": "mlp", "layer": 29, "index": 0}
     assert page.evaluate("() => window.livelens.scene.stats().draw_calls") <= 20
-    page.screenshot(path=tmp_path / "paths.png")
     assert driving.axe_violations(page) == []
     page.get_by_role("switch", name="Paths in the picture").click()
-    driving.drawn(page)
-    assert page.evaluate("() => window.livelens.scene.stream_position(1, 0)") is None
+    page.wait_for_function("() => window.livelens.scene.stream_position(1, 0) === null")
 
 
 def test_the_fake_engine_has_paths_and_lenses_too(open_page: OpenPage, fake_server: ServerProcess) -> None:
     page = open_page(fake_server)
-    driving.run_to_end(page, "The small cat sees a bird", length=6)
+    driving.run_to_end(page, "The small cat sees a bird", length=3)
     driving.open_tab(page, "Logit lens")
     page.locator(".lens-table .cell").nth(2).hover()
     expect(page.locator(".cell-card .prob-bars li")).to_have_count(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import AXE, OpenPage
+from tests.browser.page_driving import OpenPage, as_number, look_at
 
 from livelens.bench.server_process import ServerProcess
 from livelens.model.torch_engine import TorchEngine
@@ -27,23 +27,11 @@ def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     return opened
 
 
-def number(text: str) -> float:
-    """A number as the page writes it."""
-    return float(text.replace("\N{MINUS SIGN}", "-").replace("+", ""))
-
-
 def listed(page: Page) -> list[tuple[str, float, float]]:
     """The rows of the list: component, attributed, measured."""
     rows = page.locator(".live-causal tbody tr").all()
-    return [
-        (row.locator("button").inner_text(), *map(number, row.locator(".why-number").all_inner_texts())) for row in rows
-    ]
-
-
-def show(page: Page, pos: int) -> None:
-    """Click a token of the text strip."""
-    page.locator(".chips button").nth(pos).click()
-    page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
+    numbers = [map(as_number, row.locator(".why-number").all_inner_texts()) for row in rows]
+    return [(row.locator("button").inner_text(), *each) for row, each in zip(rows, numbers, strict=True)]
 
 
 def component_of(name: str) -> Component:
@@ -67,7 +55,7 @@ def test_every_new_token_is_measured_and_the_text_stays_the_same(page: Page, eng
     driving.run_to_end(page, PROMPT, length=6)
     assert driving.token_ids(page) == plain
     for pos in (LAST, LAST + 3):
-        show(page, pos)
+        look_at(page, pos)
         page.locator(f".live-causal tr[data-node$='@{pos}']").first.wait_for()
         rows = listed(page)
         assert len(rows) == 8
@@ -79,7 +67,7 @@ def test_every_new_token_is_measured_and_the_text_stays_the_same(page: Page, eng
         measured = captured.measured_effects(parts, target_id=plain[pos + 1], distractor_id=None)
         assert [effect for _, _, effect in rows] == pytest.approx(measured.tolist(), rel=1e-2, abs=2e-3)
         sequence.close()
-    show(page, 3)
+    look_at(page, 3)
     page.get_by_text("was not measured as it was made").wait_for()
     page.locator("#live-causal").focus()
     page.keyboard.press("Space")
@@ -90,14 +78,13 @@ def test_signed_marks_stand_at_the_measured_cells(page: Page) -> None:
     """One more draw call while the switch is on; a click in the list selects the component everywhere."""
     page.locator("#live-causal").click()
     driving.run_to_end(page, PROMPT, length=3)
-    show(page, LAST)
+    look_at(page, LAST)
     page.locator(".live-causal tbody tr").first.wait_for()
-    driving.drawn(page)
+    driving.at_rest(page)
     with_marks, shown = page.evaluate(MARKS), driving.canvas_pixels(page)
     assert with_marks <= 20
     page.locator("#live-causal").click()
-    driving.drawn(page)
-    assert page.evaluate(MARKS) == with_marks - 1
+    page.wait_for_function(f"wanted => {MARKS} === wanted", arg=with_marks - 1)
     assert driving.canvas_pixels(page) != shown
     page.locator("#live-causal").click()
     row = page.locator(".live-causal tbody tr").nth(1)
@@ -106,6 +93,4 @@ def test_signed_marks_stand_at_the_measured_cells(page: Page) -> None:
     part = component_of(name)
     assert driving.selected(page) == {"kind": part.kind, "layer": part.layer, "index": part.index}
     page.locator(".live-over").get_by_text(f"{name} over").wait_for()
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("async () => (await axe.run('.why', { resultTypes: ['violations'] })).violations")
-    assert [item["id"] for item in found if item["impact"] in ("serious", "critical")] == []
+    assert driving.axe_violations(page) == []

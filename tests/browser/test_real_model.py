@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from playwright.sync_api import expect
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
 
@@ -32,13 +33,13 @@ def test_a_prompt_token_of_a_finished_run_shows_its_lens(open_page: OpenPage, re
     page = open_page(real_server)
     driving.run_to_end(page, PROMPT, length=4)
     page.get_by_role("tab", name="Logit lens").click()
-    page.locator(".chips button").nth(4).click()
+    driving.look_at(page, 4)
     page.wait_for_function(
         "() => { const { history } = window.livelens.store;"
         " return history.positions().every((pos) => history.get(pos).lens_texts?.length === 30); }"
     )
     assert page.evaluate("() => window.livelens.store.current_pos.value") == 4
     page.wait_for_function("() => document.querySelector('.lens-table tbody .token').textContent === ' to'")
-    assert page.locator(".lens-table tbody tr").count() == 30
-    assert "–" not in page.locator(".lens-table tbody .token").all_inner_texts()
-    assert page.locator(".lens-pending").count() == 0
+    expect(page.locator(".lens-table tbody tr")).to_have_count(30)
+    expect(page.locator(".lens-table tbody .token").filter(has_text="–")).to_have_count(0)
+    expect(page.locator(".lens-pending")).to_have_count(0)

@@ -31,12 +31,6 @@ def switch_twin(page: Page, label: str, mode: str) -> None:
     page.wait_for_function("mode => window.livelens.store.run.value.twin === mode", arg=mode)
 
 
-def ablate(page: Page, kind: str, layer: int, index: int = 0) -> None:
-    revision = page.evaluate("() => window.livelens.store.run.value.revision")
-    driving.ablate(page, kind, layer, index)
-    page.wait_for_function("before => window.livelens.store.run.value.revision > before", arg=revision)
-
-
 def wire_difference(server: ServerProcess, run_id: str, pos: int) -> dict[str, np.ndarray]:
     """What another viewer, in Python, is sent of the same position."""
 
@@ -55,7 +49,6 @@ def test_switched_on_in_the_middle_it_shows_an_ablation_at_the_next_token(
 ) -> None:
     page = open_page(fake_server)
     driving.hold_run(page, PROMPT, length=24)
-    driving.drawn(page)
     switch_twin(page, "Same text", "teacher_forced")
     expect(page.get_by_role("tab", name="Clean twin")).to_have_attribute("aria-selected", "true")
     one_token(page)
@@ -63,15 +56,13 @@ def test_switched_on_in_the_middle_it_shows_an_ablation_at_the_next_token(
     page.keyboard.press("c")
     expect(page.get_by_label("Legend")).to_contain_text("its clean twin")
     page.get_by_role("button", name="Front view").click()
-    driving.drawn(page)
     same = driving.canvas_pixels(page)
 
-    ablate(page, "head", LAYER, HEAD)
+    driving.ablate(page, "head", LAYER, HEAD)
     pos = one_token(page)
     assert page.evaluate(f"() => {STEP}.twin.kl") > 1e-6
     expect(page.locator("#twin-kl")).not_to_have_text("0")
     page.evaluate("() => { window.livelens.store.selection.value = null; }")
-    driving.drawn(page)
     assert driving.canvas_pixels(page) != same
 
     wire = wire_difference(fake_server, driving.run_id(page), pos)
@@ -96,16 +87,16 @@ def test_a_twin_that_writes_its_own_text_parts_and_survives_a_reload(
     open_page: OpenPage, fake_server: ServerProcess
 ) -> None:
     page = open_page(fake_server)
-    driving.hold_run(page, PROMPT, length=40)
+    driving.hold_run(page, PROMPT, length=24)
     switch_twin(page, "Own text", "free_running")
     for layer in (3, 15, 27):
-        ablate(page, "attn", layer)
-    page.get_by_role("button", name="Resume").click()
-    driving.wait_state(page, "finished")
+        driving.ablate(page, "attn", layer)
+    driving.resume(page)
     parting = page.locator(".twin #parting")
     at = int(parting.inner_text())
     own = driving.token_ids(page)
     texts = page.locator(".twin .branch-text")
+    expect(texts).to_have_count(2)
     assert texts.nth(0).inner_text() != texts.nth(1).inner_text()
     page.locator(f'.twin .branch-token[title="Token {at}"]').first.click()
     assert page.evaluate("() => window.livelens.store.current_pos.value") == at

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
 
@@ -30,11 +30,7 @@ def asked(open_page: OpenPage, real_server: ServerProcess) -> Page:
     page = open_page(real_server)
     page.set_default_timeout(TIMEOUT_MS)
     driving.run_to_end(page, PROMPT, length=3)
-    page.locator(".chips button").nth(LAST).click()
-    page.get_by_role("tab", name="Why", exact=True).click()
-    page.get_by_label("Distractor token").fill(JOHN)
-    page.keyboard.press("Enter")
-    page.wait_for_function(f"want => {ANALYSIS}.overview.slot.value.answer?.metric.distractor_text === want", arg=JOHN)
+    driving.ask_why(page, LAST, JOHN)
     return page
 
 
@@ -104,7 +100,7 @@ def test_paths_are_drawn_picked_and_saved(asked: Page, tmp_path: Path) -> None:
     page = asked
     page.locator("#strongest-paths").click()
     page.wait_for_function(f"() => {ANALYSIS}.paths.slot.value.answer")
-    page.evaluate("async () => { for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame); }")
+    driving.at_rest(page)
     assert page.evaluate("() => window.livelens.scene.stats().draw_calls") <= 20
     nodes = page.evaluate(f"() => {ANALYSIS}.walk.graph.value.nodes.map((one) => one.node)")
     assert "L23H3@13" in nodes and any(node.startswith("embed@") for node in nodes)
@@ -126,7 +122,7 @@ def test_paths_are_drawn_picked_and_saved(asked: Page, tmp_path: Path) -> None:
     assert saved["metric"]["target_text"] == MARY and saved["model"]["weights_sha256"] and "text" not in saved
     page.locator(".why-menu input[type=file]").set_input_files(file)
     page.get_by_role("button", name="Close this graph").wait_for()
-    assert page.locator("#why-graph .graph-node").count() == len(saved["nodes"])
+    expect(page.locator("#why-graph .graph-node")).to_have_count(len(saved["nodes"]))
     file.write_text('{"format": "livelens-graph", "version": 1}', encoding="utf-8")
     page.locator(".why-menu input[type=file]").set_input_files(file)
     page.get_by_text("This file cannot be opened as a graph: model is missing.").wait_for()
@@ -143,4 +139,4 @@ def test_bad_input_is_one_sentence_and_importance_is_complete(asked: Page) -> No
     page.wait_for_function(f"want => {ANALYSIS}.overview.slot.value.answer?.metric.target_text === want", arg=MARY)
     page.select_option(".metric select", "importance_frozen")
     page.locator("#completeness").filter(has_text="100.0 %").wait_for()
-    assert page.locator(".chips .chip[data-against]").count() > 0
+    expect(page.locator(".chips .chip[data-against]")).not_to_have_count(0)
