@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
+import pytest
 from tests.integration.checks import assert_complete_tokens
+from tests.integration.gate import Gate
 from tests.integration.serving import PROMPT, serving, small_engine
 
 from livelens.bench.flooding import changes, flood
@@ -16,8 +18,11 @@ from livelens.protocol.messages import CHANNELS, AppliedInterventions, Intervent
 N_READ = 4000  # of them the server reads eight hundred a second
 
 
-async def test_after_a_flood_of_changes_the_last_set_holds_and_nobody_lost_a_token() -> None:
+async def test_after_a_flood_of_changes_the_last_set_holds_and_nobody_lost_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Every kind of intervention, reads, pings and rubbish, from a viewer of the same run."""
+    gate = Gate(monkeypatch)  # so that the flood ends before the run does, however fast the machine is
     async with (
         serving(small_engine(tokens_per_second=100)) as served,
         served.client() as good,
@@ -25,13 +30,19 @@ async def test_after_a_flood_of_changes_the_last_set_holds_and_nobody_lost_a_tok
         served.client() as third,
     ):
         sampling = Sampling(max_new_tokens=250, stop_at_eos=False)  # which sets hold when decides what is written
-        run = await good.start_run(PROMPT, channels=CHANNELS, sampling=sampling)
+        run = await good.start_run(PROMPT, channels=CHANNELS, sampling=sampling, start_paused=True)
+        gate.hold_at(run.n_prompt_tokens + 120)
         theirs = await bad.join_run(run.run_id, channels=("heads",))
         seen = await third.join_run(run.run_id, channels=CHANNELS)
+        await good.resume(run)
         before = bad.n_bytes_received
         flooding = asyncio.create_task(_send_all(bad, flood(run.run_id, N_READ)))
         await run.until(lambda it: len(it.tokens) > it.n_prompt_tokens + 100)
-        await good.pause(run)  # so that the flood ends before the run does, however fast the machine is
+        pausing = asyncio.create_task(good.pause(run))
+        await asyncio.sleep(0)  # it is sent
+        await good.ping()  # it has come
+        gate.let()
+        await pausing
         await flooding
         last = [change for change in changes() if change.operation in ("scale", "attention_turn")]
         assert bad.n_bytes_received - before < 2_000_000, "the answers have become a flood themselves"

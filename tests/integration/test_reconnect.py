@@ -26,7 +26,7 @@ async def test_cuts_at_random_places_end_in_the_same_state() -> None:
                 uncut = await client.start_run(PROMPT, channels=CHANNELS, max_new_tokens=40)
                 await uncut.finished()
             for _ in range(10):
-                async with connect(f"http://127.0.0.1:{port}/", token=TOKEN, reconnect_secs=20) as client:
+                async with connect(f"http://127.0.0.1:{port}/", token=TOKEN, reconnect_secs=60) as client:
                     run = await client.start_run(PROMPT, channels=CHANNELS, max_new_tokens=40)
                     for _ in range(6):
                         # cut now, and then the next connection after so many bytes
@@ -34,11 +34,11 @@ async def test_cuts_at_random_places_end_in_the_same_state() -> None:
                         assert client._connection.websocket is not None
                         client._connection.websocket.transport.abort()
                         before = client.n_reconnects
-                        async with asyncio.timeout(10):
+                        async with asyncio.timeout(60):
                             while client.n_reconnects == before:  # noqa: ASYNC110
                                 await asyncio.sleep(0.001)
                     cutter.cut_after = []
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(60):
                         await run.finished()
                     assert run.token_ids == uncut.token_ids
                     assert_complete(served, run)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.integration.gate import Gate
 from tests.integration.serving import PROMPT, serving, small_engine
 
-from livelens.bench.server_process import serve
-from livelens.client import LivelensError, ablate, connect
+from livelens.client import LivelensError, ablate
 from livelens.client.run import ClientRun
+from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import CHANNELS, MEASURED_CHANNELS
 from livelens.recordings import open_recording
 
@@ -43,10 +44,13 @@ def assert_same_arrays(run: ClientRun, path: Path) -> None:
 
 async def test_what_was_streamed_is_what_the_file_holds(tmp_path: Path) -> None:
     """Saved with an ablation set in the middle, and once more into the same file."""
-    async with serving(small_engine(tokens_per_second=100)) as served, served.client() as client:
-        run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=40)
-        await run.until(lambda run: len(run.tokens) > run.n_prompt_tokens + 10)
+    async with serving(small_engine()) as served, served.client() as client:
+        run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=40, start_paused=True)
+        for _ in range(10):
+            await client.step_once(run)
+        await run.until(lambda run: len(run.tokens) == run.n_prompt_tokens + 10)
         await client.set_interventions(run, [ablate("L1H0")])
+        await client.resume(run)
         await run.finished()
         await client.request_positions(run, range(run.n_prompt_tokens))
         await run.until(lambda run: all("lens_token_id" in step.tensors for step in run.steps.values()))
@@ -59,17 +63,18 @@ async def test_what_was_streamed_is_what_the_file_holds(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["run.livelens"]
 
 
-async def test_a_run_that_goes_on_is_saved_as_it_stands(tmp_path: Path) -> None:
+async def test_a_run_that_goes_on_is_saved_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saving does not hold it; what is saved is whole."""
-    async with serving(small_engine(tokens_per_second=200)) as served, served.client() as client:
+    gate = Gate(monkeypatch, hold_at=100)
+    async with serving() as served, served.client() as client:
         run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=200)
-        await run.until(lambda run: len(run.steps) > 60)
+        await run.until(lambda run: len(run.steps) == 100)
         await client.save_recording(run, tmp_path / "early.livelens")
-        n_then = len(run.tokens)
+        gate.let()
         await run.finished()
         early = open_recording(tmp_path / "early.livelens")
         assert early.problems == [] and early.snapshot.state == "running"
-        assert 40 < len(early.steps) <= n_then < len(run.tokens)
+        assert len(early.steps) == 100 < len(run.steps)
         assert run.text.startswith(early.text)
 
 
@@ -96,10 +101,11 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_full_disk_costs_the_file_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_full_disk_costs_the_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An OSError, no half file, what stood there before is untouched, and the run goes on."""
     path = tmp_path / "run.livelens"
-    async with serving(small_engine(tokens_per_second=150)) as served, served.client() as client:
+    gate = Gate(monkeypatch, hold_at=100)
+    async with serving() as served, served.client() as client:
         run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=150)
         await run.until(lambda run: len(run.steps) > 60)
         path.write_bytes(b"before")
@@ -107,6 +113,7 @@ async def test_a_full_disk_costs_the_file_and_nothing_else(tmp_path: Path) -> No
             await client.save_recording(run, path)
         assert path.read_bytes() == b"before"
         assert os.listdir(tmp_path) == ["run.livelens"]
+        gate.let()
         assert await run.finished() == "max_new_tokens"
         assert await client.save_recording(run, path) is None
         assert open_recording(path).problems == []
@@ -148,19 +155,18 @@ async def test_activations_are_stacked_over_positions(tmp_path: Path) -> None:
         assert not stacked["attention"][row][..., pos + 1 :].any()
 
 
-async def test_the_shipped_model_recorded_equals_what_it_streamed(tmp_path: Path) -> None:
+async def test_the_shipped_model_recorded_equals_what_it_streamed(engine: TorchEngine, tmp_path: Path) -> None:
     """Streamed as differences, saved whole: two paths, the same bits."""
-    with serve("smollm2") as server:
-        async with connect(server.url) as client:
-            run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=8)
-            await run.finished()
-            await client.request_positions(run, range(run.n_prompt_tokens))
-            await run.until(lambda run: all("lens_token_id" in step.tensors for step in run.steps.values()))
-            path = tmp_path / "run.livelens"
-            assert await client.save_recording(run, path) is None
-            assert run.text.startswith(" Mary")
-            assert_same_arrays(run, path)
-            assert path.stat().st_size / len(run.steps) < 60_000
+    async with serving(engine) as served, served.client() as client:
+        run = await client.start_run(PROMPT, channels=STREAMED, max_new_tokens=8)
+        await run.finished()
+        await client.request_positions(run, range(run.n_prompt_tokens))
+        await run.until(lambda run: all("lens_token_id" in step.tensors for step in run.steps.values()))
+        path = tmp_path / "run.livelens"
+        assert await client.save_recording(run, path) is None
+        assert run.text.startswith(" Mary")
+        assert_same_arrays(run, path)
+        assert path.stat().st_size / len(run.steps) < 60_000
 
 
 def livelens(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from tests.integration.checks import assert_complete, server_history
+from tests.integration.gate import Gate
 from tests.integration.serving import PROMPT, serving, small_engine
 
 from livelens.client import LivelensError, ablate
@@ -53,13 +54,23 @@ async def test_exact_values_and_attention_rows_are_one_request_away() -> None:
         assert "0 to 2" in refusal.value.message
 
 
-async def test_an_ablation_takes_effect_at_most_one_step_later_and_is_acknowledged_with_its_position() -> None:
-    async with serving(small_engine(tokens_per_second=100)) as served, served.client() as client:
-        run = await client.start_run(PROMPT, max_new_tokens=60)
-        await run.until(lambda it: len(it.tokens) - it.n_prompt_tokens >= 10)
-        newest = max(run.steps)
-        applied = await client.set_interventions(run, [ablate("L1.mlp", "L2.attn")])
-        assert newest < applied.from_pos <= newest + 3
+async def test_an_ablation_takes_effect_one_step_later_and_is_acknowledged_with_its_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes while a token is being computed, which is the last one without it."""
+    gate = Gate(monkeypatch)
+    async with serving() as served, served.client() as client:
+        run = await client.start_run(PROMPT, max_new_tokens=60, start_paused=True)
+        gate.hold_at(run.n_prompt_tokens + 10)
+        await client.resume(run)
+        await run.until(lambda it: len(it.tokens) == it.n_prompt_tokens + 11)
+        setting = asyncio.create_task(client.set_interventions(run, [ablate("L1.mlp", "L2.attn")]))
+        await asyncio.sleep(0)  # it is sent
+        await client.ping()  # it has come
+        computed = len(run.tokens) - 1
+        gate.let()
+        applied = await setting
+        assert applied.from_pos == computed + 1
         await run.finished()
         assert all(step.info.revision == int(pos >= applied.from_pos) for pos, step in run.steps.items())
         log = [InterventionSegment(from_pos=e.from_pos, interventions=e.interventions) for e in run.intervention_log]
