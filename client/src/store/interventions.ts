@@ -28,6 +28,16 @@ export function acts_at(positions: Positions | undefined, pos: number, token_id:
 export const acting_at = (specs: Specs, pos: number, tokens: readonly { token_id: number }[]): InterventionSpec[] =>
   specs.filter(({ positions }) => acts_at(positions, pos, tokens[pos]?.token_id));
 
+/**
+ * Is `spec` a mean over the prompt, position by position, that acts behind the prompt alone? No mean is known there, so
+ * nothing is changed. `from_pos`: the first position that its set holds for.
+ */
+export function is_mean_of_nothing({ operation, reference, positions }: InterventionSpec, from_pos: number, n_prompt_tokens: number): boolean {
+  const is_by_position = operation === "mean" && (reference?.source ?? "prompt") === "prompt" && reference?.pooled === false;
+  const first = positions?.scope === "range" ? (positions.from_pos ?? 0) : positions?.scope === "all" ? 0 : from_pos;
+  return is_by_position && first >= n_prompt_tokens;
+}
+
 const scales_alone = (spec: InterventionSpec, component: Component): boolean =>
   is_factor(spec) && spec.components.length === 1 && component_key(spec.components[0]!) === component_key(component);
 

@@ -4,6 +4,7 @@ import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import { missing_channel } from "../../store/capabilities";
+import { is_layer_shown, shown_layers } from "../../store/layer_range";
 import { number_text, percent_text, token_quote } from "../format";
 import { CellCard } from "../lens/cell_card";
 import { EntropyMap } from "../lens/entropy_map";
@@ -37,8 +38,11 @@ function LensLayers({ shown }: { shown: Shown }): JSX.Element {
   const missing = missing_channel(store, "logit_lens");
   if (missing) return <NoLens why={`This model has no logit lens: ${missing}`} />;
   const { pos, step } = shown.step.value;
-  const looked_at = hovered.value ?? state.lens.focused.value;
-  const default_layer = Math.min(store.selection.value?.layer ?? Infinity, (info?.n_layers ?? 1) - 1);
+  const range = shown_layers(store);
+  const is_listed = (layer: number | undefined): layer is number => layer !== undefined && is_layer_shown(range, layer);
+  const looked_at = [hovered.value, state.lens.focused.value].find((cell) => is_listed(cell?.layer)) ?? null;
+  const selected = store.selection.value?.layer;
+  const default_layer = is_listed(selected) ? selected : (range?.last_layer ?? (info?.n_layers ?? 1) - 1);
   return (
     <>
       <LensTools shown={shown} hovered={hovered} />

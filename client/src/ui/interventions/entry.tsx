@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { alteration_of } from "../../layout/alterations";
 import type { InterventionSpec } from "../../protocol/generated";
-import { moved } from "../../store/interventions";
+import { is_mean_of_nothing, moved } from "../../store/interventions";
 import { effective_since } from "../../store/query";
 import { who_words } from "../../store/set_log";
 import { token_quote } from "../format";
@@ -38,6 +38,7 @@ export function Entry({ spec }: { spec: InterventionSpec }): JSX.Element {
         <span class="operation"><Glyph how={alteration_of(spec)} />{operation_words(spec, store.tokens.value, names)}</span>
         {where && <span class="muted where-at">{where}</span>}
         <span class="muted where">{since_words(page, spec)}</span>
+        {is_idle(page, spec) && <span class="where mean-of-nothing">changes nothing there: the prompt ends before</span>}
         <RefusalWords words={refusal.words} />
       </div>
       <button type="button" class="icon-button" aria-expanded={is_open} aria-label={`Fields of ${target}`} title="Change it"
@@ -76,6 +77,15 @@ function Order({ spec, refusal }: { spec: InterventionSpec; refusal: RefusalPlac
       {button(1, "Let it act later", "▼")}
     </div>
   );
+}
+
+/** Whether it is in force, or about to be, where it has no effect. */
+function is_idle({ store }: Page, spec: InterventionSpec): boolean {
+  const run = store.run.value;
+  if (!run || !spec.enabled) return false;
+  const since = effective_since(run, spec);
+  const next = run.state === "finished" ? 0 : store.history.newest_pos + 1;
+  return is_mean_of_nothing(spec, since?.from_pos ?? next, run.n_prompt_tokens);
 }
 
 /** From which position the server says that it holds, and by whose hand. */

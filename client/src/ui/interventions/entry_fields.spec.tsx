@@ -65,6 +65,33 @@ describe("the place of an intervention in the list", () => {
   });
 });
 
+describe("a mean over the prompt, position by position", () => {
+  const mean = (changes: Partial<InterventionSpec> = {}): InterventionSpec => ({
+    intervention_id: "mean", operation: "mean", components: [HEAD], amount: 0, enabled: true,
+    reference: { source: "prompt", pooled: false }, ...changes,
+  });
+  const said = (): string => text_of(".mean-of-nothing");
+
+  it("that holds from behind the prompt is listed with the word that it changes nothing there", async () => {
+    await listed(mean());
+    expect(said()).toBe("changes nothing there: the prompt ends before");
+    await listed(mean({ positions: { scope: "range", from_pos: 2, to_pos: null } }));
+    expect(said()).toMatch(/changes nothing/);
+  });
+
+  it.each<[string, Partial<InterventionSpec>]>([
+    ["one for all positions", { reference: { source: "prompt", pooled: true } }],
+    ["over other texts", { reference: { source: "text", texts: ["a"], pooled: false } }],
+    ["on the whole text", { positions: { scope: "all" } }],
+    ["on the prompt's last token", { positions: { scope: "range", from_pos: 1, to_pos: 2 } }],
+    ["switched off", { enabled: false }],
+  ])("is listed without it: %s", async (_, changes) => {
+    await listed(mean(changes));
+    expect(text_of(".intervention .operation")).toContain("its mean over");
+    expect(said()).toBe("");
+  });
+});
+
 describe("the fields of a listed intervention", () => {
   it("say where in the stream a direction acts, before a layer as well", async () => {
     await listed(STEERED);

@@ -197,3 +197,16 @@ it("the grid has the layers that are looked at, and the keys stay in them", asyn
   await act(() => void entry.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true, cancelable: true })));
   expect(state.lens.focused.value).toEqual({ pos: 3, layer: 0 });
 });
+
+it("the card begins at the last of the layers that are shown, also where one that is not is selected", async () => {
+  expect(text_of(".cell-card h3")).toMatch(/^After layer 1 at 3/);
+  await act(() => void (store.layer_range.value = { first_layer: 0, last_layer: 0 }));
+  await settle();
+  expect(text_of(".cell-card h3")).toMatch(/^After layer 0 at 3/);
+  await act(() => void (store.selection.value = { kind: "mlp", layer: 1, index: 0 }));
+  await settle();
+  expect(text_of(".cell-card h3")).toMatch(/^After layer 0 at 3/);
+  await act(() => void (store.layer_range.value = null));
+  await settle();
+  expect(text_of(".cell-card h3")).toMatch(/^After layer 1 at 3/);
+});

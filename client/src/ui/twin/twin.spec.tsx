@@ -111,6 +111,8 @@ describe("the clean twin's view", () => {
       ["3 “ t3”", "“ t4”", "36.8 %", "13.5 %", "0.25", ""], ["4 “ t4”", "“ t5”", "36.8 %", "13.5 %", "1.5", "“ no”"],
     ]);
     expect(text_of(".twin-now")).toContain("After “ t4”: KL 1.5 nat; “ t5” has 36.8 % in this run, 13.5 % in the clean twin, which would rather say “ no”");
+    const bars = [...document.querySelectorAll<HTMLElement>(".twin-kl-track i")].map((bar) => bar.style.width);
+    expect(bars.map((width) => Math.round(parseFloat(width)))).toEqual([41, 100]); // square roots of 0.25 and 1.5
     await act(() => document.querySelector<HTMLButtonElement>(".twin-rows .link")!.click());
     expect(store.current_pos.value).toBe(3);
   });

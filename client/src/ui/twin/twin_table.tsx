@@ -55,7 +55,10 @@ function Row({ row, index, top, largest }: { row: TwinRow; index: number; top: n
       <div role="cell">{chosen_text === null ? "–" : token_quote(chosen_text)}</div>
       <div role="cell" class="number">{percent_text(prob)}</div>
       <div role="cell" class="number">{percent_text(clean_prob)}</div>
-      <div role="cell" class="number twin-kl"><i style={{ width: `${100 * Math.sqrt(kl / largest)}%` }} /><span>{number_text(kl)}</span></div>
+      <div role="cell" class="number twin-kl">
+        <span class="twin-kl-track"><i style={{ width: `${100 * Math.sqrt(kl / largest)}%` }} /></span>
+        <span class="twin-kl-value">{number_text(kl)}</span>
+      </div>
       <div role="cell">{prefers_text !== null && token_quote(prefers_text)}</div>
     </div>
   );
