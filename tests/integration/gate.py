@@ -15,7 +15,7 @@ _GIVE_UP_SECS = 120  # so that a test that fails does not hold its server's end 
 
 
 class Gate:
-    """Every fake engine of this process computes positions before `hold_at`, and waits with that one until it is let."""
+    """Every fake engine of this process computes the positions before `hold_at`, and waits with that one."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *, hold_at: float = math.inf) -> None:
         self._hold_at = hold_at

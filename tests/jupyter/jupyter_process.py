@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.serving import free_port
+from tests.integration.serving import reserved_port
 
 TOKEN = "the-jupyter-token-of-the-tests-0123456789"
 BASE_URL = "/user/me/"
+GRACE_SECS = 30.0  # for who comes back, on a machine that is busy
 _START_SECS = 120
+_STOP_SECS = 60
 _OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_proxy", "jupyter_server_terminals", "notebook_shim")
 ONLY_OURS = {"livelens.jupyter": True, **dict.fromkeys(_OTHERS, False)}  # the others take a second to start
 
@@ -42,7 +44,7 @@ class JupyterProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(10)
+            self.process.wait(_STOP_SECS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -72,12 +74,9 @@ def jupyter_server(
     extensions: which to load or not; one that is not named is loaded where it is installed. unauthenticated:
     the value of JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS; none leaves Jupyter's own default.
     """
-    port = free_port()
-    command = [python, "-m", module, "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-    command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--ServerApp.base_url={BASE_URL}"]
     config = {
         "ServerApp": {"jpserver_extensions": dict(extensions)},
-        "LivelensExtension": {"models": models or {"fake": "fake:3x2x24"}, "grace_secs": 3.0},
+        "LivelensExtension": {"models": models or {"fake": "fake:3x2x24"}, "grace_secs": GRACE_SECS},
     }
     config_file = folder / "settings.json"
     config_file.write_text(json.dumps(config))
@@ -85,15 +84,17 @@ def jupyter_server(
     environment.pop("JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS", None)
     if unauthenticated is not None:
         environment["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = str(unauthenticated).lower()
-    process = subprocess.Popen(
-        [*command, f"--config={config_file}", *options], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    server = JupyterProcess(port, process, [], folder)
-    try:
-        _wait_until_ready(server)
-        yield server
-    finally:
-        server.stop()
+    with reserved_port() as port:
+        command = [python, "-m", module, "--no-browser", "--allow-root", f"--config={config_file}"]
+        command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"]
+        command += [f"--ServerApp.base_url={BASE_URL}", *options]
+        process = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
+        server = JupyterProcess(port, process, [], folder)
+        try:
+            _wait_until_ready(server)
+            yield server
+        finally:
+            server.stop()
 
 
 def _own_places(folder: Path) -> dict[str, str]:

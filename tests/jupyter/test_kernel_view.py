@@ -6,13 +6,15 @@ import asyncio
 import json
 import os
 import secrets
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Frame, Page
 from tests.browser.page_driving import canvas_point, run_to_end
-from tests.integration.serving import PROMPT, free_port
+from tests.integration.serving import PROMPT, reserved_port
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
 from tests.jupyter.lab_driving import open_notebook, run_cell, wait_idle, wait_run
 from tests.jupyter.test_auth import cookie_of, request, upgrade
@@ -60,10 +62,19 @@ async def test_a_kernels_view_is_reached_under_jupyters_login_alone(jupyter: Jup
     path.unlink()
 
 
-async def test_nothing_but_a_private_file_decides_what_is_connected_to(jupyter: JupyterProcess) -> None:
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Where nobody listens."""
+    with reserved_port() as port:
+        yield port
+
+
+async def test_nothing_but_a_private_file_decides_what_is_connected_to(
+    jupyter: JupyterProcess, silent_port: int
+) -> None:
     """No id leads elsewhere; a file that others could write, or of a kernel that has ended, is none."""
     server, files = jupyter, files_of(jupyter)
-    mine = ViewFile(port=free_port(), token="t" * 43, pid=os.getpid())
+    mine = ViewFile(port=silent_port, token="t" * 43, pid=os.getpid())
     good, public, dead = (secrets.token_urlsafe(24) for _ in range(3))
     for view_id, content in ((good, mine), (public, mine), (dead, ViewFile(port=40000, token="t" * 43, pid=2**22 - 3))):
         write_file(view_path(files, view_id), content)
@@ -89,8 +100,10 @@ async def test_nothing_but_a_private_file_decides_what_is_connected_to(jupyter: 
 
 def test_kernels_are_told_where_jupyter_is_while_it_runs(tmp_path: Path) -> None:
     with jupyter_server(tmp_path) as server:
-        (found,) = (tmp_path / "jupyter_runtime_dir").glob("livelens-server-*.json")
-        assert found.name == f"livelens-server-{server.process.pid}.json"
+        found = tmp_path / "jupyter_runtime_dir" / f"livelens-server-{server.process.pid}.json"
+        deadline = time.monotonic() + 60
+        while not found.exists() and time.monotonic() < deadline:  # it accepts connections a moment before
+            time.sleep(0.01)
         assert json.loads(found.read_text()) == {"base_url": BASE_URL} and found.stat().st_mode & 0o777 == 0o600
     assert not found.exists()
 

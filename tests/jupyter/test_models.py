@@ -43,7 +43,7 @@ async def test_one_who_leaves_while_it_loads_does_not_stop_it_for_the_others() -
     go_on = threading.Event()
 
     def load() -> Engine:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return small_engine()
 
     model = lazy(load)
@@ -79,7 +79,7 @@ async def test_a_failure_is_told_and_not_tried_again_at_once(monkeypatch: pytest
 def socket_of(server: JupyterProcess, model: str) -> open_websocket:
     address = f"ws://127.0.0.1:{server.port}{server.base_url}livelens/model/{model}/ws"
     headers = {"Authorization": f"token {TOKEN}"}
-    return open_websocket(address, subprotocols=[SUBPROTOCOL], additional_headers=headers, proxy=None)  # type: ignore[list-item]
+    return open_websocket(address, subprotocols=[SUBPROTOCOL], additional_headers=headers, proxy=None, open_timeout=60)  # type: ignore[list-item]
 
 
 async def test_a_broken_model_a_full_house_and_a_goodbye(tmp_path: Path) -> None:

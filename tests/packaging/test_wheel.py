@@ -172,13 +172,13 @@ def test_livelens_serves_its_page_where_there_is_no_node(installed: Path, tmp_pa
         assert "assets/index-" in fetch(ready["url"].partition("?")[0], ready["token"])
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
 
 
 def fetch(url: str, token: str) -> str:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         return str(reply.read().decode())
 
 
