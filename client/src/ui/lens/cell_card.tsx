@@ -24,7 +24,7 @@ export function CellCard({ cell, is_looked_at }: Props): JSX.Element {
   const column = use_lens_column(missing === null && (is_looked_at || rests) ? cell.pos : null, step);
   const has_keys = state.lens.focused.value !== null;
   return (
-    <section class="cell-card" aria-label="The cell in words" aria-live={has_keys ? "polite" : "off"}>
+    <section class="cell-card" tabIndex={0} aria-label="The cell in words" aria-live={has_keys ? "polite" : "off"}>
       <h3>After layer {cell.layer} at {cell.pos} {token_quote(step?.text ?? "")}</h3>
       {missing !== null ? <p class="muted">{missing}</p> : <InWords column={column} layer={cell.layer} />}
     </section>

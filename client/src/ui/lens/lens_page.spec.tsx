@@ -74,6 +74,7 @@ it("a cell that is pointed at is put into words, its token asked once for all la
   expect(text_of(".cell-card h3")).toContain("After layer 0 at 1");
   expect(document.querySelectorAll(".cell-card .prob-bars li")).toHaveLength(5);
   expect(text_of(".cell-card li:first-child")).toContain("one");
+  expect(document.querySelector<HTMLElement>(".cell-card")?.tabIndex).toBe(0); // in a low window it is scrolled, by keys too
   expect(text_of(".cell-facts")).toContain("rank 4");
   expect(text_of(".cell-facts")).toContain("entropy 1.5 nat");
   await act(() => void cell(1, 1).dispatchEvent(new Event("mouseenter")));
