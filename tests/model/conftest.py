@@ -34,11 +34,9 @@ def shipped_source() -> ModelSource:
 
 
 @pytest.fixture(scope="session")
-def shipped(shipped_source: ModelSource) -> Iterator[TorchEngine]:
-    """The engine of the shipped model, float32 on the CPU."""
-    engine = load_torch_engine(shipped_source, device="cpu")
-    yield engine
-    engine.close()
+def shipped(engine: TorchEngine) -> TorchEngine:
+    """The engine of the shipped model, float32 on the CPU: the one of this process."""
+    return engine
 
 
 @pytest.fixture(scope="session")

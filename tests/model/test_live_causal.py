@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from tests.integration.serving import serving
 from tests.model import test_operations as operations
 from tests.model.driving import masks_at
 from tests.model.families import FAMILIES
 from tests.model.hand_hooks import forward_by_hand
 from tests.model.operation_cases import Case, at_positions, cases
 from tests.model.questions import answered, metric_of, output_of, parts_of, replaced, segments_of
-from tests.model.reference import Edit, Reference
+from tests.model.reference import Edit, Full, Reference
 from tests.model.test_effects import EDITS, tokens_of
 from tests.model.test_operations import hands_of, world_of
 
-from livelens.bench.server_process import ServerProcess, serve
-from livelens.client import connect
 from livelens.model.effects import measure_effects
 from livelens.model.engine import Captured, EngineError
 from livelens.model.interventions import masks_from
@@ -75,38 +74,42 @@ def expected(
     ids: Sequence[int],
     edits: Sequence[Edit],
     parts: Sequence[Component],
-    pair: tuple[int, int | None],
+    target: int,
+    distractors: Sequence[int | None] = (None,),
 ) -> np.ndarray:
-    """The long way round: a whole forward for each component, with a hook of its own."""
+    """[distractor, part], the long way round: a whole forward for each component, with a hook of its own."""
     pos, full = len(ids) - 1, reference.run(ids, edits)
-    clean = reference.metric(full, pos, *pair)
+
+    def metrics(seen: Full) -> np.ndarray:
+        return np.array([reference.metric(seen, pos, target, distractor) for distractor in distractors])
+
     effects = []
     for part in parts:
         zeros = np.zeros_like(output_of(full, part, reference.n_heads)[0])
         with replaced(reference, part, zeros, slice(pos, pos + 1)):
-            effects.append(clean - reference.metric(reference.run(ids, edits), pos, *pair))
-    return np.array(effects)
+            effects.append(metrics(full) - metrics(reference.run(ids, edits)))
+    return np.stack(effects, axis=1)
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("distractor", [DISTRACTOR, None])
 @pytest.mark.parametrize("edits", [(), EDITS], ids=["clean", "under_interventions"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_component_equals_a_whole_forward_without_it(
-    tiny: Tiny, tiny_reference: TinyReference, family: str, edits: Sequence[Edit], distractor: int | None
+    tiny: Tiny, tiny_reference: TinyReference, family: str, edits: Sequence[Edit]
 ) -> None:
     """All heads and MLPs at once, where rows begin at every layer, and one alone, where layers are left out."""
     engine, reference, ids = tiny(family), tiny_reference(family), tokens_of(family)
     _, captured = newest(engine, ids, edits)
-    parts = all_components(engine)
-    found = captured.measured_effects(parts, target_id=TARGET, distractor_id=distractor)
-    wanted = expected(reference, ids, edits, parts, (TARGET, distractor))
-    scale = max(1.0, float(np.abs(wanted).max()))
-    assert float(np.abs(found - wanted).max()) <= 1e-4 * scale
-    assert float(np.abs(wanted).max()) > 0.01, "nothing happened"
-    for number in (0, len(parts) - 3):  # the last MLP and the last head
-        alone = captured.measured_effects([parts[number]], target_id=TARGET, distractor_id=distractor)
-        assert float(alone[0]) == pytest.approx(wanted[number], abs=1e-4 * scale)
+    parts, distractors = all_components(engine), (DISTRACTOR, None)
+    of_pairs = expected(reference, ids, edits, parts, TARGET, distractors)
+    for distractor, wanted in zip(distractors, of_pairs, strict=True):
+        found = captured.measured_effects(parts, target_id=TARGET, distractor_id=distractor)
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert float(np.abs(found - wanted).max()) <= 1e-4 * scale
+        assert float(np.abs(wanted).max()) > 0.01, "nothing happened"
+        for number in (0, len(parts) - 3):  # the last MLP and the last head
+            alone = captured.measured_effects([parts[number]], target_id=TARGET, distractor_id=distractor)
+            assert float(alone[0]) == pytest.approx(wanted[number], abs=1e-4 * scale)
     assert engine.hooks_left() == 0
 
 
@@ -137,24 +140,21 @@ def test_under_every_operation_at_once(tiny: Tiny, tiny_reference: TinyReference
         specs = [at_positions(made[name], name, Positions()) for name in names]
         masks = masks_from(specs, engine.info, resources)
         own = [(made[name], operations.held_at(made[name], 3, Positions(), ids)) for name in names]
-        clean = forward_by_hand(reference, ids, hands_of(own))
+        parts, pos = all_components(engine), len(ids) - 1
+        clean = reference.metric(forward_by_hand(reference, ids, hands_of(own)), pos, TARGET, DISTRACTOR)
+        without = (
+            forward_by_hand(reference, ids, hands_of([*own, zeroed_last(part, world.d_head, ids)])) for part in parts
+        )
+        wanted = np.array([clean - reference.metric(seen, pos, TARGET, DISTRACTOR) for seen in without])
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert float(np.abs(wanted).max()) > 0.01, "nothing happened"
         for n_last in (1, 4):  # the newest position alone, or the last of several in one call
             sequence = engine.open_sequence()
             sequence.forward(ids[:3], masks=None, channels=CAUSAL)
             sequence.forward(ids[3:-n_last], masks=masks, channels=CAUSAL)
             captured = sequence.forward(ids[-n_last:], masks=masks, channels=CAUSAL)
-            parts = all_components(engine)
             found = captured.measured_effects(parts, target_id=TARGET, distractor_id=DISTRACTOR)
-            pos, wanted = len(ids) - 1, []
-            for part in parts:
-                without = forward_by_hand(reference, ids, hands_of([*own, zeroed_last(part, world.d_head, ids)]))
-                wanted.append(
-                    reference.metric(clean, pos, TARGET, DISTRACTOR)
-                    - reference.metric(without, pos, TARGET, DISTRACTOR)
-                )
-            scale = max(1.0, float(np.abs(wanted).max()))
-            assert float(np.abs(found - np.array(wanted)).max()) <= 1e-4 * scale
-            assert float(np.abs(wanted).max()) > 0.01, "nothing happened"
+            assert float(np.abs(found - wanted).max()) <= 1e-4 * scale
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -235,12 +235,6 @@ def test_nothing_is_left_behind_by_a_fault(tiny: Tiny, monkeypatch: pytest.Monke
 # ---------------------------------------------------------------------- the shipped model, over the wire
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with serve("smollm2") as running:
-        yield running
-
-
 def test_every_tiny_model_says_that_it_can(tiny: Tiny) -> None:
     for family in FAMILIES:
         assert "causal_effects" in tiny(family).info.capabilities.channels, family
@@ -258,13 +252,13 @@ OWN_EDIT = Edit(start=8, stop=1000, heads={(20, 0): 0.0}, mlp={25: 0.0})
 
 @pytest.mark.parametrize("own", [False, True], ids=["clean", "under_interventions"])
 async def test_streamed_effects_equal_a_plain_forward_and_the_question(
-    server: ServerProcess, shipped_reference: Reference, own: bool
+    shipped: TorchEngine, shipped_reference: Reference, own: bool
 ) -> None:
     """The tokens are those without the switch, and each effect is what a forward without the component gives."""
     sampling = Sampling(max_new_tokens=8, stop_at_eos=False)
     log = [InterventionSegment(from_pos=8, interventions=OWN)] if own else []
     edits = [OWN_EDIT] if own else []
-    async with connect(server.url) as client:
+    async with serving(shipped) as served, served.client() as client:
         plain = await client.start_run(MARY, channels=("heads",), sampling=sampling, intervention_log=log)
         await plain.finished()
         channels: tuple[Channel, ...] = ("direct_logit", "causal_effects")
@@ -279,7 +273,7 @@ async def test_streamed_effects_equal_a_plain_forward_and_the_question(
             attributed = np.abs([each.attributed for each in found])
             assert np.allclose(attributed, strongest[:N_COMPONENTS], rtol=1e-4)
             parts, measured = [each.component for each in found], np.array([each.measured for each in found])
-            wanted = expected(shipped_reference, run.token_ids[: pos + 1], edits, parts, (target, None))
+            (wanted,) = expected(shipped_reference, run.token_ids[: pos + 1], edits, parts, target)
             assert float(np.abs(measured - wanted).max()) <= 1e-4 * max(1.0, float(np.abs(wanted).max()))
             answer = await client.measure(run, pos=pos, target=target, against_mean=True, components=parts)
             assert float(np.abs(measured - answer.effects).max()) <= 1e-4 * max(1.0, float(np.abs(wanted).max()))

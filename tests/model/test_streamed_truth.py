@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from tests.integration.serving import serving
 from tests.model.driving import close
 from tests.model.reference import Edit, Full, Reference
 
-from livelens.bench.server_process import ServerProcess, serve
-from livelens.client import StepData, ablate, connect
+from livelens.client import StepData, ablate
+from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import CHANNELS, InterventionSegment, Sampling
 
 PROMPTS = (
@@ -21,13 +22,8 @@ PROMPTS = (
 )
 N_NEW = 32
 SAMPLING = Sampling(max_new_tokens=N_NEW, stop_at_eos=False)
+FEW = Sampling(max_new_tokens=14, stop_at_eos=False)
 FLOAT16 = 1e-3  # half a step of float16 is 4.9e-4; the rest is float32's own noise
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with serve("smollm2") as running:
-        yield running
 
 
 def assert_streamed_equals(
@@ -73,26 +69,26 @@ def _assert_lens(step: StepData, logits: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 async def test_every_streamed_channel_equals_a_plain_forward(
-    server: ServerProcess, shipped_reference: Reference, prompt: str
+    shipped: TorchEngine, shipped_reference: Reference, prompt: str
 ) -> None:
     """32 greedy tokens: the tokens are `generate`'s, and every position's arrays are the forward pass's."""
-    async with connect(server.url) as client:
+    async with serving(shipped) as served, served.client() as client:
         run = await client.start_run(prompt, channels=CHANNELS, sampling=SAMPLING)
         assert await run.finished() == "max_new_tokens"
-        n_prompt = run.n_prompt_tokens
-        assert run.token_ids == shipped_reference.greedy(run.token_ids[:n_prompt], N_NEW)
-        full = shipped_reference.run(run.token_ids[:-1])
-        assert sorted(run.steps) == list(range(n_prompt + N_NEW - 1))
-        for pos, step in run.steps.items():
-            assert_streamed_equals(step, shipped_reference, full, lens=pos >= n_prompt - 1)
+    n_prompt = run.n_prompt_tokens
+    assert run.token_ids == shipped_reference.greedy(run.token_ids[:n_prompt], N_NEW)
+    full = shipped_reference.run(run.token_ids[:-1])
+    assert sorted(run.steps) == list(range(n_prompt + N_NEW - 1))
+    for pos, step in run.steps.items():
+        assert_streamed_equals(step, shipped_reference, full, lens=pos >= n_prompt - 1)
 
 
 async def test_switched_on_at_10_and_off_at_20_equals_a_forward_with_hooks_on_those_positions(
-    server: ServerProcess, shipped_reference: Reference
+    shipped: TorchEngine, shipped_reference: Reference
 ) -> None:
     """Heads, neurons, an attention layer and an MLP layer, switched by a viewer in the middle of the text."""
     off = [ablate("L23H3", "L5H0"), ablate("L10N7", "L3N1404", "L29N3"), ablate("L12.attn"), ablate("L8.mlp")]
-    async with connect(server.url) as client:
+    async with serving(shipped) as served, served.client() as client:
         run = await client.start_run(PROMPTS[0], channels=CHANNELS, sampling=SAMPLING, start_paused=True)
         n_prompt = run.n_prompt_tokens
         boundaries = []
@@ -122,11 +118,11 @@ async def test_switched_on_at_10_and_off_at_20_equals_a_forward_with_hooks_on_th
 
 
 async def test_recompute_from_0_equals_a_forward_with_hooks_everywhere(
-    server: ServerProcess, shipped_reference: Reference
+    shipped: TorchEngine, shipped_reference: Reference
 ) -> None:
     """The kept tokens' positions are computed again under the set, and the text goes on from there."""
-    async with connect(server.url) as client:
-        run = await client.start_run(PROMPTS[0], channels=CHANNELS, sampling=SAMPLING, start_paused=True)
+    async with serving(shipped) as served, served.client() as client:
+        run = await client.start_run(PROMPTS[0], channels=CHANNELS, sampling=FEW, start_paused=True)
         for _ in range(6):
             before = len(run.tokens)
             await client.step_once(run)
@@ -149,11 +145,11 @@ async def test_recompute_from_0_equals_a_forward_with_hooks_everywhere(
         assert float(row.max() - row[run.token_ids[pos]]) <= 1e-3
 
 
-async def test_same_seed_and_log_same_text(server: ServerProcess) -> None:
+async def test_same_seed_and_log_same_text(shipped: TorchEngine) -> None:
     """Sampled at temperature 1, with a log of two sets: twice the same, and another seed differs."""
     log = [InterventionSegment(3, [ablate("L2H1")]), InterventionSegment(20, [ablate("L9.mlp", amount=0.3)])]
     texts = []
-    async with connect(server.url) as client:
+    async with serving(shipped) as served, served.client() as client:
         for seed in (7, 7, 8):
             sampling = Sampling(temperature=1.0, top_k=50, top_p=0.95, seed=seed, max_new_tokens=16, stop_at_eos=False)
             run = await client.start_run(PROMPTS[1], channels=[], sampling=sampling, intervention_log=log)

@@ -57,7 +57,8 @@ def carried(
     channels: frozenset[Channel] = READ,
 ) -> tuple[Row, Row, dict[int, float]]:
     """Both rows as a run carries them: the prompt in one forward call (two where the set begins within), then each
-    token; by position what the channels show, the logits of calls' last positions, and the divergences.
+    token; by position what the channels show (of the prompt every other one, and the last of a call), the logits of
+    calls' last positions, and the divergences.
     """
     rows: tuple[Row, Row] = (({}, {}), ({}, {}))
     divergences: dict[int, float] = {}
@@ -71,6 +72,8 @@ def carried(
         )
         for (arrays, logits), captured in zip(rows, both, strict=True):
             for index in range(end - start):
+                if (start + index) % 2 == 1 and index < end - start - 1:
+                    continue
                 arrays[start + index] = captured.arrays(index, channels=channels, chosen_id=7, pair=LogitPair())
             logits[end - 1] = captured.logits
         for index in range(end - start):
