@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { HELLO, snapshot, step, type FakeSource } from "../../connection/fake_source";
 import type { Hello, InterventionSpec } from "../../protocol/generated";
 import { toggled } from "../../store/interventions";
+import type { OverviewAnswer } from "../../protocol/questions";
 import type { Store } from "../../store/store";
+import type { HostTensor } from "../../store/types";
 import type { PageState } from "../page";
 import { close_page, open_page, text_of } from "../page_harness";
 import { $, click, labelled, press, write } from "../spec_hands";
@@ -247,6 +249,29 @@ describe("turning attention", () => {
     expect(source.last("set_interventions").interventions[0]).toMatchObject({
       operation: "attention_turn", attention: { keys: [1] }, positions: { scope: "range", from_pos: 3, to_pos: null },
     });
+  });
+
+  it("heads that add most to the Why answer are found, all of them or those that look at the marked tokens so much", async () => {
+    await begin();
+    await click("#tab-turn");
+    await click('.arc-token[data-pos="3"]');
+    await click('.arc-token[data-pos="1"]');
+    const floats = (...values: number[]): HostTensor => ({ shape: [values.length], values: new Float32Array(values) });
+    const none = floats();
+    const answer: OverviewAnswer = {
+      type: "overview_ready", request_id: 1, run_id: "run-1", layer_line: none, direct_heads: floats(5, -1, 2, 1), direct_mlps: none,
+      metric: { pos: 3, target_id: 3, target_text: " t3", distractor_id: null, distractor_text: null, value: 3, notice: null },
+      direct_bias: none, relevance_heads: none, relevance_mlps: none, embed: 0, final_bias: 0, neurons: [], neuron_values: none, shown: 1,
+    };
+    await act(() => void (store.analysis.overview.slot.value = { ...store.analysis.overview.slot.peek(), answer }));
+    await write(labelled("How many heads"), "2");
+    await click("#find-carrying");
+    expect(store.picked.value).toEqual([{ kind: "head", layer: 0, index: 0 }, { kind: "head", layer: 1, index: 0 }]);
+    const least = labelled("Percent of the look that must be on the marked tokens; empty: any head") as HTMLInputElement;
+    await write(least, "50", "input");
+    await write(least, "50");
+    await click("#find-carrying");
+    expect(store.picked.value).toEqual([HEAD]);
   });
 
   it("a drag from one token to another does the same", async () => {

@@ -66,24 +66,21 @@ export function turn_problem(draft: InterventionSpec, heads: readonly Component[
   return incomplete(draft);
 }
 
-/** Of all heads, the `n` with most of their attention on `keys` at `step`, most first; none without attention. */
-export function heads_looking_at(
-  step: StepRecord | undefined, keys: readonly number[], n: number, shape: { n_layers: number; n_heads: number },
-): Component[] {
+/** How much each head of a model of `shape` looks at `keys` at `step`, [n_layers, n_heads]; null without attention. */
+export function looks_at(
+  step: StepRecord | undefined, keys: readonly number[], { n_layers, n_heads }: { n_layers: number; n_heads: number },
+): number[] | null {
   const wanted = new Set(keys);
-  const scored: { head: Component; weight: number }[] = [];
-  for (let layer = 0; layer < shape.n_layers; layer++) {
-    for (let index = 0; index < shape.n_heads; index++) {
-      const row = attention_row(step, layer, index);
-      if (!row) return [];
-      const weight = row.keys.reduce((sum, key) => (wanted.has(key.pos) ? sum + key.weight : sum), 0);
-      scored.push({ head: { kind: "head", layer, index }, weight });
-    }
+  const looks: number[] = [];
+  for (let at = 0; at < n_layers * n_heads; at++) {
+    const row = attention_row(step, Math.floor(at / n_heads), at % n_heads);
+    if (!row) return null;
+    looks.push(row.keys.reduce((sum, key) => (wanted.has(key.pos) ? sum + key.weight : sum), 0));
   }
-  return scored.sort((a, b) => b.weight - a.weight).slice(0, n).filter(({ weight }) => weight > 0).map(({ head }) => head);
+  return looks;
 }
 
-/** Of all heads, the `n` with the largest of `values` ([n_layers, n_heads]) above 0. */
+/** Of all heads, the `n` with the largest of `values` ([n_layers, n_heads]) above 0, most first. */
 export function heads_with_most(values: ArrayLike<number>, n: number, n_heads: number): Component[] {
   return Array.from(values, (value, at) => ({ value, at }))
     .filter(({ value }) => value > 0)
