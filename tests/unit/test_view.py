@@ -150,7 +150,7 @@ def names_of(run: ClientRun) -> list[str]:
 
 async def _until(condition: Callable[[], bool]) -> None:
     """On the loop of both clients: as soon as what is on its way has come."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what changes is another client's
             await asyncio.sleep(0.001)
 

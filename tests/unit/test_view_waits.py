@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from tests.integration.gate import Gate
 
 import livelens
-from livelens.client import StepData
+from livelens.client import ClientRun, StepData
 from livelens.library.background import BackgroundLoop
 from livelens.library.live_view import LiveView
 
@@ -116,23 +117,38 @@ def test_a_callback_may_ask_the_view(view: LiveView) -> None:
     assert generation.run.intervention_log[-1].interventions[0].intervention_id == "L0H0"
 
 
-def test_ctrl_c_in_mid_generation_pauses_the_run_and_it_goes_on(view: LiveView) -> None:
+async def until_paused(run: ClientRun, gate: Gate) -> None:
+    """The pause is on its way to a run that is held, and comes with a token."""
+    while run.state != "paused":
+        gate.let(1)
+        await asyncio.sleep(0.01)
+
+
+def test_ctrl_c_in_mid_generation_pauses_the_run_and_it_goes_on(
+    view: LiveView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
     generation = view.generate(PROMPT, max_new_tokens=400)
     run = generation.run
+    gate.hold_at(run.n_prompt_tokens + 5)
     interrupted_while(generation.finish, lambda: len(run.tokens) > run.n_prompt_tokens + 3)
-    view.background().run(run.until(lambda run: run.state == "paused"))
+    view.background().run(until_paused(run, gate))
     n_tokens = len(run.tokens)
     assert n_tokens < run.n_prompt_tokens + 400 and not generation.is_finished
     view.ablate("L0H0")
+    gate.let()
     assert generation.finish().is_finished and len(run.tokens) > n_tokens
     whole = view.generate(PROMPT, max_new_tokens=30)
+    gate.hold_at(whole.run.n_prompt_tokens + 5)
     steps = iter(whole)
     next(steps)
     interrupted_while(lambda: list(steps), lambda: len(whole.run.tokens) > whole.run.n_prompt_tokens + 3)
+    gate.let()
     assert whole.finish().is_finished
 
 
-async def test_awaited_the_loop_goes_on_meanwhile_and_cancelling_pauses() -> None:
+async def test_awaited_the_loop_goes_on_meanwhile_and_cancelling_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
     view = await asyncio.to_thread(livelens.view, "fake:3x2x24")
     beats = 0
 
@@ -149,11 +165,12 @@ async def test_awaited_the_loop_goes_on_meanwhile_and_cancelling_pauses() -> Non
     values = await view.values.aio("L1N3")
     assert values.values.shape[1] == len(seen) + 1
     endless = await view.generate.aio(PROMPT, max_new_tokens=400)
+    gate.hold_at(endless.run.n_prompt_tokens + 5)
     finishing = asyncio.ensure_future(endless.finish.aio())
     await view.background().awaited(endless.run.until(lambda run: len(run.tokens) > run.n_prompt_tokens + 3))
     finishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await finishing
-    await view.background().awaited(endless.run.until(lambda run: run.state == "paused"))
+    await view.background().awaited(until_paused(endless.run, gate))
     beating.cancel()
     await asyncio.to_thread(view.close)

@@ -145,10 +145,10 @@ def test_a_viewer_that_switches_the_twin_on_and_off_all_the_time_leaves_the_run_
 
     def timed(self: FakeSequence, ids: Sequence[int], *, masks: object, channels: frozenset[Channel]) -> FakeCaptured:
         nonlocal past_secs
-        began = time.perf_counter()
+        began = time.thread_time()  # what others of the machine take of it meanwhile is no work
         captured = forward(self, ids, masks=masks, channels=channels)  # type: ignore[arg-type]
         if not channels and masks is None:
-            past_secs += time.perf_counter() - began
+            past_secs += time.thread_time() - began
         return captured
 
     monkeypatch.setattr(FakeSequence, "forward", timed)
@@ -171,7 +171,7 @@ def test_a_viewer_that_switches_the_twin_on_and_off_all_the_time_leaves_the_run_
         )
     )  # fmt: skip
     began, n_sent = time.perf_counter(), 0
-    while not ended.wait(0.002) and time.perf_counter() - began < 60:
+    while not ended.wait(0.002) and time.perf_counter() - began < 200:
         n_sent += 1
         worker.submit(switch(n_sent, "teacher_forced" if n_sent % 2 else "off"))
     secs = time.perf_counter() - began

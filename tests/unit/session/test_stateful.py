@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -50,12 +52,21 @@ which = st.integers(0, 5)
 twin_modes = st.sampled_from(["off", "teacher_forced", "free_running"])
 
 
+@cache
+def engine() -> AskableEngine:
+    """The same for all runs: nothing of one is left in it, which each makes sure of at its end."""
+    return AskableEngine(n_layers=2, n_heads=2, d_mlp=16, n_ctx=64)
+
+
 class Sessions(RuleBasedStateMachine):
     """Viewers come, go, command and read as slowly as they like."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = AskableEngine(n_layers=2, n_heads=2, d_mlp=16, n_ctx=64)
+        self.engine = engine()
+        self.engine.n_open = 0  # a run that failed may have left some
+        self.engine.log.clear()
+        self.engine.contexts.clear()
         self.hub = Hub(self.engine)
         self.hub.scheduler.turn_secs = 0.0
         self.viewers: list[SimViewer] = []
