@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from livelens.bench.server_process import ServerProcess
 
 OpenPage = Callable[..., Page]
+STORY = "When Mary and John went to the store, John gave a drink to"
 AXE = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -40,6 +41,13 @@ def opened_pages(browser: Browser) -> Iterator[OpenPage]:
     assert not problems
 
 
+def open_run(open_page: OpenPage, server: ServerProcess, run_id: str) -> Page:
+    """A page that goes by its address to a run that has ended."""
+    page = open_page(server, fragment=f"#run={run_id}")
+    wait_whole(page)
+    return page
+
+
 def start_run(page: Page, prompt: str, *, length: int = 24, button: str = "Run") -> None:
     """Type a prompt, set the length, press Run; until the page watches that run, whatever it watched before."""
     before = page.evaluate("() => window.livelens.store.run.value?.run_id ?? null")
@@ -50,8 +58,13 @@ def start_run(page: Page, prompt: str, *, length: int = 24, button: str = "Run")
 
 
 def run_to_end(page: Page, prompt: str, *, length: int) -> None:
-    """A run from its prompt to its end, until the page holds every position of it with what was computed there."""
+    """A run from its prompt to its end, until the page holds all of it."""
     start_run(page, prompt, length=length)
+    wait_whole(page)
+
+
+def wait_whole(page: Page) -> None:
+    """Until the run has ended and the page holds every position of it with what was computed there."""
     wait_state(page, "finished")
     page.wait_for_function(
         """() => {

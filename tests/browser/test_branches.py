@@ -11,14 +11,12 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
-
 
 @pytest.fixture
 def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run of six tokens, the tab open."""
     page = open_page(real_server)
-    driving.run_to_end(page, PROMPT, length=6)
+    driving.run_to_end(page, driving.STORY, length=6)
     driving.open_tab(page, "Branches")
     return page
 

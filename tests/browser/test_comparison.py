@@ -13,7 +13,6 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 OTHER = "When Mary and John went to the store, Mary gave a drink to"
 GIVER, LAST = 9, 13
 ANSWER_MS = 240_000  # the machine may be shared
@@ -21,14 +20,10 @@ ANALYSIS = "window.livelens.store.analysis"
 
 
 @pytest.fixture
-def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
-    return at_last_token(open_page(real_server))
-
-
-def at_last_token(page: Page) -> Page:
+def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A finished run, its last prompt token shown, the panel open."""
+    page = driving.open_run(open_page, real_server, story_run)
     page.set_default_timeout(ANSWER_MS)
-    driving.run_to_end(page, PROMPT, length=2)
     driving.look_at(page, LAST)
     driving.open_panel(page)
     return page
@@ -135,13 +130,11 @@ def test_walking_on_asks_for_the_next_token_and_before_the_first_other_token_not
 
 
 def test_a_run_beside_itself_without_its_ablation(open_page: OpenPage, fake_server: ServerProcess) -> None:
-    page = at_last_token(open_page(fake_server))
-    driving.select(page, "head", 23, 3)
-    page.get_by_role("switch", name="Ablate L23H3").first.click()
-    driving.wait_set(page, 1)
-    driving.run_to_end(page, PROMPT, length=2)  # the next run begins with it
+    page = open_page(fake_server)
+    driving.ablate(page, "head", 23, 3)
+    driving.run_to_end(page, driving.STORY, length=2)  # begins with it
     driving.look_at(page, LAST)
-    page.get_by_role("tab", name="Two prompts").click()
+    driving.open_tab(page, "Two prompts")
     page.get_by_label("other run without my interventions").check()
     page.get_by_role("button", name="Compare side by side").click()
     compared(page, LAST)

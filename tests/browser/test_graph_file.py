@@ -15,7 +15,6 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 LAST = 13
 TIMEOUT_MS = 120_000
 ANALYSIS = "window.livelens.store.analysis"
@@ -23,11 +22,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
-def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """The strongest paths to " Mary" drawn flat."""
-    page = open_page(real_server)
+    page = driving.open_run(open_page, real_server, story_run)
     page.set_default_timeout(TIMEOUT_MS)
-    driving.run_to_end(page, PROMPT, length=2)
     driving.ask_why(page, LAST, " John")
     page.locator("#strongest-paths").click()
     page.wait_for_function(f"() => {ANALYSIS}.paths.slot.value.answer")

@@ -11,16 +11,14 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 LAST = 13  # position of the prompt's last token
 ANSWER_MS = 120_000  # the machine may be shared
 
 
 @pytest.fixture
-def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A finished run, its last prompt token shown, the lens open."""
-    page = open_page(real_server)
-    driving.run_to_end(page, PROMPT, length=3)
+    page = driving.open_run(open_page, real_server, story_run)
     driving.look_at(page, LAST)
     driving.open_tab(page, "Logit lens")
     return page

@@ -11,7 +11,6 @@ from livelens.bench.server_process import ServerProcess
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import Component
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 LAST = 13  # position of the prompt's last token
 TIMEOUT_MS = 120_000
 LIVE = "window.livelens.store.is_measuring_live.value"
@@ -46,13 +45,13 @@ def component_of(name: str) -> Component:
 
 def test_every_new_token_is_measured_and_the_text_stays_the_same(page: Page, engine: TorchEngine) -> None:
     """Off, on by a click, off by the keyboard: the tokens do not change, and each number is what Python measures."""
-    driving.run_to_end(page, PROMPT, length=6)
+    driving.run_to_end(page, driving.STORY, length=6)
     plain = driving.token_ids(page)
     page.get_by_role("button", name="Live", exact=True).click()
     page.get_by_text("Switch Live causal on").wait_for()
     page.locator("#live-causal").click()
     assert page.evaluate(LIVE) is True
-    driving.run_to_end(page, PROMPT, length=6)
+    driving.run_to_end(page, driving.STORY, length=6)
     assert driving.token_ids(page) == plain
     for pos in (LAST, LAST + 3):
         look_at(page, pos)
@@ -77,7 +76,7 @@ def test_every_new_token_is_measured_and_the_text_stays_the_same(page: Page, eng
 def test_signed_marks_stand_at_the_measured_cells(page: Page) -> None:
     """One more draw call while the switch is on; a click in the list selects the component everywhere."""
     page.locator("#live-causal").click()
-    driving.run_to_end(page, PROMPT, length=3)
+    driving.run_to_end(page, driving.STORY, length=3)
     look_at(page, LAST)
     page.locator(".live-causal tbody tr").first.wait_for()
     driving.at_rest(page)

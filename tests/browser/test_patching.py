@@ -11,7 +11,6 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 OTHER = "When Mary and John went to the store, Mary gave a drink to"
 GIVER, LAST = 9, 13
 ANSWER_MS = 240_000  # a thousand small runs; the machine may be shared
@@ -19,10 +18,9 @@ SLOT = "window.livelens.store.analysis.patching.slot"
 
 
 @pytest.fixture
-def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
+def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A finished run, its last prompt token shown, the tab open and filled in."""
-    page = open_page(real_server)
-    driving.run_to_end(page, PROMPT, length=2)
+    page = driving.open_run(open_page, real_server, story_run)
     driving.look_at(page, LAST)
     driving.open_tab(page, "Two prompts")
     page.get_by_label("Target token").fill(" Mary")

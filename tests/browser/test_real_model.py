@@ -8,8 +8,6 @@ from tests.browser.page_driving import OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
-
 
 def test_every_component_is_there_and_an_ablation_changes_the_answer(
     open_page: OpenPage, real_server: ServerProcess
@@ -18,11 +16,11 @@ def test_every_component_is_there_and_an_ablation_changes_the_answer(
     page = open_page(real_server)
     info = page.evaluate("() => window.livelens.store.model_info.value")
     assert (info["n_layers"], info["n_layers"] * info["n_heads"], info["n_layers"] * info["d_mlp"]) == (30, 270, 46080)
-    driving.run_to_end(page, PROMPT, length=3)
+    driving.run_to_end(page, driving.STORY, length=3)
     assert driving.text(page).startswith(" Mary")
     for layer in (18, 20, 23, 24):
         driving.ablate(page, "attn", layer)
-    driving.run_to_end(page, PROMPT, length=3)
+    driving.run_to_end(page, driving.STORY, length=3)
     log = page.evaluate("() => window.livelens.store.run.value.intervention_log")
     assert [len(entry["interventions"]) for entry in log] == [4]
     assert driving.text(page).startswith(" each")
@@ -31,7 +29,7 @@ def test_every_component_is_there_and_an_ablation_changes_the_answer(
 def test_a_prompt_token_of_a_finished_run_shows_its_lens(open_page: OpenPage, real_server: ServerProcess) -> None:
     """The prompt's lens comes once the run rests, for every token; the layer's guesses stand in the table."""
     page = open_page(real_server)
-    driving.run_to_end(page, PROMPT, length=4)
+    driving.run_to_end(page, driving.STORY, length=2)
     page.get_by_role("tab", name="Logit lens").click()
     driving.look_at(page, 4)
     page.wait_for_function(

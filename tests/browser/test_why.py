@@ -15,7 +15,6 @@ from livelens.bench.server_process import ServerProcess
 from livelens.model.frozen import FrozenModel
 from livelens.model.torch_engine import TorchEngine
 
-PROMPT = "When Mary and John went to the store, John gave a drink to"
 LAST = 13
 MARY, JOHN = " Mary", " John"
 NAME_MOVER = (23, 3)
@@ -25,11 +24,10 @@ ANALYSIS = "window.livelens.store.analysis"
 
 
 @pytest.fixture
-def asked(open_page: OpenPage, real_server: ServerProcess) -> Page:
+def asked(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A page that was asked why the model says Mary and not John."""
-    page = open_page(real_server)
+    page = driving.open_run(open_page, real_server, story_run)
     page.set_default_timeout(TIMEOUT_MS)
-    driving.run_to_end(page, PROMPT, length=3)
     driving.ask_why(page, LAST, JOHN)
     return page
 
