@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from tests.model.families import D_MLP
 from tests.model.reference import Reference
 
@@ -25,6 +26,8 @@ MASKS = InterventionMasks(
     mlp={2: 0.7, 0: 0.0},
 )
 SEGMENTS = (MaskSegment(from_pos=4, masks=MASKS), MaskSegment(from_pos=7, masks=None))
+# Of hypothesis: the engines are one a session, whatever is drawn; how long a draw took says how busy the machine is.
+CHECKS_OFF = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 Engines = Callable[[str], TorchEngine]
 References = Callable[[str], Reference]
 

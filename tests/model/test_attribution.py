@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.model.attributing import (
+    CHECKS_OFF,
     DISTRACTOR,
     LAST,
     MASKS,
@@ -78,7 +79,7 @@ def test_relevance_at_the_input_and_biases_sum_to_the_metric(
         assert np.abs(found.bias).max() > 1e-3 or family == "llama"
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=CHECKS_OFF)
 @given(data=st.data())
 @pytest.mark.parametrize("family", FAMILIES)
 def test_relevance_is_conserved_whatever_the_text_the_tokens_and_the_edits(

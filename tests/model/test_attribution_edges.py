@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.model.attributing import (
+    CHECKS_OFF,
     DISTRACTOR,
     LAST,
     PROMPT,
@@ -28,7 +29,7 @@ from livelens.analysis.paths import strongest_paths
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=CHECKS_OFF)
 @given(data=st.data())
 @pytest.mark.parametrize("family", FAMILIES)
 def test_edges_into_and_out_of_any_node_sum_to_its_value(tiny: Engines, family: str, data: st.DataObject) -> None:
