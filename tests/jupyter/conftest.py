@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from tests.jupyter.jupyter_process import JupyterProcess, jupyter_server
 
 from livelens.bench.chromium import LAUNCH_ARGS, find_chromium
 
+PATIENCE_MSECS = 90_000
+expect.set_options(PATIENCE_MSECS)
 LABEXTENSIONS = Path(__file__).parents[2] / "server" / "jupyter_data" / "labextensions"
 
 
@@ -37,6 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterProcess]:
         tmp_path_factory.mktemp("lab"),
         f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.expose_app_in_browser=True",  # `lab_driving` runs cells by it
         module="jupyterlab",
         extensions={"livelens.jupyter": True},
         models={"other": "fake:4x2x8@30", "small": "fake:3x2x24@30"},
@@ -63,6 +66,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A fresh browser; afterwards our page may have logged no error and no CSP report."""
     problems: list[str] = []
     context = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE_MSECS)
     opened = context.new_page()
     opened.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
     opened.on("console", lambda entry: problems.append(entry.text) if is_ours(entry) else None)

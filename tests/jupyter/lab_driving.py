@@ -12,7 +12,7 @@ from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess
 
 _KERNEL_MSECS = 90_000
 _TRIES = 6
-_TRY_MSECS = 5_000
+_TRY_MSECS = 10_000
 
 
 def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[str]) -> None:
@@ -27,23 +27,37 @@ def open_notebook(page: Page, lab: JupyterProcess, name: str, cells: Sequence[st
 
 
 def wait_idle(page: Page) -> None:
-    """Until the kernel has nothing to do."""
-    indicator = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
-    page.wait_for_selector(indicator, state="attached", timeout=_KERNEL_MSECS)
+    """Until the notebook has a kernel that has nothing to do: an indicator says idle before there is one."""
+    page.wait_for_function(_IDLE, timeout=_KERNEL_MSECS)
 
 
 def run_cell(page: Page, index: int) -> Locator:
-    """Begin to run a cell; its outputs. A key that JupyterLab is too busy for is lost, and pressed again."""
-    cell = page.locator(".jp-CodeCell").nth(index)
-    prompt = cell.locator(".jp-InputPrompt")
-    before = prompt.inner_text()
-    for _ in range(_TRIES):
-        cell.locator(".jp-InputArea-editor").click()
-        page.keyboard.press("Control+Enter")
-        with contextlib.suppress(AssertionError):
-            expect(prompt).not_to_have_text(before, timeout=_TRY_MSECS)
-            break
-    return cell.locator(".jp-OutputArea")
+    """Begin to run a cell, as Ctrl-Enter does, of which JupyterLab loses some while it is busy; its outputs."""
+    page.evaluate(_RUN, index)
+    return page.locator(".jp-CodeCell").nth(index).locator(".jp-OutputArea")
+
+
+def is_running(page: Page, index: int) -> bool:
+    """The cell has not ended yet."""
+    return not page.evaluate("index => window.ended[index]", index)
+
+
+def wait_run(page: Page, index: int) -> None:
+    """Until a cell that was begun has ended, and its outputs are there."""
+    page.wait_for_function("index => window.ended[index]", arg=index, timeout=_KERNEL_MSECS)
+
+
+def said(page: Page, index: int) -> str:
+    """Run a cell to its end; what it wrote."""
+    run_cell(page, index)
+    wait_run(page, index)
+    return str(page.evaluate(_WRITTEN, index)).strip()
+
+
+def restart_kernel(page: Page) -> None:
+    """As the menu does, without its question."""
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    wait_idle(page)
 
 
 def click_until(canvas: Locator, place: tuple[int, int], seen: Locator) -> None:
@@ -57,17 +71,23 @@ def click_until(canvas: Locator, place: tuple[int, int], seen: Locator) -> None:
     expect(seen).to_be_visible()
 
 
-def is_running(page: Page, index: int) -> bool:
-    """The cell has not ended yet."""
-    return page.locator(".jp-CodeCell").nth(index).locator(".jp-InputPrompt").inner_text().strip() == "[*]:"
-
-
-def wait_run(page: Page, index: int) -> None:
-    """Until a cell that was begun has ended."""
-    prompt = page.locator(".jp-CodeCell").nth(index).locator(".jp-InputPrompt")
-    expect(prompt).not_to_have_text("[*]:", timeout=_KERNEL_MSECS)
-
-
+_IDLE = """() => {
+  const context = window.jupyterapp.shell.currentWidget?.sessionContext;
+  const kernel = context?.isReady ? context.session?.kernel : undefined;
+  return kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+_RUN = """index => {
+  const { commands, shell } = window.jupyterapp;
+  const notebook = shell.currentWidget.content;
+  notebook.deselectAll();
+  notebook.activeCellIndex = index;
+  window.ended = { ...window.ended, [index]: false };
+  commands.execute("notebook:run-cell").finally(() => (window.ended[index] = true));
+}"""
+_WRITTEN = """index => {
+  const outputs = window.jupyterapp.shell.currentWidget.content.widgets[index].model.outputs.toJSON();
+  return outputs.map((output) => [output.text ?? ""].flat().join("")).join("");
+}"""
 _IN_SIGHT = """selector => {
   const element = document.querySelector(selector);
   element?.scrollIntoView({block: "nearest"});

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Frame, Page, TimeoutError
 from tests.browser.page_driving import canvas_point, run_to_end
 from tests.integration.serving import PROMPT, reserved_port
 from tests.jupyter.jupyter_process import BASE_URL, TOKEN, JupyterProcess, jupyter_server
-from tests.jupyter.lab_driving import open_notebook, run_cell, wait_idle, wait_run
+from tests.jupyter.lab_driving import open_notebook, restart_kernel, run_cell, said, wait_run
 from tests.jupyter.test_auth import cookie_of, request, upgrade
 
 import livelens
@@ -122,47 +122,39 @@ CELLS = (
 FRAME = ".jp-OutputArea iframe[title='livelens']"
 
 
-def restart_kernel(page: Page, lab: JupyterProcess) -> None:
-    """As the menu does, without its question."""
-    with urlopen(Request(f"{lab.origin}{BASE_URL}api/kernels", headers=KNOWN)) as reply:
-        (kernel,) = json.load(reply)
-    restart = Request(f"{lab.origin}{BASE_URL}api/kernels/{kernel['id']}/restart", method="POST", headers=KNOWN)
-    with urlopen(restart) as reply:
-        assert reply.status == 200
-    wait_idle(page)
-
-
-def frame_of(page: Page) -> Frame:
-    """The page in the first cell's output, once it has met the kernel."""
-    element = page.locator(FRAME)
-    element.wait_for(timeout=30_000)
-    frame = element.element_handle().content_frame()
+def shown(page: Page, *, before: str = "") -> Frame:
+    """Run the first cell; the page in its output, not the one of `before`, once it has met the kernel."""
+    run_cell(page, 0)
+    wait_run(page, 0)
+    has_come = "([selector, before]) => ![before, undefined].includes(document.querySelector(selector)?.src)"
+    page.wait_for_function(has_come, arg=[FRAME, before])
+    frame = page.locator(FRAME).element_handle().content_frame()
     assert frame is not None
     frame.wait_for_function("() => window.livelens?.store.run.value?.state === 'finished'")
     return frame
 
 
-def said(page: Page, number: int) -> str:
-    """What a cell wrote, once it has ended."""
-    output = run_cell(page, number)
-    wait_run(page, number)
-    return output.inner_text().strip()
+def click_head(page: Page, frame: Frame) -> None:
+    """L1H0, until it is selected: a page that has just begun hears nothing for a moment."""
+    element = page.locator(FRAME)
+    element.scroll_into_view_if_needed()
+    for _ in range(6):
+        corner = element.bounding_box()
+        assert corner is not None
+        x, y = canvas_point(frame, "head", 1, 0)
+        page.mouse.click(corner["x"] + x, corner["y"] + y)
+        with contextlib.suppress(TimeoutError):
+            frame.wait_for_function("() => window.livelens.store.selection.value?.layer === 1", timeout=10_000)
+            return
 
 
 def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess, page: Page) -> None:
     """A click is seen in Python, what Python does is seen in the page; and a kernel that restarts holds nothing up."""
     open_notebook(page, lab, "shown.ipynb", CELLS)
-    run_cell(page, 0)
-    frame = frame_of(page)
+    frame = shown(page)
     assert frame.url.startswith(f"{lab.origin}{BASE_URL}livelens/kernel/") and "share=" not in frame.url
     first_run = frame.evaluate("() => window.livelens.store.run.value.run_id")
-    element = page.locator(FRAME).element_handle()
-    element.scroll_into_view_if_needed()
-    corner = element.bounding_box()
-    x, y = canvas_point(frame, "head", 1, 0)
-    page.mouse.click(corner["x"] + x, corner["y"] + y)
-    frame.wait_for_function("() => window.livelens.store.selection.value?.layer === 1")
-    wait_run(page, 0)
+    click_head(page, frame)
     assert said(page, 1) == "clicked: L1H0"
 
     token_ids = [int(word) for word in said(page, 2).split()[1:]]
@@ -170,15 +162,14 @@ def test_the_page_in_an_output_cell_and_its_view_go_together(lab: JupyterProcess
     frame.wait_for_function("n => window.livelens.store.tokens.value.length === n", arg=len(token_ids))
     assert frame.evaluate("() => window.livelens.store.tokens.value.map((token) => token.token_id)") == token_ids
     assert frame.evaluate("() => window.livelens.store.selection.value") == {"kind": "head", "layer": 2, "index": 0}
-    shown = frame.evaluate("() => window.livelens.store.interventions.value.map((spec) => spec.intervention_id)")
-    assert shown == ["L1H1"]
+    ablated = frame.evaluate("() => window.livelens.store.interventions.value.map((spec) => spec.intervention_id)")
+    assert ablated == ["L1H1"]
 
     run_to_end(frame, "When Ada went to the sea", length=6)
     assert said(page, 3) == "off: ['L1H1'] | prompt: When Ada went to the sea"
 
-    restart_kernel(page, lab)
+    before = page.locator(FRAME).evaluate("frame => frame.src")
+    restart_kernel(page)
     frame.wait_for_function("() => window.livelens.store.connection_message.value?.includes('run its cell again')")
-    run_cell(page, 0)
-    again = frame_of(page)
-    assert again.url != frame.url
+    shown(page, before=before)
     assert said(page, 1) == "clicked: None"
