@@ -169,8 +169,7 @@ class TorchCaptured:
         return self._at("z", index).view(shape.n_layers, shape.n_heads, shape.d_head)
 
     def _head_norms(self, index: int) -> F32:
-        written = self._weights.head_factors @ self._z(index)[..., None]
-        return _numpy(written[..., 0].norm(dim=-1))
+        return _numpy(self._weights.head_norms(self._z(index)))
 
     def _attention(self, index: int) -> F32:
         patterns = self._tensors.sites["pattern"]

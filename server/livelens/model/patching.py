@@ -316,9 +316,8 @@ class Patching:
             raise RuntimeError("a run has at least one token")
         shape = self.parts.anatomy.shape
         z = torch.stack([_captured(tensor)[0, -1] for tensor in piece.tensors["z"]]).float()
-        written = self.parts.weights.head_factors @ z.view(shape.n_layers, shape.n_heads, shape.d_head)[..., None]
-        norms: F32 = written[..., 0].norm(dim=-1).cpu().numpy()
-        return norms
+        norms = self.parts.weights.head_norms(z.view(shape.n_layers, shape.n_heads, shape.d_head))
+        return np.asarray(norms.cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def _compare_streams(self, piece: Piece, clean: Sequence[Tensor]) -> None:

