@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -25,7 +26,15 @@ from livelens.client.run import ClientRun
 from livelens.protocol.messages import Sampling
 
 N_TOKENS = 64
-_ROUNDS = 4
+# A text of its own for every round: what the server keeps by token is not there before the round begins.
+_PROMPTS: Final = (
+    viewing.PROMPT,
+    "The history of the lighthouse begins with",
+    "To bake a loaf of bread you need",
+    "def quicksort(numbers):\n",
+    "The planet that is nearest to the sun",
+    "Dear Sir or Madam, I am writing to you because",
+)
 _LONG_TOKENS = 100
 _STALL_LIMIT_SECS = 40.0
 
@@ -34,14 +43,15 @@ def speed(server: ServerProcess, folder: Path, say: Callable[[str], None]) -> li
     """Tokens per second over `generate` and over a `run_with_cache` loop, in alternating runs."""
     secs: dict[str, list[float]] = {"hf": [], "plain": [], "lens": []}
     with helper("livelens.bench.peers", [str(folder)]) as peers:
-        expected = _peer(peers, "hf_generate").token_ids  # loads and warms up
+        _peer(peers, "hf_generate")  # loads and warms up
         _view(server, lens=True)
-        for number in range(_ROUNDS):
-            say(f"speed, round {number + 1} of {_ROUNDS}")
-            secs["hf"].append(_peer(peers, "hf_generate").secs)
-            for name in ("plain", "lens"):
-                seen = _view(server, lens=name == "lens")
-                if seen.token_ids != expected:
+        for number, prompt in enumerate(_PROMPTS):
+            say(f"speed, round {number + 1} of {len(_PROMPTS)}")
+            of_peer = _peer(peers, "hf_generate", prompt)
+            secs["hf"].append(of_peer.secs)
+            for name in ("plain", "lens") if number % 2 == 0 else ("lens", "plain"):
+                seen = _view(server, lens=name == "lens", prompt=prompt)
+                if seen.token_ids != of_peer.token_ids:
                     raise RuntimeError("the streamed tokens are not those of generate: the comparison is void")
                 secs[name].append(seen.secs)
         say("the run_with_cache loop, once")
@@ -55,7 +65,7 @@ def speed(server: ServerProcess, folder: Path, say: Callable[[str], None]) -> li
             unit="ratio",
             target=0.95,
             at_least=True,
-            note=f"all channels but logit_lens; tokens/s: {rates}",
+            note=f"all channels but logit_lens, {len(_PROMPTS)} texts; tokens/s: {rates}",
         ),
         Measurement(
             name="tokens_per_second_with_logit_lens_over_hf_generate",
@@ -74,13 +84,13 @@ def speed(server: ServerProcess, folder: Path, say: Callable[[str], None]) -> li
     ]
 
 
-def _peer(peers: HelperProcess, name: str) -> PeerAnswer:
-    return peers.ask(PeerRequest(name, viewing.PROMPT, N_TOKENS), PeerAnswer)
+def _peer(peers: HelperProcess, name: str, prompt: str = viewing.PROMPT) -> PeerAnswer:
+    return peers.ask(PeerRequest(name, prompt, N_TOKENS), PeerAnswer)
 
 
-def _view(server: ServerProcess, *, lens: bool) -> viewing.Viewed:
+def _view(server: ServerProcess, *, lens: bool, prompt: str = viewing.PROMPT) -> viewing.Viewed:
     channels = viewing.CAPTURED if lens else viewing.WITHOUT_LENS
-    return asyncio.run(viewing.generate(server.url, channels=channels, n_tokens=N_TOKENS))
+    return asyncio.run(viewing.generate(server.url, channels=channels, n_tokens=N_TOKENS, prompt=prompt))
 
 
 def wire_and_latency(server: ServerProcess) -> list[Measurement]:

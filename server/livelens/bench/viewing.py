@@ -26,11 +26,11 @@ class Viewed:
     token_bytes: float | None
 
 
-async def generate(url: str, *, channels: Sequence[Channel], n_tokens: int) -> Viewed:
+async def generate(url: str, *, channels: Sequence[Channel], n_tokens: int, prompt: str = PROMPT) -> Viewed:
     """From the command sent to the last generated step received, every subscribed tensor rebuilt."""
     async with connect(url) as client:
         start = time.perf_counter()
-        run = await client.start_run(PROMPT, channels=channels, sampling=_sampling(n_tokens))
+        run = await client.start_run(prompt, channels=channels, sampling=_sampling(n_tokens))
         last_pos, secs = run.n_prompt_tokens + n_tokens - 2, 0.0
         marks: dict[int, int] = {}
         async for step in run:
