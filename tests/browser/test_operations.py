@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from safetensors.numpy import load_file
 from tests.browser import page_driving as driving
 from tests.browser.page_driving import OpenPage
@@ -16,13 +16,8 @@ from tests.browser.page_driving import OpenPage
 from livelens.bench.server_process import ServerProcess
 
 PROMPT = "The cat sat on the mat and"
-UMBRELLA = (
-    "When it rains I carry an umbrella. When I carry an umbrella, I wear boots. "
-    "When I don't carry an umbrella I wear sneakers. It rains, therefore I wear"
-)
 SLOW_MS = 240_000
 NEWEST_SET = "window.livelens.store.run.value.intervention_log.at(-1).interventions"
-TOP_TOKENS = "pos => window.livelens.store.history.get(pos).top_tokens"
 
 
 def sent(page: Page) -> list[dict[str, object]]:
@@ -285,55 +280,3 @@ def test_an_arc_dragged_in_the_picture_turns_a_head_and_the_camera_stays(paused:
     page.mouse.up()
     driving.at_rest(page)
     assert page.evaluate("() => window.livelens.scene.camera()") != camera
-
-
-def prob(page: Page, pos: int, text: str) -> float:
-    """The probability of a next token after `pos`, as it came with the step; 0 where it is not among the likeliest."""
-    found = [top["prob"] for top in page.evaluate(TOP_TOKENS, pos) if top["text"] == text]
-    return float(found[0]) if found else 0.0
-
-
-def token(page: Page, pos: int) -> Locator:
-    """A token of the strip with arcs."""
-    return page.locator(f'.arc-token[data-pos="{pos}"]')
-
-
-def test_the_umbrella_story_by_hand(open_page: OpenPage, real_server: ServerProcess) -> None:
-    """The heads that look at “ sneakers” are found, gathered and turned to “ boots”; the next word follows."""
-    page = open_page(real_server)
-    page.set_default_timeout(SLOW_MS)
-    driving.run_to_end(page, UMBRELLA, length=1)
-    tokens = page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text)")
-    last = page.evaluate("() => window.livelens.store.run.value.n_prompt_tokens") - 1
-    sneakers, boots = [tokens.index(" sne"), tokens.index("akers")], tokens.index(" boots")
-    clean = prob(page, last, " boots")
-    assert clean < 0.1
-    assert prob(page, last, " sne") > 0.5
-    driving.open_tab(page, "Turn attention")
-    page.get_by_role("button", name="Larger").click()
-    token(page, last).click()
-    for pos in sneakers:
-        token(page, pos).click()
-    page.locator("#find-looking").click()
-    page.wait_for_function("() => window.livelens.store.picked.value.length === 12")
-    for pos in sneakers:
-        token(page, pos).click()
-    words = page.locator(".turn-words")
-    turned = re.compile(r"looks at “ boots” \(\d+\) instead of all else")
-    token(page, boots).click()
-    expect(words).to_have_text(turned)
-    said = words.inner_text()
-    token(page, boots).click()
-    expect(words).not_to_have_text(turned)
-    page.set_viewport_size({"width": 2400, "height": 600})  # both ends of the arc within the window
-    page.wait_for_function("() => innerWidth === 2400")
-    driving.drawn(page)
-    token(page, last).drag_to(token(page, boots))
-    expect(words).to_have_text(said)
-    assert driving.axe_violations(page) == []
-    page.locator("#turn-apply").click()
-    driving.wait_set(page, 1)
-    driving.run_to_end(page, UMBRELLA, length=1)
-    assert page.evaluate("() => window.livelens.store.tokens.value.map((chip) => chip.text)")[last + 1] == " boots"
-    assert prob(page, last, " boots") > 0.6
-    assert prob(page, last, " sne") < 0.05
