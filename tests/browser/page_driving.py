@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from livelens.bench.server_process import ServerProcess
 
 OpenPage = Callable[..., Page]
+SLOW_MS = 240_000  # for answers of the shipped model: machines are shared
 STORY = "When Mary and John went to the store, John gave a drink to"
 AXE = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
 OTHER = "When Mary and John went to the store, Mary gave a drink to"
 GIVER, LAST = 9, 13
-ANSWER_MS = 240_000  # the machine may be shared
 ANALYSIS = "window.livelens.store.analysis"
 
 
@@ -23,14 +22,14 @@ ANALYSIS = "window.livelens.store.analysis"
 def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A finished run, its last prompt token shown, the panel open."""
     page = driving.open_run(open_page, real_server, story_run)
-    page.set_default_timeout(ANSWER_MS)
+    page.set_default_timeout(SLOW_MS)
     driving.look_at(page, LAST)
     driving.open_panel(page)
     return page
 
 
 def compared(page: Page, pos: int) -> None:
-    page.wait_for_function(f"pos => {ANALYSIS}.comparison.answers.value.has(pos)", arg=pos, timeout=ANSWER_MS)
+    page.wait_for_function(f"pos => {ANALYSIS}.comparison.answers.value.has(pos)", arg=pos, timeout=SLOW_MS)
 
 
 def shown_run(page: Page, name: str) -> None:
@@ -158,7 +157,7 @@ def test_the_causal_map_in_the_picture(page: Page) -> None:
             f"scope => {{ const {{ answer, progress }} = {ANALYSIS}.causal_map.slot.value;"
             " return answer?.scope === scope && !progress; }",
             arg=scope,
-            timeout=ANSWER_MS,
+            timeout=SLOW_MS,
         )
     causal.click()
     answers = page.evaluate(

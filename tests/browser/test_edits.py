@@ -12,8 +12,8 @@ import numpy as np
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
-from tests.browser.test_operations import NEWEST_SET, SLOW_MS
+from tests.browser.page_driving import SLOW_MS, OpenPage
+from tests.browser.test_operations import NEWEST_SET
 
 from livelens.bench.server_process import ServerProcess
 from livelens.protocol.messages import RankOneRecipe

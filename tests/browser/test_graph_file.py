@@ -11,12 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import Download, Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
 LAST = 13
-TIMEOUT_MS = 120_000
 ANALYSIS = "window.livelens.store.analysis"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -25,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def page(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """The strongest paths to " Mary" drawn flat."""
     page = driving.open_run(open_page, real_server, story_run)
-    page.set_default_timeout(TIMEOUT_MS)
+    page.set_default_timeout(SLOW_MS)
     driving.ask_why(page, LAST, " John")
     page.locator("#strongest-paths").click()
     page.wait_for_function(f"() => {ANALYSIS}.paths.slot.value.answer")

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.analysis.attribution import Attribution
 from livelens.analysis.relevance import gradient_x_input
@@ -17,7 +17,6 @@ from livelens.model.torch_engine import TorchEngine
 
 PROMPT = "The Eiffel Tower is in the city of"
 LAST = 8
-TIMEOUT_MS = 120_000
 ANSWER = "window.livelens.store.analysis.relevance.slot.value.answer"
 
 
@@ -25,7 +24,7 @@ ANSWER = "window.livelens.store.analysis.relevance.slot.value.answer"
 def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A finished run, the last token of its prompt shown: what made " Paris" of it?"""
     page = open_page(real_server)
-    page.set_default_timeout(TIMEOUT_MS)
+    page.set_default_timeout(SLOW_MS)
     driving.run_to_end(page, PROMPT, length=2)
     driving.look_at(page, LAST)
     return page

@@ -7,12 +7,11 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
 LAST = 13  # position of the prompt's last token
-ANSWER_MS = 120_000  # the machine may be shared
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def test_a_cell_says_its_five_likeliest_tokens_by_pointer_and_by_keys(page: Page
     card = page.locator(".cell-card")
     page.locator(f'[data-cell="{LAST} 29"]').hover()
     expect(card.locator("h3")).to_have_text(f"After layer 29 at {LAST} “ to”")
-    expect(card.locator(".prob-bars li")).to_have_count(5, timeout=ANSWER_MS)
+    expect(card.locator(".prob-bars li")).to_have_count(5, timeout=SLOW_MS)
     first = card.locator(".prob-bars li").first
     expect(first.locator(".token")).to_have_text(" Mary")
     expect(first.locator(".prob")).to_have_text(re.compile(r"^92\.\d %$"))
@@ -46,7 +45,7 @@ def test_a_cell_says_its_five_likeliest_tokens_by_pointer_and_by_keys(page: Page
     page.keyboard.press("ArrowRight")
     expect(page.locator(f'[data-cell="{LAST + 1} 28"]')).to_be_focused()
     expect(card.locator("h3")).to_contain_text(f"After layer 28 at {LAST + 1}")
-    expect(card.locator(".prob-bars li")).to_have_count(5, timeout=ANSWER_MS)
+    expect(card.locator(".prob-bars li")).to_have_count(5, timeout=SLOW_MS)
     assert page.evaluate("() => window.livelens.store.current_pos.value") == LAST, "the page's arrows kept still"
     assert driving.axe_violations(page) == []
 
@@ -54,7 +53,7 @@ def test_a_cell_says_its_five_likeliest_tokens_by_pointer_and_by_keys(page: Page
 def test_what_heads_write_names_who_says_mary_and_adds_up(page: Page) -> None:
     open_view(page, "Heads")
     rows = page.locator(".lens-writes tbody tr")
-    expect(rows.first).to_be_visible(timeout=ANSWER_MS)
+    expect(rows.first).to_be_visible(timeout=SLOW_MS)
     row = rows.filter(has_text="L29H1").first
     expect(row).to_contain_text("“ Mary”")
     expect(row.locator("td").nth(1)).to_have_text("1")
@@ -72,7 +71,7 @@ def test_what_heads_write_names_who_says_mary_and_adds_up(page: Page) -> None:
 def test_how_widely_heads_look_and_the_head_over_the_whole_text(page: Page) -> None:
     open_view(page, "Entropy of looks")
     rows = page.locator(".lens-writes tbody tr")
-    expect(rows.first).to_be_visible(timeout=ANSWER_MS)
+    expect(rows.first).to_be_visible(timeout=SLOW_MS)
     entropies = [float(text) for text in page.locator(".lens-writes tbody td.number:nth-child(2)").all_inner_texts()]
     assert entropies == sorted(entropies)
     expect(rows.first).to_contain_text("“When” 100.0 %")  # the induction heads rest on the first token here
@@ -80,7 +79,7 @@ def test_how_widely_heads_look_and_the_head_over_the_whole_text(page: Page) -> N
     selected = driving.selected(page) or {}
     assert selected["kind"] == "head"
     page.get_by_role("button", name=f"L{selected['layer']}H{selected['index']} over the whole text").click()
-    expect(page.get_by_text("Entropy of its looks, nat")).to_be_visible(timeout=ANSWER_MS)
+    expect(page.get_by_text("Entropy of its looks, nat")).to_be_visible(timeout=SLOW_MS)
     assert driving.axe_violations(page) == []
 
 
@@ -88,7 +87,7 @@ def test_paths_of_chosen_tokens_are_in_the_picture_and_a_click_on_one_goes_there
     before = driving.canvas_pixels(page)
     open_view(page, "Paths in 3D")
     words = page.locator(".stream-words")
-    expect(words).to_contain_text("of the variance of 465 points: 15 tokens at 31 places", timeout=ANSWER_MS)
+    expect(words).to_contain_text("of the variance of 465 points: 15 tokens at 31 places", timeout=SLOW_MS)
     shares = page.evaluate("() => Array.from(window.livelens.store.stream.inquiry.slot.value.answer.explained.values)")
     assert 0.2 < sum(shares) < 1
     assert shares == sorted(shares, reverse=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage, as_number, look_at
+from tests.browser.page_driving import SLOW_MS, OpenPage, as_number, look_at
 
 from livelens.bench.server_process import ServerProcess
 from livelens.model.torch_engine import TorchEngine
 from livelens.protocol.messages import Component
 
 LAST = 13  # position of the prompt's last token
-TIMEOUT_MS = 120_000
 LIVE = "window.livelens.store.is_measuring_live.value"
 MARKS = "window.livelens.scene.stats().draw_calls"
 
@@ -21,7 +20,7 @@ MARKS = "window.livelens.scene.stats().draw_calls"
 def page(open_page: OpenPage, real_server: ServerProcess) -> Page:
     """A page at the Why tab, the switch still off."""
     opened = open_page(real_server)
-    opened.set_default_timeout(TIMEOUT_MS)
+    opened.set_default_timeout(SLOW_MS)
     opened.get_by_role("tab", name="Why", exact=True).click()
     return opened
 

@@ -16,7 +16,6 @@ from tests.browser.page_driving import OpenPage
 from livelens.bench.server_process import ServerProcess
 
 PROMPT = "The cat sat on the mat and"
-SLOW_MS = 240_000
 NEWEST_SET = "window.livelens.store.run.value.intervention_log.at(-1).interventions"
 
 

@@ -7,12 +7,11 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
 LAST = 13  # position of the prompt's last token
-ANSWER_MS = 120_000  # a first profile measures the model; the machine may be shared
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
     expect(page.locator(".profile")).to_have_count(0)
     page.get_by_role("button", name="What this head does").click()
     score = page.locator("[data-score=induction] b")
-    expect(score).to_have_text(re.compile(r"^0\.[89]\d?$"), timeout=ANSWER_MS)
+    expect(score).to_have_text(re.compile(r"^0\.[89]\d?$"), timeout=SLOW_MS)
     expect(page.get_by_role("img", name="Pattern of L18H6 over")).to_be_visible()
     expect(page.locator(".reads .token").nth(7)).to_be_visible()
     assert driving.axe_violations(page) == []
@@ -40,15 +39,15 @@ def test_a_heads_profile_shows_its_induction_score_and_leads_to_who_feeds_it(pag
     cell = box["width"] / (LAST + 3)
     pattern.click(position={"x": 4.5 * cell, "y": (LAST + 0.5) * box["height"] / (LAST + 3)})
     asked_for = page.locator(".reads [data-asked]")
-    expect(asked_for).to_contain_text("from 4 “ went”", timeout=ANSWER_MS)
+    expect(asked_for).to_contain_text("from 4 “ went”", timeout=SLOW_MS)
     expect(page.locator(".map-column")).to_have_count(1)
     page.get_by_label("Key", exact=True).fill("2")
     page.keyboard.press("Enter")
-    expect(asked_for).to_contain_text("from 2 “ and”", timeout=ANSWER_MS)
+    expect(asked_for).to_contain_text("from 2 “ and”", timeout=SLOW_MS)
     page.get_by_label("Query", exact=True).fill("9")
     page.keyboard.press("Enter")
     page.wait_for_function("() => window.livelens.store.current_pos.value === 9")
-    expect(page.get_by_text("What it writes at 9 “ John”")).to_be_visible(timeout=ANSWER_MS)
+    expect(page.get_by_text("What it writes at 9 “ John”")).to_be_visible(timeout=SLOW_MS)
     feeder = page.get_by_role("list", name="Key: what is found").get_by_role("button").first
     name = feeder.inner_text().split()[0]
     feeder.click()
@@ -59,7 +58,7 @@ def test_the_finder_sorts_by_induction_and_its_first_row_selects_that_head(page:
     """By keys as well; a filter leaves the heads that have enough."""
     page.get_by_role("tab", name="Head finder").click()
     first = page.locator("#finder-grid-row-0")
-    expect(first).to_contain_text("L18H6", timeout=ANSWER_MS)
+    expect(first).to_contain_text("L18H6", timeout=SLOW_MS)
     first.click()
     assert driving.selected(page) == {"kind": "head", "layer": 18, "index": 6}
     page.locator("#finder-grid").focus()
@@ -86,7 +85,7 @@ def test_the_causal_map_of_the_attention_layers_shows_progress_and_figures(page:
         }"""
     )
     page.get_by_role("button", name="Measure after 13").click()
-    expect(page.locator(".causal-words").first).to_contain_text("30 attention layers", timeout=ANSWER_MS)
+    expect(page.locator(".causal-words").first).to_contain_text("30 attention layers", timeout=SLOW_MS)
     progress = page.evaluate("() => window.seen_progress")
     assert progress
     assert all(0 <= at["done"] <= at["total"] for at in progress)
@@ -119,7 +118,7 @@ def test_a_causal_map_can_be_cancelled_and_asked_again(page: Page) -> None:
     assert page.evaluate("() => window.livelens.store.analysis.causal_map.slot.value.answer") is None
     page.get_by_label("Which parts").select_option("mlps")
     page.get_by_role("button", name="Measure after 13").click()
-    expect(page.locator(".causal-words").first).to_contain_text("30 MLPs", timeout=ANSWER_MS)
+    expect(page.locator(".causal-words").first).to_contain_text("30 MLPs", timeout=SLOW_MS)
 
 
 def test_a_neurons_profile_shows_its_loudest_places(page: Page) -> None:
@@ -127,7 +126,7 @@ def test_a_neurons_profile_shows_its_loudest_places(page: Page) -> None:
     driving.select(page, "neuron", 20, 100)
     page.get_by_role("button", name="What this neuron does").click()
     place = page.locator(".contexts button").nth(2)
-    expect(place).to_be_visible(timeout=ANSWER_MS)
+    expect(place).to_be_visible(timeout=SLOW_MS)
     pos = int(re.sub(r"\D", "", place.get_attribute("title") or ""))
     place.click()
     page.wait_for_function("pos => window.livelens.store.current_pos.value === pos", arg=pos)
@@ -141,7 +140,7 @@ def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
 ) -> None:
     """Against what the page itself rebuilt of the first run; another tab, a new viewer, is shown none of it."""
     page = open_page(real_server)
-    page.set_default_timeout(ANSWER_MS)
+    page.set_default_timeout(SLOW_MS)
     driving.run_to_end(page, "The Eiffel Tower is in", length=4)
     first = driving.run_id(page)
     loudest = page.evaluate(
@@ -160,7 +159,7 @@ def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
     driving.select(page, "neuron", 20, 100)
     page.get_by_role("button", name="What this neuron does").click()
     past = page.locator(".contexts[data-past] a")
-    expect(past.first).to_be_visible(timeout=ANSWER_MS)
+    expect(past.first).to_be_visible(timeout=SLOW_MS)
     assert past.first.get_attribute("href") == f"#run={first}"
     assert f"Position {loudest[1]} of another run" in (past.first.get_attribute("title") or "")
     assert driving.as_number(past.first.locator(".number").inner_text()) == pytest.approx(loudest[0], rel=1e-2)
@@ -173,7 +172,7 @@ def test_a_neuron_is_followed_through_the_runs_of_this_tab_and_no_others(
     driving.run_to_end(stranger, "A tab of its own", length=2)
     driving.select(stranger, "neuron", 20, 100)
     stranger.get_by_role("button", name="What this neuron does").click()
-    expect(stranger.locator(".profile")).to_contain_text("The server has no other run of this tab.", timeout=ANSWER_MS)
+    expect(stranger.locator(".profile")).to_contain_text("The server has no other run of this tab.", timeout=SLOW_MS)
 
 
 def test_the_lens_grid_shows_tokens_and_layers_and_a_click_goes_there(page: Page) -> None:

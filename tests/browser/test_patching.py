@@ -7,13 +7,12 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 
 OTHER = "When Mary and John went to the store, Mary gave a drink to"
 GIVER, LAST = 9, 13
-ANSWER_MS = 240_000  # a thousand small runs; the machine may be shared
 SLOT = "window.livelens.store.analysis.patching.slot"
 
 
@@ -40,7 +39,7 @@ def test_what_brings_mary_back_is_shown_and_leads_to_its_token(page: Page) -> No
     expect(button).to_be_disabled()
     page.get_by_label("Second prompt").fill(OTHER)
     page.get_by_role("button", name="Patch up to 13").click()
-    page.wait_for_function(f"() => {SLOT}.value.answer || {SLOT}.value.error", timeout=ANSWER_MS)
+    page.wait_for_function(f"() => {SLOT}.value.answer || {SLOT}.value.error", timeout=SLOW_MS)
     assert page.evaluate(f"() => {SLOT}.value.error") is None
     seen = page.evaluate("() => window.seen_progress")
     assert len(seen) > 5
@@ -90,7 +89,7 @@ def test_a_second_prompt_of_another_length_is_refused_in_one_sentence_and_work_c
     page.get_by_label("Second prompt").fill(OTHER + " the")
     page.get_by_role("button", name="Patch up to 13").click()
     alert = page.locator(".patching [role=alert]")
-    expect(alert).to_contain_text("15 tokens and the run's has 14", timeout=ANSWER_MS)
+    expect(alert).to_contain_text("15 tokens and the run's has 14", timeout=SLOW_MS)
     expect(alert).to_contain_text("1 token less")
     page.get_by_label("Second prompt").fill(OTHER)
     page.get_by_role("button", name="Patch up to 13").click()

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
-from tests.browser.test_operations import SLOW_MS
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.bench.server_process import ServerProcess
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser import page_driving as driving
-from tests.browser.page_driving import OpenPage
+from tests.browser.page_driving import SLOW_MS, OpenPage
 
 from livelens.analysis.attribution import Attribution
 from livelens.bench.server_process import ServerProcess
@@ -19,7 +19,6 @@ LAST = 13
 MARY, JOHN = " Mary", " John"
 NAME_MOVER = (23, 3)
 # Attribution on two shared cores takes seconds; what is proved here is not its speed.
-TIMEOUT_MS = 120_000
 ANALYSIS = "window.livelens.store.analysis"
 
 
@@ -27,7 +26,7 @@ ANALYSIS = "window.livelens.store.analysis"
 def asked(open_page: OpenPage, real_server: ServerProcess, story_run: str) -> Page:
     """A page that was asked why the model says Mary and not John."""
     page = driving.open_run(open_page, real_server, story_run)
-    page.set_default_timeout(TIMEOUT_MS)
+    page.set_default_timeout(SLOW_MS)
     driving.ask_why(page, LAST, JOHN)
     return page
 
