@@ -77,7 +77,9 @@ def test_signed_marks_stand_at_the_measured_cells(page: Page) -> None:
     page.locator("#live-causal").click()
     driving.run_to_end(page, driving.STORY, length=3)
     look_at(page, LAST)
-    page.locator(".live-causal tbody tr").first.wait_for()
+    page.locator(f".live-causal tr[data-node$='@{LAST}']").first.wait_for()
+    # The tab is open, so its paths are asked for and drawn, too.
+    page.wait_for_function("pos => window.livelens.store.analysis.walk.graph.value?.metric.pos === pos", arg=LAST)
     driving.at_rest(page)
     with_marks, shown = page.evaluate(MARKS), driving.canvas_pixels(page)
     assert with_marks <= 20
