@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="livelens bench",
         description="Measure speed, bytes, latency and the page's times, each beside its peer in the same run. "
-        "Takes about six minutes; nothing else should run on the machine. Exit code 1 when a target is missed.",
+        "Takes about seven minutes; nothing else should run on the machine. Exit code 1 when a target is missed.",
     )
     parser.add_argument("--json", action="store_true", help="a JSON line a number: name, value, unit, target, holds")
     parser.add_argument("--model", default="smollm2", help="the model to measure (default: the shipped one)")
