@@ -10,6 +10,8 @@ import pytest
 
 from livelens.model.fake.captured import FakeCaptured
 from livelens.model.fake.sequence import FakeSequence
+from livelens.model.interventions import InterventionMasks
+from livelens.protocol.messages import Channel
 
 _GIVE_UP_SECS = 120  # so that a test that fails does not hold its server's end up for ever
 
@@ -22,10 +24,16 @@ class Gate:
         self._changed = threading.Condition()
         forward = FakeSequence.forward
 
-        def gated(sequence: FakeSequence, token_ids: Sequence[int], **options: object) -> FakeCaptured:
+        def gated(
+            sequence: FakeSequence,
+            token_ids: Sequence[int],
+            *,
+            masks: InterventionMasks | None,
+            channels: frozenset[Channel],
+        ) -> FakeCaptured:
             if len(token_ids) == 1:  # a prompt's come several at a time
                 self._wait(sequence.n_positions)
-            return forward(sequence, token_ids, **options)  # type: ignore[arg-type]
+            return forward(sequence, token_ids, masks=masks, channels=channels)
 
         patch.setattr(FakeSequence, "forward", gated)
 

@@ -3,7 +3,8 @@ import { render } from "preact";
 import { act } from "preact/test-utils";
 import { vi } from "vitest";
 import { Connection } from "../connection/connection";
-import { FakeSource, HELLO } from "../connection/fake_source";
+import { FakeSource, HELLO, snapshot } from "../connection/fake_source";
+import type { DecodedStep } from "../protocol/decode";
 import type { Hello } from "../protocol/generated";
 import { create_store, type Store } from "../store/store";
 import { create_actions } from "./actions";
@@ -65,6 +66,14 @@ export async function open_page(
   });
   await settle();
   return { store, state, source, settle };
+}
+
+/** Press Run and have the server begin that run and send these steps of it. */
+export async function begin_run({ source, settle }: Pick<PageUnderTest, "source" | "settle">, steps: readonly DecodedStep[]): Promise<void> {
+  await act(() => document.getElementById("run")!.click());
+  source.say({ type: "run_started", request_id: source.last("start_run").request_id, run: snapshot() });
+  for (const each of steps) source.say(each);
+  await settle();
 }
 
 export function close_page(): void {

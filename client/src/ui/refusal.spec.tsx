@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { HELLO, snapshot, step, type FakeSource } from "../connection/fake_source";
+import { HELLO, step, type FakeSource } from "../connection/fake_source";
 import { rank_one_recipe } from "../protocol/event_checks";
 import type { Command, Hello } from "../protocol/generated";
 import { toggled } from "../store/interventions";
@@ -9,7 +9,7 @@ import type { Store } from "../store/store";
 import type { HeldDirection } from "./interventions/held_direction";
 import { model_of } from "./interventions/set_file";
 import type { PageState } from "./page";
-import { close_page, open_page, text_of } from "./page_harness";
+import { begin_run, close_page, open_page, text_of } from "./page_harness";
 import { $, click, labelled, press, write } from "./spec_hands";
 
 const { capabilities } = HELLO.model_info;
@@ -45,10 +45,7 @@ let settle: () => Promise<void>;
 beforeEach(async () => {
   localStorage.clear();
   ({ store, state, source, settle } = await open_page({ hello: HELLO_ALL }));
-  await act(() => document.getElementById("run")!.click());
-  source.say({ type: "run_started", request_id: source.last("start_run").request_id, run: snapshot() });
-  for (let pos = 0; pos < 4; pos++) source.say(step(pos));
-  await settle();
+  await begin_run({ source, settle }, [0, 1, 2, 3].map((pos) => step(pos)));
 });
 afterEach(close_page);
 

@@ -1,12 +1,12 @@
 // @vitest-environment jsdom
 import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { HELLO, snapshot, step, type FakeSource } from "../../connection/fake_source";
+import { HELLO, step, type FakeSource } from "../../connection/fake_source";
 import { rank_one_recipe } from "../../protocol/event_checks";
 import type { Hello, InterventionSpec } from "../../protocol/generated";
 import { model_of, set_text } from "../interventions/set_file";
 import type { PageState } from "../page";
-import { close_page, open_page, text_of } from "../page_harness";
+import { begin_run, close_page, open_page, text_of } from "../page_harness";
 import { click, labelled } from "../spec_hands";
 import { hold } from "./edit_actions";
 import { written_edit } from "./edit_text";
@@ -42,10 +42,7 @@ async function open(): Promise<void> {
   let store;
   ({ state, source, settle, store } = await open_page({ hello: HELLO_EDITS }));
   hand_back = { store, state } as Parameters<typeof hold>[0];
-  await act(() => document.getElementById("run")!.click());
-  source.say({ type: "run_started", request_id: source.last("start_run").request_id, run: snapshot() });
-  source.say(step(0));
-  await settle();
+  await begin_run({ source, settle }, [step(0)]);
 }
 let hand_back: Parameters<typeof hold>[0];
 

@@ -1,14 +1,14 @@
 // @vitest-environment jsdom
 import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { HELLO, snapshot, step, type FakeSource } from "../../connection/fake_source";
+import { HELLO, step, type FakeSource } from "../../connection/fake_source";
 import type { Hello, InterventionSpec } from "../../protocol/generated";
 import { toggled } from "../../store/interventions";
 import type { OverviewAnswer } from "../../protocol/questions";
 import type { Store } from "../../store/store";
 import type { HostTensor } from "../../store/types";
 import type { PageState } from "../page";
-import { close_page, open_page, text_of } from "../page_harness";
+import { begin_run, close_page, open_page, text_of } from "../page_harness";
 import { $, click, labelled, press, write } from "../spec_hands";
 import { kept_directions } from "./kept_directions";
 import { model_of, set_text } from "./set_file";
@@ -39,12 +39,8 @@ beforeEach(async () => {
 afterEach(close_page);
 
 async function begin(): Promise<void> {
-  await act(() => document.getElementById("run")!.click());
-  const { request_id } = source.last("start_run");
-  source.say({ type: "run_started", request_id, run: snapshot() });
   const attention = { shape: [2, 2, 4], values: new Uint8Array(16).map((_, i) => (i >= 12 ? 255 : i)) };
-  for (let pos = 0; pos < 4; pos++) source.say(step(pos, { tensors: { attention } }));
-  await settle();
+  await begin_run({ source, settle }, [0, 1, 2, 3].map((pos) => step(pos, { tensors: { attention } })));
 }
 
 /** The server puts the last set that was sent in force. */
